@@ -1,0 +1,185 @@
+//! The seam between a registry source and whatever holds its credential.
+//!
+//! A source asks [`Credentials::bearer`] before each request. The answer comes from stored
+//! grants or from nowhere: nothing behind this trait may open a browser or wait for a person.
+
+use std::fmt::{self, Debug};
+
+use futures_util::future::BoxFuture;
+use thv_http::Bearer;
+
+/// What a registry's answers say about its login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthStatus {
+    /// The registry needs no login.
+    None,
+    /// A login is configured and no usable grant is known.
+    Configured,
+    /// A usable grant is known.
+    Authenticated,
+}
+
+/// Why a person has to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginReason {
+    /// No grant was ever stored for this registry, issuer and client.
+    NeverLoggedIn,
+    /// The registry answered 401 or 403 and we have no login configured for it.
+    NotConfigured,
+    /// The registry refused the credential that we sent.
+    Rejected,
+}
+
+/// Why no bearer can be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// Only a person can help: a login is needed.
+    #[error("registry login needed ({reason})")]
+    LoginRequired {
+        /// What is missing.
+        reason: LoginReason,
+    },
+    /// The identity provider cannot be reached; trying again later may help.
+    #[error("the identity provider cannot be reached: {cause}")]
+    Unreachable {
+        /// What the attempt met.
+        cause: String,
+    },
+    /// The secret store cannot be read or written.
+    #[error("the secret store cannot be used: {cause}")]
+    Store {
+        /// What the store said.
+        cause: String,
+    },
+}
+
+/// A registry's credential, as its source sees it.
+pub trait Credentials: Debug + Send + Sync + 'static {
+    /// Whether a login is configured and usable, without asking anybody.
+    fn status(&self) -> AuthStatus;
+
+    /// Who we are to the registry, as an opaque key: what one identity was shown is cached
+    /// under it and is never served to another.
+    fn identity(&self) -> String;
+
+    /// The bearer to send, or `None` where the registry is read anonymously.
+    fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>>;
+}
+
+/// The credential of a registry that has no login configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Anonymous;
+
+/// The credential of a registry whose login is configured while no grant is known.
+#[derive(Clone, Debug)]
+pub struct NotLoggedIn {
+    issuer: String,
+    client_id: String,
+}
+
+// === impl AuthStatus ===
+
+impl AuthStatus {
+    /// The word for it on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Configured => "configured",
+            Self::Authenticated => "authenticated",
+        }
+    }
+}
+
+// === impl LoginReason ===
+
+impl LoginReason {
+    /// The word for it on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverLoggedIn => "never_logged_in",
+            Self::NotConfigured => "login_not_configured",
+            Self::Rejected => "registry_rejected_token",
+        }
+    }
+}
+
+impl fmt::Display for LoginReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NeverLoggedIn => "nobody has logged in to it yet",
+            Self::NotConfigured => "it asks for a login and none is configured",
+            Self::Rejected => "it refused the stored credential",
+        })
+    }
+}
+
+// === impl Anonymous ===
+
+impl Credentials for Anonymous {
+    fn status(&self) -> AuthStatus {
+        AuthStatus::None
+    }
+
+    fn identity(&self) -> String {
+        "anonymous".to_owned()
+    }
+
+    fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+// === impl NotLoggedIn ===
+
+impl NotLoggedIn {
+    /// The credential of a registry that is to be read as a client of `issuer`.
+    pub fn new(issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            client_id: client_id.into(),
+        }
+    }
+}
+
+impl Credentials for NotLoggedIn {
+    fn status(&self) -> AuthStatus {
+        AuthStatus::Configured
+    }
+
+    fn identity(&self) -> String {
+        format!("oauth\n{}\n{}", self.issuer, self.client_id)
+    }
+
+    fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>> {
+        Box::pin(std::future::ready(Err(AuthError::LoginRequired {
+            reason: LoginReason::NeverLoggedIn,
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_of_different_clients_differ() {
+        let one = NotLoggedIn::new("https://id.example", "a");
+        let other = NotLoggedIn::new("https://id.example", "b");
+        assert_ne!(one.identity(), other.identity());
+        assert_ne!(one.identity(), Anonymous.identity());
+    }
+
+    #[tokio::test]
+    async fn a_configured_login_without_a_grant_asks_for_one() {
+        let credentials = NotLoggedIn::new("https://id.example", "a");
+        let Err(error) = credentials.bearer().await else {
+            panic!("no grant can give a bearer");
+        };
+        assert_eq!(
+            error,
+            AuthError::LoginRequired {
+                reason: LoginReason::NeverLoggedIn
+            }
+        );
+    }
+}

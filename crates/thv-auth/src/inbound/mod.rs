@@ -1,0 +1,1 @@
+//! Checks the tokens that callers of our own API present.
