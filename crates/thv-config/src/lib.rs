@@ -1,1 +1,24 @@
-//! See the crate's description.
+//! What is on this machine, and how we change it.
+//!
+//! The configuration file shared with the Go program ([`ConfigStore`], [`ConfigWatch`]), the places
+//! where files live ([`paths`]), the primitives by which they are replaced and locked ([`disk`]),
+//! and the outside world as values ([`world`]): clock and environment. What a registry or a
+//! credential *means* is decided in the crates above; this one knows no network.
+
+pub mod disk;
+mod edit;
+mod error;
+pub mod limits;
+mod model;
+pub mod paths;
+mod store;
+mod watch;
+pub mod world;
+mod yaml;
+
+pub use error::ConfigError;
+pub use model::{Config, OAuthSettings, RegistryAuth, RegistrySource, SecretsSettings};
+pub use paths::Paths;
+pub use store::ConfigStore;
+pub use watch::ConfigWatch;
+pub use world::{Clock, Env, ManualClock, MapEnv, ProcessEnv, SystemClock, World};

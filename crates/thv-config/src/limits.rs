@@ -1,0 +1,25 @@
+//! Every bound of this crate, each with the reason for its value.
+
+use std::time::Duration;
+
+/// Most bytes a configuration file may have. A real one is a few hundred bytes; the bound keeps a
+/// wrong path (a log, a device) from being read into memory.
+pub const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
+
+/// How long a change waits for the configuration's lock: the Go program waits as long, so neither
+/// starves the other.
+pub const CONFIG_LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Time between two tries for a lock somebody else holds; the same rhythm as the Go program's.
+pub const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// How long a file that looks half-written is read again before it counts as broken. The Go program
+/// truncates and writes in one go, which takes microseconds; half a second covers a busy machine.
+pub const HALF_WRITTEN_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Time between two readings of a file that looks half-written.
+pub const HALF_WRITTEN_POLL: Duration = Duration::from_millis(25);
+
+/// Time between two looks at the configuration file's fingerprint. A person who changes the
+/// configuration on the command line sees a running server follow before the next keystroke.
+pub const WATCH_POLL: Duration = Duration::from_millis(500);
