@@ -1,1 +1,27 @@
-//! See the crate's description.
+//! Honest stand-ins for the world around `thv`, for tests and benches only.
+//!
+//! [`registry`] is an MCP registry that speaks the v0.1 API and misbehaves on demand, [`generate`] invents
+//! catalogs of any size, [`binary`] starts the real program in a home of its own, [`client`] talks to it over TCP or
+//! a unix socket, and [`identity`] runs a real `OpenID` provider. Nothing here knows the product's crates: what
+//! the fakes say comes from the published API, so a test cannot agree with a bug by sharing its code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a fake that cannot do its work must fail the test that uses it, at once"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the kit watches real processes in real time; the product's injected clock is not reachable from here"
+)]
+
+pub mod binary;
+pub mod client;
+pub mod generate;
+pub mod home;
+pub mod identity;
+pub mod registry;
+pub mod wait;

@@ -1,0 +1,120 @@
+//! A real `OpenID` provider (npm `oidc-provider`) on loopback, run from `tests/idp`.
+//!
+//! `scripts/test` installs its packages; without them the tests that need a provider fail, they are not skipped.
+
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::client::{Address, Call};
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A running provider. It ends when dropped, and by itself when the test process dies.
+#[derive(Debug)]
+pub struct IdentityProvider {
+    child: Child,
+    // The server ends when this pipe closes.
+    _stdin: ChildStdin,
+    /// The issuer, without a trailing slash.
+    pub issuer: String,
+}
+
+impl IdentityProvider {
+    /// Starts the provider for the given resources (the audiences it may issue tokens for).
+    ///
+    /// # Panics
+    /// When node or the provider's packages are missing, or it does not get ready.
+    pub async fn start(resources: &[&str]) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/idp");
+        assert!(
+            folder.join("node_modules/oidc-provider").is_dir(),
+            "the OpenID provider is not installed: run scripts/test, or `npm ci` in tests/idp"
+        );
+        let mut child = Command::new("node")
+            .arg("server.mjs")
+            .current_dir(&folder)
+            .env("RESOURCES", resources.join(" "))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("node: scripts/test installs it");
+        let stdin = child.stdin.take().expect("a pipe");
+        let stdout = tokio::process::ChildStdout::from_std(child.stdout.take().expect("a pipe"))
+            .expect("a pollable pipe");
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = tokio::time::timeout(READY_WITHIN, async {
+            while let Some(line) = lines.next_line().await.expect("the provider's output") {
+                if let Ok(Value::Object(ready)) = serde_json::from_str(&line) {
+                    return ready["issuer"].as_str().map(str::to_owned);
+                }
+            }
+            None
+        })
+        .await;
+        let issuer = ready
+            .expect("a provider that gets ready")
+            .expect("a provider that says where it is");
+        // Later notices would otherwise fill the pipe and stop the provider.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        IdentityProvider {
+            child,
+            _stdin: stdin,
+            issuer,
+        }
+    }
+
+    /// A JWT access token for `resource`, by the client credentials grant.
+    pub async fn token_for(&self, resource: &str) -> String {
+        self.client_credentials(&[("resource", resource)]).await
+    }
+
+    /// An opaque access token: the grant without a resource.
+    pub async fn opaque_token(&self) -> String {
+        self.client_credentials(&[]).await
+    }
+
+    async fn client_credentials(&self, extra: &[(&str, &str)]) -> String {
+        let mut form = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", "service"),
+            ("client_secret", "service-secret"),
+        ];
+        form.extend_from_slice(extra);
+        let body = form
+            .iter()
+            .map(|(key, value)| {
+                format!(
+                    "{key}={}",
+                    percent_encoding::utf8_percent_encode(
+                        value,
+                        percent_encoding::NON_ALPHANUMERIC
+                    )
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("&");
+        let answer = Call::new(Method::POST, "/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+            .to(&Address::from_record(&self.issuer))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["access_token"]
+            .as_str()
+            .expect("an access token")
+            .to_owned()
+    }
+}
+
+impl Drop for IdentityProvider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

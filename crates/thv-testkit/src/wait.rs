@@ -1,0 +1,43 @@
+//! Waiting for something another process will do: poll until it is so, or fail with a reason at a deadline.
+//!
+//! Tests never sleep for a fixed time; they say what they wait for.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that normally happens within milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Polls `probe` until it yields a value.
+///
+/// # Panics
+/// After `patience`, naming `what`.
+pub async fn until<T, F, Fut>(what: &str, patience: Duration, mut probe: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "still waiting for {what} after {patience:?}"
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Polls a plain condition for at most [`PATIENCE`].
+///
+/// # Panics
+/// When the condition is still false then, naming `what`.
+pub async fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
+    until(what, PATIENCE, || {
+        std::future::ready(condition().then_some(()))
+    })
+    .await;
+}
