@@ -5,9 +5,13 @@
 //
 // Lifetimes in seconds: ACCESS_TTL, REFRESH_TTL, CODE_TTL.
 
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
 import { createServer } from 'node:http';
 import { errors, Provider } from 'oidc-provider';
+
+// Debian 12 has node 18, which lacks the two globals of later versions that the provider needs.
+globalThis.crypto ??= webcrypto;
+URL.parse ??= (text, base) => (URL.canParse(text, base) ? new URL(text, base) : null);
 
 const seconds = (name, fallback) => Number(process.env[name] ?? fallback);
 const resources = new Set((process.env.RESOURCES ?? '').split(' ').filter(Boolean));
@@ -99,7 +103,9 @@ function configuration() {
 const server = createServer();
 server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  server.on('request', new Provider(issuer, configuration()).callback());
+  const provider = new Provider(issuer, configuration());
+  provider.on('server_error', (_context, cause) => console.error(cause));
+  server.on('request', provider.callback());
   process.stdout.write(`${JSON.stringify({ issuer })}\n`);
 });
 
