@@ -1,0 +1,1 @@
+//! `thv registry convert`: from the outdated `ToolHive` format to the upstream document.

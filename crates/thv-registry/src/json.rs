@@ -1,0 +1,152 @@
+//! The JSON dialect of the wire (compact, `<`, `>`, `&` and the two line separators escaped inside strings).
+//!
+//! [`compact`] rewrites text that came from elsewhere without decoding it, so that numbers, key order and
+//! unknown members stay byte for byte; [`to_vec`] and [`to_vec_pretty`] write our own values. What the
+//! documents mean lives in `format` and `view`.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
+
+/// Rewrites valid JSON text in the compact dialect in one pass.
+///
+/// Whitespace between tokens goes; inside strings `<`, `>`, `&`, U+2028 and U+2029 become `\u` escapes;
+/// every other byte is kept. Text that is not JSON gives some bytes, never a panic.
+pub fn compact(raw: &str) -> Vec<u8> {
+    let mut rest = raw.as_bytes();
+    let mut out = Vec::with_capacity(rest.len() + rest.len() / 64);
+    loop {
+        let stop = rest.iter().position(|b| matches!(b, b'"' | b' ' | b'\n' | b'\r' | b'\t'));
+        let Some((run, tail)) = stop.and_then(|at| rest.split_at_checked(at)) else {
+            out.extend_from_slice(rest);
+            return out;
+        };
+        out.extend_from_slice(run);
+        rest = if let Some(string) = tail.strip_prefix(b"\"") {
+            out.push(b'"');
+            compact_string(string, &mut out)
+        } else {
+            tail.trim_ascii_start()
+        };
+    }
+}
+
+/// Copies a string's inside and its closing quote; answers what follows the quote.
+fn compact_string<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    loop {
+        let stop = rest.iter().position(|b| matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2));
+        let Some((run, tail)) = stop.and_then(|at| rest.split_at_checked(at)) else {
+            out.extend_from_slice(rest);
+            return &[];
+        };
+        out.extend_from_slice(run);
+        let taken = match tail {
+            [b'"', after @ ..] => {
+                out.push(b'"');
+                return after;
+            }
+            [b'\\', _, ..] => 2,
+            other => match escape(other) {
+                Some((text, length)) => {
+                    out.extend_from_slice(text);
+                    rest = tail.get(length..).unwrap_or_default();
+                    continue;
+                }
+                None => 1,
+            },
+        };
+        let (kept, after) = tail.split_at_checked(taken).unwrap_or((tail, &[]));
+        out.extend_from_slice(kept);
+        rest = after;
+    }
+}
+
+/// The escape for the character that `bytes` starts with, and how many bytes it replaces.
+fn escape(bytes: &[u8]) -> Option<(&'static [u8], usize)> {
+    match bytes {
+        [b'<', ..] => Some((b"\\u003c", 1)),
+        [b'>', ..] => Some((b"\\u003e", 1)),
+        [b'&', ..] => Some((b"\\u0026", 1)),
+        [0xE2, 0x80, 0xA8, ..] => Some((b"\\u2028", 3)),
+        [0xE2, 0x80, 0xA9, ..] => Some((b"\\u2029", 3)),
+        _ => None,
+    }
+}
+
+/// Serialises a value compactly in the dialect, without a trailing newline.
+///
+/// # Errors
+/// Only when the value's own `Serialize` fails.
+pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    write(value, CompactFormatter)
+}
+
+/// Serialises a value indented by two spaces in the dialect, without a trailing newline.
+///
+/// # Errors
+/// Only when the value's own `Serialize` fails.
+pub fn to_vec_pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    write(value, PrettyFormatter::new())
+}
+
+fn write<T: Serialize + ?Sized>(value: &T, layout: impl Formatter) -> Result<Vec<u8>, serde_json::Error> {
+    let mut out = Vec::with_capacity(256);
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Escaping(layout)))?;
+    Ok(out)
+}
+
+/// A layout that escapes string contents as [`compact`] does.
+struct Escaping<F>(F);
+
+impl<F: Formatter> Formatter for Escaping<F> {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment.as_bytes();
+        loop {
+            let stop = rest.iter().position(|b| matches!(b, b'<' | b'>' | b'&' | 0xE2));
+            let Some((run, tail)) = stop.and_then(|at| rest.split_at_checked(at)) else {
+                return writer.write_all(rest);
+            };
+            writer.write_all(run)?;
+            let (text, length) = escape(tail).unwrap_or((tail.get(..1).unwrap_or_default(), 1));
+            writer.write_all(text)?;
+            rest = tail.get(length..).unwrap_or_default();
+        }
+    }
+
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
