@@ -74,6 +74,40 @@ fn escape(bytes: &[u8]) -> Option<(&'static [u8], usize)> {
     }
 }
 
+/// Replaces each `\u` escape of half a surrogate pair by that of U+FFFD, as the Go program reads it.
+///
+/// Programs that cut UTF-16 text in the middle of a pair write such escapes, and serde refuses them.
+pub(crate) fn replace_lone_surrogates(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.push_str(before);
+        out.push('\\');
+        let pair = surrogate(after).is_some_and(|half| half < 0xDC00)
+            && after.get(5..).and_then(|tail| tail.strip_prefix('\\')).and_then(surrogate).is_some_and(|half| half >= 0xDC00);
+        let length = if pair {
+            11
+        } else if surrogate(after).is_some() {
+            out.push_str("ufffd");
+            rest = after.get(5..).unwrap_or_default();
+            continue;
+        } else {
+            after.chars().next().map_or(0, char::len_utf8)
+        };
+        let (kept, tail) = after.split_at_checked(length).unwrap_or((after, ""));
+        out.push_str(kept);
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The half of a pair that `escape` (an escape without its backslash) stands for.
+fn surrogate(escape: &str) -> Option<u16> {
+    let digits = escape.strip_prefix('u')?.get(..4)?;
+    u16::from_str_radix(digits, 16).ok().filter(|unit| (0xD800..=0xDFFF).contains(unit))
+}
+
 /// Serialises a value compactly in the dialect, without a trailing newline.
 ///
 /// # Errors

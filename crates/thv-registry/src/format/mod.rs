@@ -46,11 +46,8 @@ pub enum RowError {
     #[error("the entry has no usable name")]
     NoName,
     /// The text cannot be decoded, not even member by member.
-    #[error("the entry cannot be decoded: {cause}")]
-    Undecodable {
-        /// What the parser met.
-        cause: String,
-    },
+    #[error("the entry cannot be decoded")]
+    Unusable,
 }
 
 /// What a registry says about an entry's life.

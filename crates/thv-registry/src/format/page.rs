@@ -6,8 +6,9 @@
 use serde::de::SeqAccess;
 use serde_json::value::RawValue;
 
+pub use super::LifeCycle;
 use super::{
-    FormatError, LifeCycle,
+    FormatError,
     lenient::{FromJson, Pick, Raw, RawList, pick, record, same_key},
     not_json, without_mark,
 };

@@ -7,25 +7,30 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+pub use super::{
+    RowError,
+    item::{ExtensionItem, read_extension_item},
+};
 use super::{
-    LifeCycle, RowError,
-    lenient::{Raw, Record, isolated_record, pick, record},
+    LifeCycle,
+    lenient::{FromJson, Raw, Record, isolated_record, pick, record},
     publisher::Publisher,
 };
+use crate::json::replace_lone_surrogates;
 
-/// What is read of a `server.json`. Strings are empty when absent.
+/// What is read of a `server.json`. Strings that are not options are empty when absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerJson {
     /// The full name, reverse-DNS as a rule; never empty.
     pub name: String,
-    /// For people; empty when absent.
-    pub title: String,
+    /// For people.
+    pub title: Option<String>,
     /// One line for people.
-    pub description: String,
+    pub description: Option<String>,
     /// Any text; not always a semantic version.
-    pub version: String,
+    pub version: Option<String>,
     /// The project's page.
-    pub website_url: String,
+    pub website_url: Option<String>,
     /// Where the source is.
     pub repository: Repository,
     /// The state that schemas before 2025-09-29 kept here.
@@ -126,7 +131,7 @@ pub struct Argument {
 /// Reads one `server.json`.
 ///
 /// The common case is one pass. Text that serde refuses (a lone surrogate, a number beyond `f64`, absurd nesting) is
-/// read again member by member, so that only the member holding it is lost.
+/// read again with more patience: surrogates replaced, then member by member, so that only the member is lost.
 ///
 /// # Errors
 /// [`RowError::NotAnObject`], and [`RowError::NoName`] when `name` is absent, blank or lost.
@@ -135,20 +140,23 @@ pub fn read_server(raw: &RawValue) -> Result<ServerJson, RowError> {
     if server.name.trim().is_empty() { Err(RowError::NoName) } else { Ok(server) }
 }
 
-/// Reads any row that is a record, falling back to member by member.
-pub(super) fn read_row<'a, R>(raw: &'a RawValue) -> Result<R, RowError>
+/// Reads any row that is a record and owns what it reads.
+pub(super) fn read_row<R>(raw: &RawValue) -> Result<R, RowError>
 where
-    R: Record<'a> + super::lenient::FromJson<'a>,
+    R: for<'a> Record<'a> + for<'a> FromJson<'a>,
 {
     if !Raw(raw).is_object() {
         return Err(RowError::NotAnObject);
     }
-    match pick(raw.get()) {
-        Ok(record) => record.ok_or(RowError::NotAnObject),
-        Err(_) => isolated_record(raw.get()).map_err(|error| RowError::Undecodable { cause: error.to_string() }),
+    if let Ok(Some(record)) = pick(raw.get()) {
+        return Ok(record);
+    }
+    let repaired = replace_lone_surrogates(raw.get());
+    match pick(&repaired) {
+        Ok(Some(record)) => Ok(record),
+        _ => isolated_record(&repaired).map_err(|_| RowError::Unusable),
     }
 }
-
 
 record!(ServerJson {
     name: "name",

@@ -123,8 +123,8 @@ fn image_view(server: &ServerJson, image: &Package, target_port: Option<u16>, de
 fn base(server: &ServerJson, transport: &str, extension: Extension, deprecated: bool) -> Base {
     Base {
         name: server.name.clone(),
-        title: server.title.clone(),
-        description: server.description.clone(),
+        title: server.title.clone().unwrap_or_default(),
+        description: server.description.clone().unwrap_or_default(),
         tier: extension.tier,
         status: if deprecated { "Deprecated".to_owned() } else { extension.status },
         transport: transport.to_owned(),
