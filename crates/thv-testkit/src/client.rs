@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+pub use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -36,7 +37,10 @@ impl Address {
     /// When it is neither `http://<ip>:<port>` nor `unix://<path>`.
     pub fn from_record(url: &str) -> Self {
         if let Some(path) = url.strip_prefix("unix://") {
-            return Address::Unix(PathBuf::from(path));
+            let path = percent_encoding::percent_decode_str(path)
+                .decode_utf8()
+                .expect("a path in UTF-8");
+            return Address::Unix(PathBuf::from(path.into_owned()));
         }
         let host = url
             .strip_prefix("http://")

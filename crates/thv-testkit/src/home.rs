@@ -84,6 +84,13 @@ impl Home {
         self.write_config(&format!("local_registry_path: {}\n", path.display()));
     }
 
+    /// Writes a registry document into the home, configures it as the source and returns its path.
+    pub fn use_document(&self, text: &str) -> PathBuf {
+        let path = self.write("registry.json", text);
+        self.use_file(&path);
+        path
+    }
+
     /// The configuration as it is on disk now; empty when there is none.
     pub fn config(&self) -> String {
         std::fs::read_to_string(self.config_file()).unwrap_or_default()

@@ -20,6 +20,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod fixture;
 pub mod generate;
 pub mod home;
 pub mod identity;

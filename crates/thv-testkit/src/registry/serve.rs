@@ -24,6 +24,7 @@ use super::faults::Fault;
 use super::journal::{Pen, query_of};
 use super::routes::{self, Whole};
 use super::{SERVERS, Shared};
+use crate::fixture;
 
 type Body = BoxBody<Bytes, io::Error>;
 
@@ -170,7 +171,7 @@ fn whole(fault: &Fault, shared: &Shared, parts: &Parts) -> Whole {
             "text/html",
             Bytes::from_static(b"<!doctype html><title>Sign in to the network</title>"),
         ),
-        Fault::Legacy => routes::json_text(StatusCode::OK, LEGACY.to_owned()),
+        Fault::Legacy => routes::json_text(StatusCode::OK, fixture::legacy_document()),
         Fault::RedirectTo(target) => routes::redirect(target),
         Fault::RepeatedCursor => odd_cursor(shared, parts, "again".to_owned()),
         Fault::EndlessCursors => odd_cursor(
@@ -181,9 +182,6 @@ fn whole(fault: &Fault, shared: &Shared, parts: &Parts) -> Whole {
         other => unreachable!("{other:?} has no whole answer"),
     }
 }
-
-/// A registry in the format `ToolHive` used before the upstream one.
-const LEGACY: &str = r#"{"version":"1.0.0","last_updated":"2025-06-01T00:00:00Z","servers":{"fetch":{"description":"Fetches pages","tier":"Community","status":"Active","transport":"stdio","tools":["fetch"],"image":"ghcr.io/example/fetch:1"}}}"#;
 
 /// The first page again, with a cursor of our choice.
 fn odd_cursor(shared: &Shared, parts: &Parts, cursor: String) -> Whole {
