@@ -8,11 +8,15 @@
 pub mod disk;
 mod edit;
 mod error;
+#[cfg(test)]
+mod hook;
 pub mod limits;
 mod model;
 pub mod paths;
+mod scalar;
 mod store;
 mod watch;
+mod wire;
 pub mod world;
 mod yaml;
 

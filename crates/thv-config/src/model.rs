@@ -72,14 +72,70 @@ pub struct Config {
     pub ca_certificate_path: Option<PathBuf>,
 }
 
+// === What values mean
+
 impl Config {
-    /// The same configuration with what does not apply set to its neutral value.
+    /// The same configuration in the one spelling in which it is stored and compared: nothing that
+    /// is empty where it could be absent, and no permission that applies to nothing.
     #[must_use]
-    pub(crate) fn normalised(mut self) -> Self {
-        if self.source == RegistrySource::BuiltIn {
-            self.allow_private_ip = false;
+    pub(crate) fn normalised(self) -> Self {
+        let source = self.source.normalised();
+        Self {
+            allow_private_ip: self.allow_private_ip && source != RegistrySource::BuiltIn,
+            source,
+            auth: self.auth.and_then(RegistryAuth::normalised),
+            secrets: self.secrets.normalised(),
+            ca_certificate_path: self
+                .ca_certificate_path
+                .filter(|path| !path.as_os_str().is_empty()),
         }
-        self.auth = self.auth.filter(|auth| !auth.kind.is_empty());
-        self
+    }
+}
+
+impl RegistrySource {
+    fn normalised(self) -> Self {
+        let empty = match &self {
+            Self::BuiltIn => true,
+            Self::File(path) => path.as_os_str().is_empty(),
+            Self::Url(url) | Self::Api(url) => url.is_empty(),
+        };
+        if empty { Self::BuiltIn } else { self }
+    }
+}
+
+impl RegistryAuth {
+    fn normalised(self) -> Option<Self> {
+        let oauth = self
+            .oauth
+            .map(OAuthSettings::normalised)
+            .filter(|oauth| *oauth != OAuthSettings::default());
+        (!self.kind.is_empty()).then_some(Self { oauth, ..self })
+    }
+}
+
+impl OAuthSettings {
+    fn normalised(self) -> Self {
+        let present = |value: &String| !value.is_empty();
+        Self {
+            audience: self.audience.filter(present),
+            callback_port: self.callback_port.filter(|port| *port != 0),
+            cached_refresh_token_ref: self.cached_refresh_token_ref.filter(present),
+            cached_token_expiry: self.cached_token_expiry.filter(present),
+            ..self
+        }
+    }
+}
+
+impl SecretsSettings {
+    /// `basic` is the old name of the encrypted provider; a provider that is named has been set up.
+    fn normalised(self) -> Self {
+        let provider_type = match self.provider_type.as_str() {
+            "basic" => "encrypted".to_owned(),
+            _ => self.provider_type,
+        };
+        Self {
+            setup_completed: self.setup_completed || !provider_type.is_empty(),
+            provider_type,
+        }
     }
 }

@@ -209,3 +209,6 @@ where
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,3 +100,93 @@ async fn look(store: &ConfigStore) -> Option<Fingerprint> {
         .ok()
         .flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::write_atomic;
+    use crate::model::RegistrySource;
+    use crate::world::{ManualClock, MapEnv, World};
+
+    struct Scene {
+        _directory: tempfile::TempDir,
+        clock: ManualClock,
+        store: ConfigStore,
+    }
+
+    fn scene(text: &str) -> Scene {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yaml");
+        write_atomic(&path, text.as_bytes()).unwrap();
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let world = World::new(clock.clone(), MapEnv::new());
+        Scene {
+            _directory: directory,
+            clock,
+            store: ConfigStore::new(path, world),
+        }
+    }
+
+    impl Scene {
+        fn write(&self, text: &str) {
+            write_atomic(self.store.path(), text.as_bytes()).unwrap();
+        }
+    }
+
+    fn url(text: &str) -> RegistrySource {
+        RegistrySource::Url(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_change_on_disk_is_published_at_the_next_look() {
+        let scene = scene("registry_url: https://a\n");
+        let (watch, mut receiver) = ConfigWatch::start(scene.store.clone()).await.unwrap();
+        assert_eq!(receiver.borrow_and_update().source, url("https://a"));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(watch.run(async {
+            let _ = stopped.await;
+        }));
+        scene.clock.asleep(1).await;
+        scene.write("registry_url: https://another\n");
+        scene.clock.advance(WATCH_POLL);
+        receiver.changed().await.unwrap();
+        assert_eq!(receiver.borrow_and_update().source, url("https://another"));
+        stop.send(()).unwrap();
+        running.await.unwrap();
+        assert_eq!(receiver.borrow().source, url("https://another"));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_concerns_none_of_our_keys_is_not_published() {
+        let scene = scene("registry_url: https://a\n");
+        let (mut watch, receiver) = ConfigWatch::start(scene.store.clone()).await.unwrap();
+        scene.write("registry_url: https://a\nother: 1\n");
+        watch.poll().await;
+        assert!(!receiver.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn w41_a_file_that_breaks_while_running_keeps_the_last_good_configuration() {
+        let scene = scene("registry_url: https://a\n");
+        let (mut watch, mut receiver) = ConfigWatch::start(scene.store.clone()).await.unwrap();
+        scene.write("registry_url: [\n");
+        watch.poll().await;
+        watch.poll().await;
+        assert!(!receiver.has_changed().unwrap());
+        assert_eq!(receiver.borrow().source, url("https://a"));
+        scene.write("registry_url: https://repaired\n");
+        watch.poll().await;
+        assert_eq!(receiver.borrow_and_update().source, url("https://repaired"));
+    }
+
+    #[tokio::test]
+    async fn a_removed_file_means_the_defaults_at_the_second_look() {
+        let scene = scene("registry_url: https://a\n");
+        let (mut watch, receiver) = ConfigWatch::start(scene.store.clone()).await.unwrap();
+        std::fs::remove_file(scene.store.path()).unwrap();
+        watch.poll().await;
+        assert_eq!(receiver.borrow().source, url("https://a"));
+        watch.poll().await;
+        assert_eq!(receiver.borrow().source, RegistrySource::BuiltIn);
+    }
+}

@@ -100,3 +100,95 @@ fn is_named(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hook::HookClock;
+    use crate::world::ManualClock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn clock() -> ManualClock {
+        ManualClock::new(jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_held_lock_is_waited_for_and_then_named_in_the_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep").join("a.lock");
+        let held = FileLock::acquire(&path, &clock(), SECOND).unwrap();
+        let error = FileLock::acquire(&path, &clock(), SECOND).unwrap_err();
+        assert_eq!(
+            error,
+            LockError::Timeout {
+                path: path.clone(),
+                waited: SECOND
+            }
+        );
+        drop(held);
+        let _again = FileLock::acquire(&path, &clock(), Duration::ZERO).unwrap();
+        assert!(path.exists(), "lock files are never deleted");
+    }
+
+    #[test]
+    fn a_lock_released_while_waiting_is_won() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.lock");
+        let mut held = Some(FileLock::acquire(&path, &clock(), SECOND).unwrap());
+        let clock = HookClock::new(move || drop(held.take()));
+        let _won = FileLock::acquire(&path, &clock, SECOND).unwrap();
+        assert_eq!(clock.monotonic(), LOCK_POLL);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn appendix_d3_a_lock_file_unlinked_under_us_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.lock");
+        let mut go = Some(FileLock::acquire(&path, &clock(), SECOND).unwrap());
+        // A Go process ends: it deletes the file and lets go of it, and the next one has already
+        // locked a new file of that name.
+        let (next, hook_path) = (
+            std::sync::Arc::new(std::sync::Mutex::new(None)),
+            path.clone(),
+        );
+        let hook_next = std::sync::Arc::clone(&next);
+        let waiting = HookClock::new(move || {
+            if let Some(go) = go.take() {
+                std::fs::remove_file(&hook_path).unwrap();
+                let lock = FileLock::acquire(&hook_path, &clock(), SECOND).unwrap();
+                *hook_next.lock().unwrap() = Some(lock);
+                drop(go);
+            }
+        });
+        let outcome = FileLock::acquire(&path, &waiting, SECOND);
+        assert!(
+            matches!(outcome, Err(LockError::Timeout { .. })),
+            "the lock on the deleted file does not count: {outcome:?}"
+        );
+        drop(next.lock().unwrap().take());
+        let _won = FileLock::acquire(&path, &clock(), Duration::ZERO).unwrap();
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_created_is_an_error_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let error = FileLock::acquire(directory.path(), &clock, SECOND).unwrap_err();
+        assert!(matches!(error, LockError::Io { .. }), "{error}");
+        assert_eq!(clock.monotonic(), Duration::ZERO);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_file_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.lock");
+        let _lock = FileLock::acquire(&path, &clock(), SECOND).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
