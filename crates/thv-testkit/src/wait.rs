@@ -41,3 +41,8 @@ pub async fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
     })
     .await;
 }
+
+/// Runs all futures at once and yields their results in order.
+pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    futures_util::future::join_all(futures).await
+}
