@@ -1,0 +1,227 @@
+//! The registries of this machine, as the configuration has them now.
+//!
+//! There is one today, `default`. A change of the configuration, whoever makes it, replaces the
+//! registry by a new one; what the old one had is not carried over.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use thv_config::disk::{self, Fingerprint};
+use thv_config::world::World;
+use thv_config::{Config, ConfigStore, ConfigWatch, Paths};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::cache::sweep;
+use crate::change::{self, ChangeError, SourceRequest};
+use crate::limits::FILE_POLL;
+use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::source::SourceKind;
+use crate::source::outbound::Outbound;
+use crate::state::Revalidation;
+
+/// The name of the registry that `config.yaml` describes.
+pub const DEFAULT_REGISTRY: &str = "default";
+
+/// The registries of this machine. See the [module](self).
+#[derive(Debug)]
+pub struct Registries {
+    world: World,
+    paths: Paths,
+    config: ConfigStore,
+    user_agent: String,
+    revalidation: Revalidation,
+    current: ArcSwap<Registry>,
+    /// Changes come one after the other.
+    turn: Mutex<()>,
+}
+
+// === impl Registries ===
+
+impl Registries {
+    /// The registries that the configuration describes. Nothing is loaded yet. A configuration
+    /// that cannot be read is no error here: its registry says so when it is asked.
+    pub async fn open(
+        world: World,
+        paths: Paths,
+        config: ConfigStore,
+        user_agent: String,
+        revalidation: Revalidation,
+    ) -> Arc<Self> {
+        let settings = match config.load_async().await {
+            Ok(config) => Settings::of(&config),
+            Err(error) => {
+                warn!(%error, "configuration not read");
+                Settings::unreadable(error.to_string())
+            }
+        };
+        let outbound = Outbound::new(world.clone(), user_agent.clone(), settings.extra_ca.clone());
+        let registry = Registry::new(
+            DEFAULT_REGISTRY,
+            settings,
+            world.clone(),
+            outbound,
+            &paths.catalog_cache_dir(),
+            revalidation,
+        );
+        Arc::new(Self {
+            world,
+            paths,
+            config,
+            user_agent,
+            revalidation,
+            current: ArcSwap::new(registry),
+            turn: Mutex::new(()),
+        })
+    }
+
+    /// Names of the registries.
+    pub fn names(&self) -> Vec<String> {
+        vec![DEFAULT_REGISTRY.to_owned()]
+    }
+
+    /// The registry of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Registry>> {
+        (name == DEFAULT_REGISTRY).then(|| self.current.load_full())
+    }
+
+    /// Sets the source of `default`: checks `request` against the source itself, writes the
+    /// configuration in one step, and begins to load. Login settings are cleared: they belonged
+    /// to the source before.
+    ///
+    /// # Errors
+    /// Says why nothing was changed.
+    pub async fn set(&self, request: &SourceRequest) -> Result<SourceKind, ChangeError> {
+        let _turn = self.turn.lock().await;
+        let outbound = Arc::clone(self.current.load().outbound());
+        let change = change::check(request, &outbound, self.world.env.as_ref()).await?;
+        let kind = change.kind;
+        let config = self
+            .config
+            .update_async(move |config: &mut Config| {
+                config.source = change.source;
+                if let Some(allow_private_ip) = change.allow_private_ip {
+                    config.allow_private_ip = allow_private_ip;
+                }
+                config.auth = None;
+                Ok::<_, ChangeError>(config.clone())
+            })
+            .await?;
+        self.apply(&config);
+        Ok(kind)
+    }
+
+    /// Takes over a configuration; does nothing when it describes the registry there is.
+    fn apply(&self, config: &Config) {
+        let settings = Settings::of(config);
+        let before = self.current.load();
+        if *before.settings() == settings {
+            return;
+        }
+        let outbound = if before.outbound().extra_ca() == settings.extra_ca.as_ref() {
+            Arc::clone(before.outbound())
+        } else {
+            Outbound::new(
+                self.world.clone(),
+                self.user_agent.clone(),
+                settings.extra_ca.clone(),
+            )
+        };
+        let registry = Registry::new(
+            DEFAULT_REGISTRY,
+            settings,
+            self.world.clone(),
+            outbound,
+            &self.paths.catalog_cache_dir(),
+            self.revalidation,
+        );
+        let name = registry.info();
+        info!(kind = name.kind.as_str(), source = %name.source, "registry changed");
+        self.current.store(Arc::clone(&registry));
+        if self.revalidation == Revalidation::Behind {
+            registry.start();
+        }
+    }
+
+    /// Begins to load, and watches the configuration and the source's file until `stop`: what
+    /// another process changes shows within a second.
+    pub fn start(self: &Arc<Self>, stop: CancellationToken) {
+        self.current.load().start();
+        let registries = Arc::clone(self);
+        let ended = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = registries.watch_config() => {}
+                () = ended.cancelled() => {}
+            }
+        });
+        let registries = Arc::clone(self);
+        tokio::spawn(async move {
+            registries.sweep().await;
+            tokio::select! {
+                () = registries.watch_file() => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    async fn sweep(&self) {
+        let directory = self.paths.catalog_cache_dir();
+        let now = self.world.clock.now();
+        // A panic in there is reported by the runtime; old files stay until the next start.
+        let _ = tokio::task::spawn_blocking(move || sweep(&directory, now)).await;
+    }
+
+    async fn watch_config(&self) {
+        loop {
+            if let Ok((watch, configs)) = ConfigWatch::start(self.config.clone()).await {
+                tokio::select! {
+                    () = watch.run(std::future::pending()) => {}
+                    () = self.follow(configs) => {}
+                }
+                return;
+            }
+            // The file was unreadable at the start; it may be mended.
+            self.world.clock.sleep(FILE_POLL).await;
+        }
+    }
+
+    async fn follow(&self, mut configs: watch::Receiver<Arc<Config>>) {
+        loop {
+            configs.mark_unchanged();
+            {
+                let _turn = self.turn.lock().await;
+                // What was published may be older than what `set` has written meanwhile.
+                if let Ok(config) = self.config.load_async().await {
+                    self.apply(&config);
+                }
+            }
+            if configs.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn watch_file(&self) {
+        let mut seen: Option<(Arc<Registry>, Option<Fingerprint>)> = None;
+        loop {
+            let registry = self.current.load_full();
+            if let Some(path) = registry.local_file().map(std::path::Path::to_owned) {
+                let look = tokio::task::spawn_blocking(move || disk::fingerprint(&path));
+                let fingerprint = look.await.ok().flatten();
+                match &seen {
+                    Some((before, known)) if Arc::ptr_eq(before, &registry) => {
+                        if *known != fingerprint {
+                            registry.reload();
+                        }
+                    }
+                    _ => {}
+                }
+                seen = Some((registry, fingerprint));
+            }
+            self.world.clock.sleep(FILE_POLL).await;
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! One registry: its settings, its catalog, and the loads that keep it.
+//!
+//! A read looks at the current state and decides; it waits only when there is nothing to serve.
+//! Loads run beside the reads and replace the state when they are done.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use thv_config::world::World;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::cache::{CacheFile, Changes};
+use crate::entry::Entry;
+use crate::error::{Fault, LookupError, LookupFault};
+use crate::flight::{Flight, Flights, Seat, Wanted};
+use crate::settings::{RegistryInfo, Settings};
+use crate::snapshot::{Counts, Snapshot};
+use crate::source::outbound::Outbound;
+use crate::source::{Context, Depth, Difference, Known, Loaded, Source, api};
+use crate::state::{Decision, Moment, Revalidation, State, is_fresh};
+
+/// A registry. See the [module](self).
+#[derive(Debug)]
+pub struct Registry {
+    info: RegistryInfo,
+    settings: Settings,
+    inner: Arc<Inner>,
+}
+
+/// A catalog that can be served.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The catalog.
+    pub snapshot: Arc<Snapshot>,
+    /// Why and since when it may be out of date; `None` when it is not known to be.
+    pub stale: Option<Staleness>,
+}
+
+/// Why a catalog may be out of date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// When the source last confirmed the catalog.
+    pub since: Timestamp,
+    /// What stands in the way of asking it again.
+    pub why: String,
+}
+
+/// Where a catalog stands, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogStatus {
+    /// `loading`, `ready`, `stale`, `auth_required`, `legacy_format`, `unavailable` or
+    /// `misconfigured`.
+    pub state: &'static str,
+    /// Whether a load is under way.
+    pub loading: bool,
+    /// What went wrong, and since when.
+    pub fault: Option<(Fault, Timestamp)>,
+    /// When the source last confirmed the catalog; `None` for sources on this machine.
+    pub checked_at: Option<Timestamp>,
+    /// What the catalog holds.
+    pub counts: Counts,
+    /// Rows of the last whole load that could not be read.
+    pub bad_rows: usize,
+    /// Whether later loads ask for changes only.
+    pub incremental: bool,
+    /// Where the catalog is kept on disk.
+    pub cache_file: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    source: Result<Source, String>,
+    context: Context,
+    cache: Option<CacheFile>,
+    /// Orders writes of the cache file.
+    cache_turn: Mutex<()>,
+    revalidation: Revalidation,
+    state: ArcSwap<State>,
+    /// Wakes those who wait when the state was replaced.
+    changed: Notify,
+    flights: Flights,
+    stop: CancellationToken,
+}
+
+/// Ends a registry's loads when the last handle to it is gone.
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.inner.stop.cancel();
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub(crate) fn new(
+        name: &str,
+        settings: Settings,
+        world: World,
+        outbound: Arc<Outbound>,
+        cache_directory: &Path,
+        revalidation: Revalidation,
+    ) -> Arc<Self> {
+        let source = settings.source();
+        let credentials = settings.credentials();
+        let cached = source.as_ref().ok().filter(|source| source.is_cached());
+        let cache = cached.map(|source| {
+            let identity = settings.cache_identity(source, credentials.as_ref());
+            CacheFile::new(cache_directory, identity, Arc::clone(&world.clock))
+        });
+        Arc::new(Self {
+            info: settings.info(name),
+            settings,
+            inner: Arc::new(Inner {
+                source,
+                context: Context {
+                    world,
+                    outbound,
+                    credentials,
+                },
+                cache,
+                cache_turn: Mutex::new(()),
+                revalidation,
+                state: ArcSwap::from_pointee(State::default()),
+                changed: Notify::new(),
+                flights: Flights::default(),
+                stop: CancellationToken::new(),
+            }),
+        })
+    }
+
+    /// Name, `default` today.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// What the registry is, without its content.
+    pub fn info(&self) -> &RegistryInfo {
+        &self.info
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn outbound(&self) -> &Arc<Outbound> {
+        &self.inner.context.outbound
+    }
+
+    /// The path of a registry that is a file on this machine.
+    pub(crate) fn local_file(&self) -> Option<&Path> {
+        match &self.inner.source {
+            Ok(Source::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Begins to load the catalog; nobody needs to wait for it.
+    pub(crate) fn start(&self) {
+        drop(self.inner.board(Depth::Changes, Wanted::ByRegistry));
+    }
+
+    /// Begins to read the source again because it is known to have changed.
+    pub(crate) fn reload(&self) {
+        drop(self.inner.board(Depth::Whole, Wanted::ByRegistry));
+    }
+
+    /// The catalog. Where there is none that may be served, waits for a load, but no longer
+    /// than `patience`.
+    ///
+    /// # Errors
+    /// The fault that stands in the way; `Unavailable` when `patience` ran out.
+    pub async fn catalog(&self, patience: Duration) -> Result<Served, Fault> {
+        let inner = &self.inner;
+        if let Some(served) = inner.answer_at_once() {
+            return served;
+        }
+        let clock = &inner.context.world.clock;
+        tokio::select! {
+            answer = inner.answer() => answer,
+            () = clock.sleep(patience) => Err(inner.out_of_patience(patience)),
+        }
+    }
+
+    /// Reads the whole catalog from its source again and waits for it.
+    ///
+    /// # Errors
+    /// The fault that the load met; what was known before is then still served.
+    pub async fn refresh(&self) -> Result<Served, Fault> {
+        let seat = self.inner.board(Depth::Whole, Wanted::ByWaiters);
+        match seat.decided().await {
+            Some(fault) => Err(fault),
+            None => self.inner.answer().await,
+        }
+    }
+
+    /// All versions of the server of this full or short name, the latest first. An API registry
+    /// is asked for them; `patience` bounds the wait for the catalog before that.
+    ///
+    /// # Errors
+    /// When no server has the name, or the registry cannot be read.
+    pub async fn versions(
+        &self,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Vec<Arc<Entry>>, LookupFault> {
+        let served = self.catalog(patience).await?;
+        let known = served.snapshot.get(name);
+        let Ok(Source::Api(remote)) = &self.inner.source else {
+            let versions = served.snapshot.versions(name);
+            return if versions.is_empty() {
+                Err(not_found(name).into())
+            } else {
+                Ok(versions)
+            };
+        };
+        match api::versions(&self.inner.context, remote, name).await {
+            Ok(versions) if !versions.is_empty() => Ok(versions),
+            // A registry may offer the list and no histories.
+            Ok(_) => known
+                .map(|latest| vec![Arc::clone(latest)])
+                .ok_or_else(|| not_found(name).into()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Where the catalog stands.
+    pub fn status(&self) -> CatalogStatus {
+        let state = self.inner.state.load();
+        let known = state.known.as_ref();
+        let fault = state.failure.as_ref();
+        let word = match (known, fault.map(|failure| &failure.fault)) {
+            (None, None) => "loading",
+            (Some(_), None) => "ready",
+            (_, Some(Fault::AuthRequired { .. })) => "auth_required",
+            (_, Some(Fault::Legacy { .. })) => "legacy_format",
+            (_, Some(Fault::Configuration { .. })) => "misconfigured",
+            (Some(_), Some(fault)) if fault.may_serve_stale() => "stale",
+            (_, Some(Fault::Unavailable { .. })) => "unavailable",
+        };
+        CatalogStatus {
+            state: word,
+            loading: self.inner.flights.is_loading(),
+            fault: fault.map(|failure| (failure.fault.clone(), failure.since)),
+            checked_at: known.map(|known| known.marks.checked_at),
+            counts: known.map_or_else(Counts::default, |known| known.snapshot.counts()),
+            bad_rows: known.map_or(0, |known| known.snapshot.bad_rows()),
+            incremental: known.is_some_and(|known| known.marks.incremental),
+            cache_file: self.inner.cache.as_ref().map(|cache| cache.path().to_owned()),
+        }
+    }
+}
+
+fn not_found(name: &str) -> LookupError {
+    LookupError::NotFound {
+        query: name.to_owned(),
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn moment(&self) -> Moment {
+        let clock = &self.context.world.clock;
+        Moment {
+            now: clock.now(),
+            monotonic: clock.monotonic(),
+        }
+    }
+
+    fn decide(self: &Arc<Self>, state: &State) -> Decision {
+        let can_age = self.cache.is_some();
+        let decision = state.decide(self.moment(), self.revalidation, can_age);
+        if let Decision::Serve { load: true, .. } | Decision::Fail { load: true } = decision {
+            drop(self.board(Depth::Changes, Wanted::ByRegistry));
+        }
+        decision
+    }
+
+    /// The answer that needs no waiting, if there is one.
+    fn answer_at_once(self: &Arc<Self>) -> Option<Result<Served, Fault>> {
+        let state = self.state.load();
+        match self.decide(&state) {
+            Decision::Serve { stale, .. } => {
+                let known = state.known.as_ref()?;
+                Some(Ok(serve(known, &state, stale)))
+            }
+            Decision::Fail { .. } => {
+                let failure = state.failure.as_ref()?;
+                Some(Err(failure.fault.clone()))
+            }
+            Decision::Wait { .. } => None,
+        }
+    }
+
+    async fn answer(self: &Arc<Self>) -> Result<Served, Fault> {
+        let mut seat = None;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(answer) = self.answer_at_once() {
+                return answer;
+            }
+            if seat.is_none() {
+                if let Decision::Wait { pause } = self.decide(&self.state.load())
+                    && !pause.is_zero()
+                {
+                    self.context.world.clock.sleep(pause).await;
+                }
+                seat = Some(self.board(Depth::Changes, Wanted::ByWaiters));
+            }
+            let Some(boarded) = &seat else { continue };
+            tokio::select! {
+                fault = boarded.decided() => match fault {
+                    Some(fault) => return self.answer_after(fault),
+                    None => seat = None,
+                },
+                // What was read from disk may do while the load goes on.
+                () = changed => {}
+            }
+        }
+    }
+
+    /// The answer after a load that was waited for has failed.
+    fn answer_after(&self, fault: Fault) -> Result<Served, Fault> {
+        let state = self.state.load();
+        match &state.known {
+            Some(known) if fault.may_serve_stale() => Ok(serve(known, &state, true)),
+            _ => Err(fault),
+        }
+    }
+
+    fn publish(&self, state: State) {
+        self.state.store(Arc::new(state));
+        self.changed.notify_waiters();
+    }
+
+    fn out_of_patience(&self, patience: Duration) -> Fault {
+        let state = self.state.load();
+        if let Some(failure) = &state.failure {
+            return failure.fault.clone();
+        }
+        let url = match &self.source {
+            Ok(Source::Url(remote) | Source::Api(remote)) => Some(remote.configured.clone()),
+            _ => None,
+        };
+        Fault::Unavailable {
+            url,
+            cause: format!(
+                "its catalog is still being loaded after {} s",
+                patience.as_secs()
+            ),
+            retry_after: Some(Duration::from_secs(1)),
+        }
+    }
+
+    /// A seat in a load of at least this depth; begins one when none is under way.
+    fn board(self: &Arc<Self>, depth: Depth, wanted: Wanted) -> Seat {
+        self.flights.board(depth, wanted, |flight| {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.fly(&flight).await });
+        })
+    }
+
+    async fn fly(self: Arc<Self>, flight: &Flight) {
+        let cancelled = flight.cancelled();
+        let outcome = tokio::select! {
+            outcome = self.load(flight.depth()) => outcome,
+            () = cancelled => return flight.decide(Some(self.interrupted())),
+            () = self.stop.cancelled() => return flight.decide(Some(self.interrupted())),
+        };
+        match outcome {
+            Ok(Some(loaded)) => {
+                let Loaded { known, difference } = loaded;
+                self.publish(State::loaded(known.clone()));
+                flight.decide(None);
+                self.keep(known, difference).await;
+            }
+            Ok(None) => flight.decide(None),
+            Err(fault) => {
+                warn!(registry = %self.shown(), error = %fault, "catalog not loaded");
+                let state = self.state.load().failed(fault.clone(), self.moment());
+                self.publish(state);
+                if matches!(fault, Fault::AuthRequired { .. }) {
+                    self.forget().await;
+                }
+                flight.decide(Some(fault));
+            }
+        }
+    }
+
+    fn interrupted(&self) -> Fault {
+        Fault::Unavailable {
+            url: None,
+            cause: "the load was given up".to_owned(),
+            retry_after: None,
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.source
+            .as_ref()
+            .map_or_else(|_| "?".to_owned(), Source::shown)
+    }
+
+    /// Loads; `None` when the catalog of an earlier run, just read from disk, is recent enough.
+    async fn load(self: &Arc<Self>, depth: Depth) -> Result<Option<Loaded>, Fault> {
+        let source = self.source.as_ref().map_err(|cause| Fault::Configuration {
+            cause: cause.clone(),
+        })?;
+        if !self.state.load().restored {
+            let restored = self.restore(source).await?;
+            let now = self.context.world.clock.now();
+            if restored.is_some_and(|known| is_fresh(&known, now)) && depth == Depth::Changes {
+                return Ok(None);
+            }
+        }
+        let known = self.state.load().known.clone();
+        source
+            .load(&self.context, known.as_ref(), depth)
+            .await
+            .map(Some)
+    }
+
+    /// Brings back the catalog of an earlier run, where the credential that it was read with is
+    /// at hand.
+    async fn restore(self: &Arc<Self>, source: &Source) -> Result<Option<Known>, Fault> {
+        if self.cache.is_none() {
+            return Ok(None);
+        }
+        if let Err(thv_auth::AuthError::LoginRequired { reason }) =
+            self.context.credentials.bearer().await
+        {
+            return Err(Fault::AuthRequired {
+                source_name: source.shown(),
+                reason,
+            });
+        }
+        let inner = Arc::clone(self);
+        let contents = tokio::task::spawn_blocking(move || inner.cache.as_ref()?.load());
+        let Some(contents) = contents.await.ok().flatten() else {
+            return Ok(None);
+        };
+        let known = Known {
+            snapshot: Arc::new(contents.snapshot),
+            marks: contents.marks,
+        };
+        debug!(registry = %source.shown(), servers = known.snapshot.entries().len(), "catalog read from disk");
+        self.publish(State::loaded(known.clone()));
+        self.warm(&known);
+        Ok(Some(known))
+    }
+
+    fn warm(&self, known: &Known) {
+        if self.revalidation == Revalidation::Behind {
+            let snapshot = Arc::clone(&known.snapshot);
+            drop(tokio::task::spawn_blocking(move || snapshot.warm()));
+        }
+    }
+
+    /// Writes what a load brought to disk, and logs what the `v1beta` views leave out.
+    async fn keep(self: Arc<Self>, known: Known, difference: Difference) {
+        let whole = matches!(difference, Difference::Whole);
+        if whole || matches!(difference, Difference::Changes(_)) {
+            self.warm(&known);
+        }
+        if whole {
+            let counts = known.snapshot.counts();
+            if counts.omitted > 0 {
+                debug!(
+                    registry = %self.shown(),
+                    servers = counts.servers,
+                    omitted = counts.omitted,
+                    "servers without a v1beta view; `thv registry status` lists them"
+                );
+            }
+        }
+        if self.cache.is_none() {
+            return;
+        }
+        let _turn = self.cache_turn.lock().await;
+        let inner = Arc::clone(&self);
+        let written = tokio::task::spawn_blocking(move || {
+            let Some(cache) = &inner.cache else {
+                return;
+            };
+            let Known { snapshot, marks } = &known;
+            match difference {
+                Difference::Whole => cache.store(snapshot, marks),
+                Difference::Changes(changes) => cache.append(&changes, snapshot, marks),
+                Difference::None => cache.append(&Changes::default(), snapshot, marks),
+            }
+        });
+        // A panic in there is reported by the runtime; the catalog in memory stands.
+        let _ = written.await;
+    }
+
+    async fn forget(self: &Arc<Self>) {
+        let _turn = self.cache_turn.lock().await;
+        let inner = Arc::clone(self);
+        let removed = tokio::task::spawn_blocking(move || {
+            if let Some(cache) = &inner.cache {
+                cache.remove();
+            }
+        });
+        let _ = removed.await;
+    }
+}
+
+fn serve(known: &Known, state: &State, stale: bool) -> Served {
+    let why = state.failure.as_ref().filter(|_| stale);
+    Served {
+        snapshot: Arc::clone(&known.snapshot),
+        stale: why.map(|failure| Staleness {
+            since: known.marks.checked_at,
+            why: failure.fault.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,360 @@
+//! Registries that speak the MCP Registry API, v0.1.
+//!
+//! A first load walks the list to its end. Later loads ask for what changed since the newest
+//! change seen, where the registry honours that; whether it does shows in its first answer, and
+//! a registry that ignores the question has thereby begun a whole walk. From time to time, and
+//! when a person asks for it, the catalog is walked whole again.
+
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use thv_http::Reply;
+use tracing::{debug, info};
+use url::Url;
+
+use self::walk::{Query, Walk, extension_items};
+use super::document::{format_fault, loaded, unchanged};
+use super::outbound::{Bounds, unavailable};
+use super::{Context, Depth, Difference, Known, Loaded, Remote};
+use crate::assemble::{Assembler, Delta, Recogniser};
+use crate::cache::{Changes, Marks};
+use crate::entry::{Entry, Extension, ExtensionEntry};
+use crate::error::Fault;
+use crate::format::page::{LifeCycle, Page, parse_page, parse_server_response};
+use crate::limits::{
+    DETAIL_TIME, MAX_PAGE_BYTES, MAX_WITHDRAWN_CHECKS, RECONCILE_AFTER, UPDATED_SINCE_OVERLAP,
+};
+use crate::snapshot::{Edition, Snapshot};
+
+/// The version that `v1beta` tells for registries that have none.
+const API_EDITION: &str = "1.0.0";
+
+type Extensions = BTreeMap<Extension, Vec<Arc<ExtensionEntry>>>;
+
+pub(crate) async fn load(
+    context: &Context,
+    remote: &Remote,
+    known: Option<&Known>,
+    depth: Depth,
+) -> Result<Loaded, Fault> {
+    let now = context.world.clock.now();
+    let since = known.and_then(|known| changes_since(known, depth, now));
+    match (known, since) {
+        (Some(known), Some(since)) => load_changes(context, remote, known, since).await,
+        _ => load_whole(context, remote, known, None).await,
+    }
+}
+
+/// From when on changes are asked for; `None` where the catalog must be walked whole.
+fn changes_since(known: &Known, depth: Depth, now: Timestamp) -> Option<Timestamp> {
+    let marks = &known.marks;
+    let due = now.duration_since(marks.whole_at).unsigned_abs() >= RECONCILE_AFTER;
+    if depth == Depth::Whole || due {
+        return None;
+    }
+    marks
+        .newest_change?
+        .checked_sub(UPDATED_SINCE_OVERLAP)
+        .ok()
+}
+
+async fn load_whole(
+    context: &Context,
+    remote: &Remote,
+    known: Option<&Known>,
+    begun: Option<Walk>,
+) -> Result<Loaded, Fault> {
+    let now = context.world.clock.now();
+    let base = known.map(|known| Arc::clone(&known.snapshot));
+    let mut assembler = Assembler::new(base.as_deref(), now, false);
+    let mut walk = begun.unwrap_or_else(|| Walk::new(Query::Servers { since: None }));
+    let mut first_page = walk.take_begun();
+    loop {
+        let reply = match first_page.take() {
+            Some(reply) => reply,
+            None => match walk.next(context, remote).await? {
+                Some(reply) => reply,
+                None => break,
+            },
+        };
+        let (filled, cursor, news) = digest_page(remote, assembler, reply).await?;
+        assembler = filled;
+        walk.turn(remote, cursor, news)?;
+        debug!(registry = %remote.configured, servers = assembler.len(), "loading");
+    }
+    for (extension, items) in extensions(context, remote).await? {
+        assembler.set_extension(extension, items);
+    }
+    let marks = Marks {
+        newest_change: assembler.newest(),
+        incremental: known.is_some_and(|known| known.marks.incremental),
+        ..Marks::default()
+    };
+    let edition = edition(now);
+    let snapshot = tokio::task::spawn_blocking(move || assembler.finish(edition))
+        .await
+        .map_err(|error| unavailable(remote, error.to_string(), None))?;
+    let loaded = loaded(context, known, snapshot, marks, Snapshot::has_content_of);
+    info!(
+        registry = %remote.configured,
+        servers = loaded.known.snapshot.entries().len(),
+        bad_rows = loaded.known.snapshot.bad_rows(),
+        "catalog loaded"
+    );
+    Ok(loaded)
+}
+
+/// Parses one page on a blocking thread into `assembler`; gives it back with the next cursor
+/// and how many names were new.
+async fn digest_page(
+    remote: &Remote,
+    mut assembler: Assembler,
+    reply: Reply,
+) -> Result<(Assembler, Option<String>, usize), Fault> {
+    let parsed = tokio::task::spawn_blocking(move || {
+        let page = parse_page(&reply.body)?;
+        assembler.add_bad_rows(page.bad_rows);
+        let news = page.rows.iter().filter(|row| assembler.add(row)).count();
+        Ok((assembler, page.next_cursor, news))
+    })
+    .await
+    .map_err(|error| unavailable(remote, error.to_string(), None))?;
+    parsed.map_err(|error| format_fault(remote, &error))
+}
+
+async fn load_changes(
+    context: &Context,
+    remote: &Remote,
+    known: &Known,
+    since: Timestamp,
+) -> Result<Loaded, Fault> {
+    let now = context.world.clock.now();
+    let mut walk = Walk::new(Query::Servers { since: Some(since) });
+    let mut delta = Delta::default();
+    let mut first = true;
+    while let Some(reply) = walk.next(context, remote).await? {
+        let page = parse_page(&reply.body).map_err(|error| format_fault(remote, &error))?;
+        if first && !honours(&page, since) {
+            debug!(registry = %remote.configured, "updated_since is not honoured");
+            return load_whole(context, remote, Some(known), Some(walk.begun_with(reply))).await;
+        }
+        first = false;
+        let names = page.rows.iter().filter_map(|row| row_name(row.server));
+        let recogniser = Recogniser::of(names.filter_map(|name| known.snapshot.get(&name)));
+        for row in &page.rows {
+            delta.add(&known.snapshot, &recogniser, row, now);
+        }
+        let news = page.rows.len();
+        let cursor = page.next_cursor.clone();
+        walk.turn(remote, cursor, news)?;
+    }
+    if delta.withdrawn.len() > MAX_WITHDRAWN_CHECKS {
+        return load_whole(context, remote, Some(known), None).await;
+    }
+    settle_withdrawn(context, remote, &mut delta, now).await?;
+    let extensions = extensions(context, remote).await?;
+    Ok(finish_changes(context, remote, known, &delta, extensions))
+}
+
+/// Whether a page can be an answer to `updated_since`: it then holds nothing older.
+fn honours(page: &Page<'_>, since: Timestamp) -> bool {
+    page.rows.iter().all(|row| {
+        let updated = row.official.updated_at.as_deref();
+        updated
+            .and_then(|updated| updated.parse::<Timestamp>().ok())
+            .is_some_and(|updated| updated >= since)
+    })
+}
+
+fn row_name(server: &serde_json::value::RawValue) -> Option<String> {
+    crate::format::server::read_server(server)
+        .ok()
+        .map(|server| server.name.to_string())
+}
+
+/// A server whose latest version was withdrawn may have an earlier one that now stands for it.
+async fn settle_withdrawn(
+    context: &Context,
+    remote: &Remote,
+    delta: &mut Delta,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    for name in delta.withdrawn.clone() {
+        let url = versions_url(remote, &name, Some("latest"));
+        let Some(reply) = detail(context, remote, url).await? else {
+            continue;
+        };
+        let row = parse_server_response(&reply.body).map_err(|error| format_fault(remote, &error))?;
+        if row.official.status != Some(LifeCycle::Deleted)
+            && let Ok(entry) = Entry::from_row(&row, now)
+            && entry.name() == name
+        {
+            delta.withdrawn.retain(|withdrawn| *withdrawn != name);
+            delta.upserts.push(Arc::new(entry));
+        }
+    }
+    Ok(())
+}
+
+fn finish_changes(
+    context: &Context,
+    remote: &Remote,
+    known: &Known,
+    delta: &Delta,
+    extensions: Extensions,
+) -> Loaded {
+    let same_extensions = same_items(&known.snapshot, &extensions);
+    let marks = Marks {
+        checked_at: context.world.clock.now(),
+        newest_change: known.marks.newest_change.max(delta.newest),
+        incremental: true,
+        ..known.marks.clone()
+    };
+    if delta.upserts.is_empty() && delta.withdrawn.is_empty() && same_extensions {
+        let mut loaded = unchanged(context, known);
+        loaded.known.marks = marks;
+        return loaded;
+    }
+    info!(
+        registry = %remote.configured,
+        changed = delta.upserts.len(),
+        removed = delta.withdrawn.len(),
+        "catalog changed"
+    );
+    let snapshot = delta.apply(
+        &known.snapshot,
+        extensions,
+        edition(context.world.clock.now()),
+    );
+    Loaded {
+        known: Known {
+            snapshot: Arc::new(snapshot),
+            marks,
+        },
+        difference: Difference::Changes(Changes {
+            upserts: delta.upserts.clone(),
+            removed: delta.withdrawn.clone(),
+            extensions: !same_extensions,
+        }),
+    }
+}
+
+fn same_items(snapshot: &Snapshot, extensions: &Extensions) -> bool {
+    Extension::ALL.iter().all(|extension| {
+        let new = extensions.get(extension).map_or(&[][..], Vec::as_slice);
+        let old = snapshot.extension(*extension);
+        old.len() == new.len()
+            && old
+                .iter()
+                .zip(new)
+                .all(|(old, new)| old.record() == new.record())
+    })
+}
+
+/// All items of all extensions. A registry without an extension has none of its items.
+async fn extensions(context: &Context, remote: &Remote) -> Result<Extensions, Fault> {
+    let mut all = Extensions::new();
+    for extension in Extension::ALL {
+        let items = extension_items(context, remote, extension).await?;
+        if !items.is_empty() {
+            all.insert(extension, items);
+        }
+    }
+    Ok(all)
+}
+
+/// All versions of one server, newest first; empty when the registry has no such server.
+pub(crate) async fn versions(
+    context: &Context,
+    remote: &Remote,
+    name: &str,
+) -> Result<Vec<Arc<Entry>>, Fault> {
+    let now = context.world.clock.now();
+    let url = versions_url(remote, name, None);
+    let Some(reply) = detail(context, remote, url).await? else {
+        return Ok(Vec::new());
+    };
+    let page = parse_page(&reply.body).map_err(|error| format_fault(remote, &error))?;
+    let mut versions: Vec<_> = page
+        .rows
+        .iter()
+        .filter_map(|row| Entry::from_row(row, now).ok())
+        .filter(|entry| entry.name() == name)
+        .map(Arc::new)
+        .collect();
+    versions.sort_by(|left, right| crate::version_order::compare(right, left));
+    Ok(versions)
+}
+
+/// One answer about one server; `None` when the registry does not have it.
+async fn detail(context: &Context, remote: &Remote, url: Url) -> Result<Option<Reply>, Fault> {
+    let bounds = Bounds {
+        time: DETAIL_TIME,
+        bytes: MAX_PAGE_BYTES,
+    };
+    let credentials = context.credentials.as_ref();
+    let headers = http::HeaderMap::new();
+    let answer = context
+        .outbound
+        .get(remote, url, credentials, &headers, bounds)
+        .await?;
+    if let Ok(reply) = &answer
+        && matches!(reply.status.as_u16(), 404 | 410)
+    {
+        return Ok(None);
+    }
+    context
+        .outbound
+        .judge(remote, credentials, answer)
+        .map(Some)
+}
+
+/// `…/v0.1/servers/{name}/versions[/{version}]`: name and version are one segment each, so that
+/// the slash in a name travels encoded.
+fn versions_url(remote: &Remote, name: &str, version: Option<&str>) -> Url {
+    let segments = ["servers", name, "versions"].into_iter().chain(version);
+    join(&remote.url, segments)
+}
+
+/// The URL of `segments` below the API's base.
+pub(crate) fn join<'a>(base: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push("v0.1").extend(segments);
+    }
+    url
+}
+
+fn edition(now: Timestamp) -> Edition {
+    Edition {
+        version: API_EDITION.to_owned(),
+        last_updated: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_travel_as_one_segment() {
+        let remote = Remote {
+            configured: "https://r.example/base/".to_owned(),
+            url: Url::parse("https://r.example/base/").unwrap(),
+            allow_private_ip: false,
+        };
+        assert_eq!(
+            versions_url(&remote, "io.github.x/y", Some("1.0.0+2")).as_str(),
+            "https://r.example/base/v0.1/servers/io.github.x%2Fy/versions/1.0.0+2"
+        );
+        assert_eq!(
+            join(&Url::parse("https://r.example").unwrap(), ["servers"]).as_str(),
+            "https://r.example/v0.1/servers"
+        );
+    }
+}
