@@ -26,6 +26,7 @@ pub(crate) struct Assembler {
     extensions: BTreeMap<Extension, Vec<Arc<ExtensionEntry>>>,
     bad_rows: usize,
     newest: Option<Timestamp>,
+    undated: bool,
 }
 
 /// Finds the entry that was already made from the same bytes.
@@ -104,6 +105,7 @@ impl Assembler {
             extensions: BTreeMap::new(),
             bad_rows: 0,
             newest: None,
+            undated: false,
         }
     }
 
@@ -113,7 +115,10 @@ impl Assembler {
             self.bad_rows += 1;
             return false;
         };
-        self.newest = self.newest.max(Some(entry.updated_at()));
+        match changed_at(row) {
+            Some(changed) => self.newest = self.newest.max(Some(changed)),
+            None => self.undated = true,
+        }
         if entry.life_cycle() == LifeCycle::Deleted {
             return false;
         }
@@ -160,9 +165,10 @@ impl Assembler {
         self.latest.len()
     }
 
-    /// The newest time of change among the rows.
+    /// The newest time of change among the rows, where each of them tells its own. A registry
+    /// with undated rows cannot be asked for changes: what it leaves out would be unknowable.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
-        self.newest
+        self.newest.filter(|_| !self.undated)
     }
 
     pub(crate) fn finish(mut self, edition: Edition) -> Snapshot {
@@ -178,6 +184,11 @@ impl Assembler {
             self.bad_rows,
         )
     }
+}
+
+/// When the registry says that the row last changed.
+pub(crate) fn changed_at(row: &Row<'_>) -> Option<Timestamp> {
+    row.official.updated_at.as_deref()?.parse().ok()
 }
 
 /// Keeps one item per namespace and name: the one with the later version.
@@ -214,9 +225,11 @@ impl Delta {
             }
             return;
         }
+        // What the registry marks as latest now outranks what it marked earlier.
         let wins = present.is_none_or(|present| {
             !Arc::ptr_eq(present, &entry)
                 && (present.version() == entry.version()
+                    || entry.marked_latest() == Some(true)
                     || version_order::compare(&entry, present).is_gt())
         });
         if wins {

@@ -19,7 +19,7 @@ use self::walk::{Query, Walk, extension_items};
 use super::document::{format_fault, loaded, unchanged};
 use super::outbound::{Bounds, unavailable};
 use super::{Context, Depth, Difference, Known, Loaded, Remote};
-use crate::assemble::{Assembler, Delta, Recogniser};
+use crate::assemble::{Assembler, Delta, Recogniser, changed_at};
 use crate::cache::{Changes, Marks};
 use crate::entry::{Entry, Extension, ExtensionEntry};
 use crate::error::Fault;
@@ -137,9 +137,15 @@ async fn load_changes(
     let mut first = true;
     while let Some(reply) = walk.next(context, remote).await? {
         let page = parse_page(&reply.body).map_err(|error| format_fault(remote, &error))?;
-        if first && !honours(&page, since) {
-            debug!(registry = %remote.configured, "updated_since is not honoured");
-            return load_whole(context, remote, Some(known), Some(walk.begun_with(reply))).await;
+        match answer_to(&page, since) {
+            Answer::Changes => {}
+            Answer::Everything if first => {
+                debug!(registry = %remote.configured, "updated_since is not honoured");
+                return load_whole(context, remote, Some(known), Some(walk.begun_with(reply))).await;
+            }
+            Answer::Everything | Answer::Unclear => {
+                return load_whole(context, remote, Some(known), None).await;
+            }
         }
         first = false;
         let names = page.rows.iter().filter_map(|row| row_name(row.server));
@@ -159,14 +165,26 @@ async fn load_changes(
     Ok(finish_changes(context, remote, known, &delta, extensions))
 }
 
-/// Whether a page can be an answer to `updated_since`: it then holds nothing older.
-fn honours(page: &Page<'_>, since: Timestamp) -> bool {
-    page.rows.iter().all(|row| {
-        let updated = row.official.updated_at.as_deref();
-        updated
-            .and_then(|updated| updated.parse::<Timestamp>().ok())
-            .is_some_and(|updated| updated >= since)
-    })
+/// What a page says about the registry's understanding of `updated_since`.
+enum Answer {
+    /// It holds nothing older than what was asked for.
+    Changes,
+    /// It holds older rows: the question was ignored, and this is a list of everything.
+    Everything,
+    /// It holds rows without a time.
+    Unclear,
+}
+
+fn answer_to(page: &Page<'_>, since: Timestamp) -> Answer {
+    let mut answer = Answer::Changes;
+    for row in &page.rows {
+        match changed_at(row) {
+            Some(changed) if changed >= since => {}
+            Some(_) => return Answer::Everything,
+            None => answer = Answer::Unclear,
+        }
+    }
+    answer
 }
 
 fn row_name(server: &serde_json::value::RawValue) -> Option<String> {
