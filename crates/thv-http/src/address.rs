@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Option<IpAddr> {
 
 /// Network, prefix length, name. The first match names the range.
 const SPECIAL_V4: &[(Ipv4Addr, u32, &str)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "this network"),
+    (Ipv4Addr::UNSPECIFIED, 8, "this network"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private network"),
     (Ipv4Addr::new(172, 16, 0, 0), 12, "private network"),
@@ -91,10 +91,10 @@ const EMBEDS_V4: &[Ipv6Addr] = &[
     Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0),
 ];
 
-/// 2000::/3, all that IANA has given out as global unicast (RFC 4291 section 2.4).
+/// `2000::/3`, all that IANA has given out as global unicast (RFC 4291 section 2.4).
 const GLOBAL_UNICAST: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
 
-/// 2002::/16, where bits 16 to 47 are the IPv4 address of the site's router (RFC 3056).
+/// `2002::/16`, where bits 16 to 47 are the IPv4 address of the site's router (RFC 3056).
 const SIX_TO_FOUR: Ipv6Addr = Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0);
 
 fn special_v4(ip: Ipv4Addr) -> Option<&'static str> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 
 /// Longest `Retry-After` that is believed. A registry that asks for more is asked again after this long.
-pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// Largest CA bundle read from disk. The bundles of the large distributions have about 250 kB.
 pub(crate) const CA_BUNDLE_MAX: u64 = 8 * 1024 * 1024;

@@ -87,7 +87,7 @@ impl Transport {
             }
             Reach::Socket(path) => {
                 return Ok(Self {
-                    client: over_socket(builder, path)?.build().map_err(setup)?,
+                    client: over_socket(builder, path).build().map_err(setup)?,
                 });
             }
         }
@@ -156,22 +156,13 @@ fn base(user_agent: &str) -> ClientBuilder {
         .connect_timeout(CONNECT)
 }
 
-#[cfg(any(unix, windows))]
-fn over_socket(builder: ClientBuilder, path: &Path) -> Result<ClientBuilder, HttpError> {
+fn over_socket(builder: ClientBuilder, path: &Path) -> ClientBuilder {
     // No TLS on a socket: without roots nothing is read from disk.
     let builder = builder.tls_certs_only([]);
     #[cfg(unix)]
-    let builder = builder.unix_socket(path);
+    return builder.unix_socket(path);
     #[cfg(windows)]
-    let builder = builder.windows_named_pipe(path.as_os_str());
-    Ok(builder)
-}
-
-#[cfg(not(any(unix, windows)))]
-fn over_socket(_: ClientBuilder, _: &Path) -> Result<ClientBuilder, HttpError> {
-    Err(HttpError::Setup {
-        cause: "sockets are not supported on this system".to_owned(),
-    })
+    return builder.windows_named_pipe(path.as_os_str());
 }
 
 /// The certificates of one file, each of them known to be usable.
@@ -274,10 +265,18 @@ fn fault(host: &str, failure: &reqwest::Error) -> HttpError {
     HttpError::Protocol { host, cause }
 }
 
+/// All causes, outermost first. What an `io::Error` wraps is a cause here, though it does not call it its source.
 fn chain(failure: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(failure.source(), |cause: &&(dyn StdError + 'static)| {
-        (**cause).source()
-    })
+    std::iter::successors(
+        failure.source(),
+        |cause: &&(dyn StdError + 'static)| match cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => (**cause).source(),
+        },
+    )
 }
 
 /// The innermost cause: the outer ones repeat the URL and the library's own layers.
