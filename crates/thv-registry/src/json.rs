@@ -17,7 +17,9 @@ pub fn compact(raw: &str) -> Vec<u8> {
     let mut rest = raw.as_bytes();
     let mut out = Vec::with_capacity(rest.len() + rest.len() / 64);
     loop {
-        let stop = rest.iter().position(|b| matches!(b, b'"' | b' ' | b'\n' | b'\r' | b'\t'));
+        let stop = rest
+            .iter()
+            .position(|b| matches!(b, b'"' | b' ' | b'\n' | b'\r' | b'\t'));
         let Some((run, tail)) = stop.and_then(|at| rest.split_at_checked(at)) else {
             out.extend_from_slice(rest);
             return out;
@@ -35,7 +37,9 @@ pub fn compact(raw: &str) -> Vec<u8> {
 /// Copies a string's inside and its closing quote; answers what follows the quote.
 fn compact_string<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     loop {
-        let stop = rest.iter().position(|b| matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2));
+        let stop = rest
+            .iter()
+            .position(|b| matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xE2));
         let Some((run, tail)) = stop.and_then(|at| rest.split_at_checked(at)) else {
             out.extend_from_slice(rest);
             return &[];
@@ -84,7 +88,11 @@ pub(crate) fn replace_lone_surrogates(raw: &str) -> String {
         out.push_str(before);
         out.push('\\');
         let pair = surrogate(after).is_some_and(|half| half < 0xDC00)
-            && after.get(5..).and_then(|tail| tail.strip_prefix('\\')).and_then(surrogate).is_some_and(|half| half >= 0xDC00);
+            && after
+                .get(5..)
+                .and_then(|tail| tail.strip_prefix('\\'))
+                .and_then(surrogate)
+                .is_some_and(|half| half >= 0xDC00);
         let length = if pair {
             11
         } else if surrogate(after).is_some() {
@@ -105,7 +113,9 @@ pub(crate) fn replace_lone_surrogates(raw: &str) -> String {
 /// The half of a pair that `escape` (an escape without its backslash) stands for.
 fn surrogate(escape: &str) -> Option<u16> {
     let digits = escape.strip_prefix('u')?.get(..4)?;
-    u16::from_str_radix(digits, 16).ok().filter(|unit| (0xD800..=0xDFFF).contains(unit))
+    u16::from_str_radix(digits, 16)
+        .ok()
+        .filter(|unit| (0xD800..=0xDFFF).contains(unit))
 }
 
 /// Serialises a value compactly in the dialect, without a trailing newline.
@@ -124,9 +134,15 @@ pub fn to_vec_pretty<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_
     write(value, PrettyFormatter::new())
 }
 
-fn write<T: Serialize + ?Sized>(value: &T, layout: impl Formatter) -> Result<Vec<u8>, serde_json::Error> {
+fn write<T: Serialize + ?Sized>(
+    value: &T,
+    layout: impl Formatter,
+) -> Result<Vec<u8>, serde_json::Error> {
     let mut out = Vec::with_capacity(256);
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Escaping(layout)))?;
+    value.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut out,
+        Escaping(layout),
+    ))?;
     Ok(out)
 }
 
@@ -134,10 +150,16 @@ fn write<T: Serialize + ?Sized>(value: &T, layout: impl Formatter) -> Result<Vec
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut rest = fragment.as_bytes();
         loop {
-            let stop = rest.iter().position(|b| matches!(b, b'<' | b'>' | b'&' | 0xE2));
+            let stop = rest
+                .iter()
+                .position(|b| matches!(b, b'<' | b'>' | b'&' | 0xE2));
             let Some((run, tail)) = stop.and_then(|at| rest.split_at_checked(at)) else {
                 return writer.write_all(rest);
             };
@@ -156,7 +178,11 @@ impl<F: Formatter> Formatter for Escaping<F> {
         self.0.end_array(writer)
     }
 
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.begin_array_value(writer, first)
     }
 
@@ -172,7 +198,11 @@ impl<F: Formatter> Formatter for Escaping<F> {
         self.0.end_object(writer)
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.begin_object_key(writer, first)
     }
 
@@ -182,5 +212,103 @@ impl<F: Formatter> Formatter for Escaping<F> {
 
     fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.0.end_object_value(writer)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn compact_drops_whitespace_between_tokens_only() {
+        let raw = " { \"a b\" :\t[ 1 ,\r\n 2.50e+1 , \" x \\\" y \" ] , \"a b\":{} }\n";
+        assert_eq!(
+            text(compact(raw)),
+            r#"{"a b":[1,2.50e+1," x \" y "],"a b":{}}"#
+        );
+    }
+
+    #[test]
+    fn compact_escapes_what_go_escapes_and_nothing_else() {
+        let raw = "{\"<k>\":\"a&b \u{2028}\u{2029}\u{2026}\u{20ac} \\u003C \\\\<\"}";
+        assert_eq!(
+            text(compact(raw)),
+            "{\"\\u003ck\\u003e\":\"a\\u0026b \\u2028\\u2029\u{2026}\u{20ac} \\u003C \\\\\\u003c\"}"
+        );
+    }
+
+    #[test]
+    fn to_vec_escapes_as_compact_does() {
+        let value = json!({ "<k>": "a&b \u{2028}\u{2029}\u{2026} \"q\" \n\u{8}" });
+        let expected =
+            "{\"\\u003ck\\u003e\":\"a\\u0026b \\u2028\\u2029\u{2026} \\\"q\\\" \\n\\b\"}";
+        assert_eq!(text(to_vec(&value).unwrap()), expected);
+        assert_eq!(
+            text(compact(&serde_json::to_string_pretty(&value).unwrap())),
+            expected
+        );
+    }
+
+    #[test]
+    fn to_vec_pretty_indents_by_two_spaces() {
+        let value = json!({ "a": [1, "<"], "b": {}, "c": [] });
+        let expected = "{\n  \"a\": [\n    1,\n    \"\\u003c\"\n  ],\n  \"b\": {},\n  \"c\": []\n}";
+        assert_eq!(text(to_vec_pretty(&value).unwrap()), expected);
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_replaced_and_pairs_stay() {
+        let cases = [
+            (r"\ud83d\ude00", r"\ud83d\ude00"),
+            (r"cut \ud83d", r"cut \ufffd"),
+            (r"\ude00\ud83d", r"\ufffd\ufffd"),
+            (r"\ud83dA", r"\ufffdA"),
+            (r"\\ud83d \u00e9 \", r"\\ud83d \u00e9 \"),
+        ];
+        for (raw, expected) in cases {
+            assert_eq!(replace_lone_surrogates(raw), expected);
+        }
+    }
+
+    /// Any JSON value, with strings that hold what the dialect treats specially.
+    pub(crate) fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
+            "[ \\\\\"<>&\u{2028}\u{2029}a-z\u{e9}\u{1f600}\n]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 48, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[ <a-c\"]{0,4}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn compact_keeps_the_value_and_is_idempotent(value in any_json()) {
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            let once = text(compact(&pretty));
+            prop_assert_eq!(serde_json::from_str::<Value>(&once).unwrap(), value.clone());
+            prop_assert_eq!(&text(compact(&once)), &once);
+            prop_assert_eq!(text(to_vec(&value).unwrap()), once);
+        }
+
+        #[test]
+        fn compact_of_any_text_is_text(raw in "\\PC*|[ \"\\\\\\[{,:\u{2028}]*") {
+            text(compact(&raw));
+            replace_lone_surrogates(&raw);
+        }
     }
 }

@@ -29,7 +29,11 @@ pub struct ExtensionItem {
 /// [`RowError::NotAnObject`], and [`RowError::NoName`] when `name` is absent or blank.
 pub fn read_extension_item(raw: &RawValue) -> Result<ExtensionItem, RowError> {
     let item: ExtensionItem = read_row(raw)?;
-    if item.name.trim().is_empty() { Err(RowError::NoName) } else { Ok(item) }
+    if item.name.trim().is_empty() {
+        Err(RowError::NoName)
+    } else {
+        Ok(item)
+    }
 }
 
 record!(ExtensionItem {

@@ -4,10 +4,16 @@
 //! `record!` macro fills structs member by member. Only broken syntax (or nesting deeper than serde allows)
 //! is an error here; which documents exist is said by the neighbouring modules.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
+mod kinds;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value, value::RawValue};
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
+
+pub(crate) use self::kinds::{Raw, RawList, Skip};
 
 /// A type that can be made from some kinds of JSON; the other kinds give `None`.
 pub(crate) trait FromJson<'de>: Sized {
@@ -123,19 +129,20 @@ pub(crate) fn pick<'de, T: FromJson<'de>>(text: &'de str) -> Result<Option<T>, s
 /// Letter case is ignored (as the Go program's decoder does), and so are underscores inside a name, which
 /// covers the snake case of the 2025-07 schema.
 pub(crate) fn same_key(key: &str, name: &str) -> bool {
-    if key == name {
+    if key.eq_ignore_ascii_case(name) {
         return true;
     }
-    if key.starts_with('_') != name.starts_with('_') {
+    // Nearly every comparison ends here.
+    if !key.contains('_') && !name.contains('_') || key.starts_with('_') != name.starts_with('_') {
         return false;
     }
-    let letters = |text: &'_ str| -> usize { text.bytes().filter(|b| *b != b'_').count() };
-    letters(key) == letters(name)
-        && key
-            .bytes()
-            .filter(|b| *b != b'_')
-            .zip(name.bytes().filter(|b| *b != b'_'))
-            .all(|(a, b)| a.eq_ignore_ascii_case(&b))
+    letters(key).eq(letters(name))
+}
+
+fn letters(key: &str) -> impl Iterator<Item = u8> {
+    key.bytes()
+        .filter(|b| *b != b'_')
+        .map(|b| b.to_ascii_lowercase())
 }
 
 /// The value that belongs to a key just read.
@@ -173,7 +180,9 @@ pub(crate) trait Record<'de>: Default {
 }
 
 /// Reads a record from a map in one pass.
-pub(crate) fn read_record<'de, R: Record<'de>, A: MapAccess<'de>>(mut map: A) -> Result<Option<R>, A::Error> {
+pub(crate) fn read_record<'de, R: Record<'de>, A: MapAccess<'de>>(
+    mut map: A,
+) -> Result<Option<R>, A::Error> {
     let mut record = R::default();
     while let Some(key) = map.next_key::<Key<'de>>()? {
         record.assign(&key.0, Streamed(&mut map))?;
@@ -182,7 +191,9 @@ pub(crate) fn read_record<'de, R: Record<'de>, A: MapAccess<'de>>(mut map: A) ->
 }
 
 /// Reads a record from a map, losing only those members whose text cannot be decoded.
-pub(crate) fn read_record_isolated<'de, R: Record<'de>, A: MapAccess<'de>>(mut map: A) -> Result<Option<R>, A::Error> {
+pub(crate) fn read_record_isolated<'de, R: Record<'de>, A: MapAccess<'de>>(
+    mut map: A,
+) -> Result<Option<R>, A::Error> {
     let mut record = R::default();
     while let Some(key) = map.next_key::<Key<'de>>()? {
         let Ok(()) = record.assign(&key.0, Isolated(map.next_value::<&'de RawValue>()?));
@@ -233,7 +244,10 @@ impl<'de> Deserialize<'de> for Key<'de> {
 }
 
 /// Reads a `FromJson` type for serde; another kind of JSON is an error that names what was expected.
-pub(crate) fn deserialize<'de, T: FromJson<'de>, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<T, D::Error> {
+pub(crate) fn deserialize<'de, T: FromJson<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &str,
+) -> Result<T, D::Error> {
     Pick::<T>::new()
         .deserialize(deserializer)?
         .ok_or_else(|| D::Error::custom(format_args!("expected {expected}")))
@@ -284,161 +298,50 @@ macro_rules! record {
 }
 pub(crate) use record;
 
-/// A value nobody wants.
-pub(crate) struct Skip;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A value's text, cut out and not decoded.
-#[derive(Clone, Copy)]
-pub(crate) struct Raw<'a>(pub(crate) &'a RawValue);
-
-/// A list's elements, cut out and not decoded; `null` is an empty list, as the Go program writes one.
-#[derive(Default)]
-pub(crate) struct RawList<'a>(pub(crate) Vec<&'a RawValue>);
-
-impl<'de> FromJson<'de> for Skip {
-    fn read<D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| None)
-    }
-}
-
-impl Raw<'_> {
-    /// Whether the text is an object.
-    pub(crate) fn is_object(self) -> bool {
-        self.0.get().starts_with('{')
-    }
-
-    /// Whether the text is a list.
-    pub(crate) fn is_list(self) -> bool {
-        self.0.get().starts_with('[')
-    }
-}
-
-impl<'de> FromJson<'de> for Raw<'de> {
-    fn read<D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(|raw| Some(Self(raw)))
-    }
-}
-
-impl<'de> FromJson<'de> for RawList<'de> {
-    fn from_null() -> Option<Self> {
-        Some(Self::default())
-    }
-
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(raw) = seq.next_element()? {
-            list.push(raw);
+    #[test]
+    fn keys_match_whatever_their_case_and_inner_underscores() {
+        for (key, name) in [
+            ("registryType", "registryType"),
+            ("registry_type", "registryType"),
+            ("REGISTRYTYPE", "registryType"),
+            ("next_cursor", "nextCursor"),
+            ("lastUpdated", "last_updated"),
+            ("_Meta", "_meta"),
+        ] {
+            assert!(same_key(key, name), "{key} {name}");
         }
-        Ok(Some(Self(list)))
-    }
-}
-
-impl<'de> FromJson<'de> for String {
-    fn from_text(text: &str) -> Option<Self> {
-        Some(text.to_owned())
-    }
-}
-
-impl<'de> FromJson<'de> for bool {
-    fn from_bool(value: bool) -> Option<Self> {
-        Some(value)
-    }
-}
-
-impl<'de> FromJson<'de> for i64 {
-    fn from_u64(value: u64) -> Option<Self> {
-        Self::try_from(value).ok()
-    }
-
-    fn from_i64(value: i64) -> Option<Self> {
-        Some(value)
-    }
-
-    fn from_f64(value: f64) -> Option<Self> {
-        /// The largest integer below which every integer has its own `f64`.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        #[expect(clippy::cast_possible_truncation, reason = "the range is checked and the fraction is meant to go")]
-        let whole = (value.abs() <= EXACT).then_some(value as Self);
-        whole
-    }
-}
-
-/// A port: zero, as everywhere in these formats, means "none".
-impl<'de> FromJson<'de> for u16 {
-    fn from_u64(value: u64) -> Option<Self> {
-        Self::try_from(value).ok().filter(|port| *port != 0)
-    }
-}
-
-impl<'de, T: FromJson<'de>> FromJson<'de> for Option<T> {
-    fn read<D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        T::read(deserializer).map(|value| value.map(Some))
-    }
-}
-
-/// A list; elements of another kind are left out.
-impl<'de, T: FromJson<'de>> FromJson<'de> for Vec<T> {
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
-        let mut list = Self::new();
-        while let Some(element) = seq.next_element_seed(Pick::<T>::new())? {
-            list.extend(element);
+        for (key, name) in [
+            ("meta", "_meta"),
+            ("_meta", "meta"),
+            ("url", "uri"),
+            ("names", "name"),
+            ("", "name"),
+        ] {
+            assert!(!same_key(key, name), "{key} {name}");
         }
-        Ok(Some(list))
     }
-}
 
-impl<'de, T: FromJson<'de>> FromJson<'de> for BTreeMap<String, T> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut found = Self::new();
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            if let Some(value) = map.next_value_seed(Pick::<T>::new())? {
-                found.insert(key.0.into_owned(), value);
-            }
+    #[test]
+    fn each_kind_of_json_is_taken_only_by_types_that_want_it() {
+        assert_eq!(pick::<String>("\"x\"").unwrap(), Some("x".to_owned()));
+        for other in ["1", "-1", "1.5", "true", "null", "[1,[2]]", "{\"a\":{}}"] {
+            assert_eq!(pick::<String>(other).unwrap(), None, "{other}");
+            assert_eq!(
+                pick::<Vec<String>>(other).unwrap(),
+                other.starts_with('[').then(Vec::new),
+                "{other}"
+            );
         }
-        Ok(Some(found))
-    }
-}
-
-impl<'de> FromJson<'de> for Map<String, Value> {
-    fn from_map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        let mut found = Self::new();
-        while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            found.insert(key, value);
-        }
-        Ok(Some(found))
-    }
-}
-
-impl<'de> FromJson<'de> for Value {
-    fn from_text(text: &str) -> Option<Self> {
-        Some(text.into())
-    }
-
-    fn from_bool(value: bool) -> Option<Self> {
-        Some(value.into())
-    }
-
-    fn from_u64(value: u64) -> Option<Self> {
-        Some(value.into())
-    }
-
-    fn from_i64(value: i64) -> Option<Self> {
-        Some(value.into())
-    }
-
-    fn from_f64(value: f64) -> Option<Self> {
-        Some(value.into())
-    }
-
-    fn from_seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(element) = seq.next_element()? {
-            list.push(element);
-        }
-        Ok(Some(Self::Array(list)))
-    }
-
-    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-        Ok(Map::from_map(map)?.map(Self::Object))
+        assert_eq!(pick::<i64>("2.9").unwrap(), Some(2));
+        assert_eq!(pick::<i64>("1e300").unwrap(), None);
+        assert_eq!(pick::<i64>("18446744073709551615").unwrap(), None);
+        assert_eq!(pick::<u16>("70000").unwrap(), None);
+        assert_eq!(pick::<u16>("0").unwrap(), None);
+        assert_eq!(pick::<Option<bool>>("false").unwrap(), Some(Some(false)));
+        assert!(pick::<bool>("true false").is_err());
     }
 }

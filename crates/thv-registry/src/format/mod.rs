@@ -11,6 +11,9 @@ pub mod publisher;
 pub mod server;
 pub mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 /// Why bytes are not the registry data that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -81,7 +84,13 @@ impl lenient::FromJson<'_> for LifeCycle {
     }
 }
 
-/// Removes a byte order mark, which editors on Windows like to leave.
+/// The text in `bytes`, without the byte order mark that editors on Windows like to leave.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, FormatError> {
+    std::str::from_utf8(without_mark(bytes)).map_err(|error| FormatError::NotJson {
+        cause: format!("the text is not UTF-8: {error}"),
+    })
+}
+
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }

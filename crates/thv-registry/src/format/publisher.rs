@@ -4,7 +4,7 @@
 //! Each member of an extension is decoded alone: one that cannot be read is absent, its neighbours stay.
 //! Which extension belongs to which package or remote is asked here, what becomes of it is the views' matter.
 
-use serde::de::MapAccess;
+use serde::{Serialize, de::MapAccess};
 use serde_json::{Map, Value};
 
 use super::lenient::{FromJson, Key, Pick, read_record, read_record_isolated, record};
@@ -23,39 +23,54 @@ pub struct Publisher {
 }
 
 /// What a publisher says about one image or remote beyond `server.json`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Extension {
     /// `active` or `deprecated`, in any case; verbatim.
     pub status: String,
     /// `Official` or `Community`; verbatim.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub tier: String,
     /// Names of the tools; `None` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
     /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Markdown for a catalog page.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub overview: String,
     /// The tools in full.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_definitions: Vec<ToolDefinition>,
     /// Popularity and origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
     /// The publisher's own facts.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom_metadata: Map<String, Value>,
     /// The server answers POST requests only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stateless: bool,
     /// The port a proxy in front of it should use.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_port: Option<u16>,
     /// What a container may touch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Permissions>,
     /// A container's default command line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
     /// Other tags of the image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub docker_tags: Vec<String>,
     /// Who built the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
     /// How to log in to a remote.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth_config: Option<OAuthConfig>,
     /// Variables for a remote's client.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_vars: Vec<EnvVar>,
 }
 
@@ -89,13 +104,19 @@ struct MetaText {
     publisher: PublisherText,
 }
 
-record!(MetaText { publisher: "io.modelcontextprotocol.registry/publisher-provided" });
-record!(PublisherText { namespace: "io.github.stacklok" });
+record!(MetaText {
+    publisher: "io.modelcontextprotocol.registry/publisher-provided"
+});
+record!(PublisherText {
+    namespace: "io.github.stacklok"
+});
 
 impl<'de> FromJson<'de> for Publisher {
     fn from_map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
         let meta: Option<MetaText> = read_record(map)?;
-        Ok(meta.map(|meta| Self { entries: meta.publisher.namespace.0 }))
+        Ok(meta.map(|meta| Self {
+            entries: meta.publisher.namespace.0,
+        }))
     }
 }
 
@@ -139,3 +160,52 @@ record!(Extension {
     oauth_config: "oauth_config",
     env_vars: "env_vars",
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::lenient::pick;
+
+    fn publisher(namespace: &str) -> Publisher {
+        let text =
+            format!(r#"{{"{PUBLISHER_META}":{{"other":{{}},"{NAMESPACE}":{namespace}}},"x":1}}"#);
+        pick(&text).unwrap().unwrap()
+    }
+
+    #[test]
+    fn w28_the_extension_is_matched_by_key() {
+        let two = publisher(r#"{"a:1":{"tier":"A"},"b:1":{"tier":"B"}}"#);
+        assert_eq!(two.extension("b:1").unwrap().tier, "B");
+        assert_eq!(two.extension("c:1"), None);
+        let one = publisher(r#"{"a:1":{"tier":"A"}}"#);
+        assert_eq!(one.extension("c:1").unwrap().tier, "A");
+        assert_eq!(publisher("{}").extension("a:1"), None);
+    }
+
+    #[test]
+    fn a_member_of_the_wrong_kind_is_absent_and_its_neighbours_stay() {
+        let odd = publisher(
+            r#"{"a:1":{"status":1,"tier":"Community","tools":"add","tags":["x",2,"y"],"proxy_port":99999,"stateless":"no",
+                "metadata":{"stars":12.0,"last_updated":4},"permissions":[],"oauth_config":{"scopes":["s"],"callback_port":0},
+                "tool_definitions":[{"name":"t","inputSchema":{"x-odd":1}},{"description":"no name"},5]}}"#,
+        );
+        let extension = odd.extension("a:1").unwrap();
+        assert_eq!(
+            (extension.status.as_str(), extension.tier.as_str()),
+            ("", "Community")
+        );
+        assert_eq!(
+            (&extension.tools, extension.tags.as_slice()),
+            (&None, ["x".to_owned(), "y".to_owned()].as_slice())
+        );
+        assert_eq!((extension.proxy_port, extension.stateless), (None, false));
+        assert_eq!(extension.metadata.as_ref().unwrap().stars, 12);
+        assert_eq!(extension.permissions, None);
+        assert_eq!(extension.oauth_config.as_ref().unwrap().callback_port, None);
+        let tools = serde_json::to_string(&extension.tool_definitions).unwrap();
+        assert_eq!(
+            tools,
+            r#"[{"annotations":{},"inputSchema":{"x-odd":1},"name":"t"}]"#
+        );
+    }
+}

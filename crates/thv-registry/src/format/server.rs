@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-pub use super::{
-    RowError,
-    item::{ExtensionItem, read_extension_item},
-};
 use super::{
     LifeCycle,
     lenient::{FromJson, Raw, Record, isolated_record, pick, record},
     publisher::Publisher,
+};
+pub use super::{
+    RowError,
+    item::{ExtensionItem, read_extension_item},
 };
 use crate::json::replace_lone_surrogates;
 
@@ -137,11 +137,15 @@ pub struct Argument {
 /// [`RowError::NotAnObject`], and [`RowError::NoName`] when `name` is absent, blank or lost.
 pub fn read_server(raw: &RawValue) -> Result<ServerJson, RowError> {
     let server: ServerJson = read_row(raw)?;
-    if server.name.trim().is_empty() { Err(RowError::NoName) } else { Ok(server) }
+    if server.name.trim().is_empty() {
+        Err(RowError::NoName)
+    } else {
+        Ok(server)
+    }
 }
 
 /// Reads any row that is a record and owns what it reads.
-pub(super) fn read_row<R>(raw: &RawValue) -> Result<R, RowError>
+pub(crate) fn read_row<R>(raw: &RawValue) -> Result<R, RowError>
 where
     R: for<'a> Record<'a> + for<'a> FromJson<'a>,
 {
@@ -170,7 +174,10 @@ record!(ServerJson {
     remotes: "remotes",
     publisher: "_meta",
 });
-record!(Repository { url: "url", source: "source" });
+record!(Repository {
+    url: "url",
+    source: "source"
+});
 record!(Package {
     registry_type: "registryType",
     identifier: "identifier",
@@ -180,7 +187,11 @@ record!(Package {
     package_arguments: "packageArguments",
     environment_variables: "environmentVariables",
 });
-record!(Transport { kind: "type", url: "url", headers: "headers" });
+record!(Transport {
+    kind: "type",
+    url: "url",
+    headers: "headers"
+});
 record!(Input {
     description: "description",
     is_required: "isRequired",
@@ -191,3 +202,116 @@ record!(Input {
 });
 record!(KeyValueInput { name: "name" } rest: input);
 record!(Argument { kind: "type", name: "name", variables: "variables" } rest: input);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ServerJson, RowError> {
+        read_server(serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn members_of_the_wrong_kind_are_absent_and_unknown_ones_are_skipped() {
+        let server = read(
+            r#"{"name":"a/b","title":7,"description":["x"],"version":null,"repository":"nowhere","future":{"deep":[1]},
+                "packages":[3,{"registryType":"oci","identifier":"i","transport":"stdio","environmentVariables":[
+                    {"name":"A","isRequired":"yes","default":5},{"name":"B","isSecret":true}]}],"remotes":{}}"#,
+        )
+        .unwrap();
+        let expected = ServerJson {
+            name: "a/b".to_owned(),
+            packages: vec![Package {
+                registry_type: "oci".to_owned(),
+                identifier: "i".to_owned(),
+                environment_variables: vec![
+                    KeyValueInput {
+                        name: "A".to_owned(),
+                        ..KeyValueInput::default()
+                    },
+                    KeyValueInput {
+                        name: "B".to_owned(),
+                        input: Input {
+                            is_secret: true,
+                            ..Input::default()
+                        },
+                    },
+                ],
+                ..Package::default()
+            }],
+            ..ServerJson::default()
+        };
+        assert_eq!(server, expected);
+    }
+
+    #[test]
+    fn the_snake_case_of_2025_07_is_understood() {
+        let server = read(
+            r#"{"name":"a/b","status":"deprecated","website_url":"w","packages":[{"registry_type":"oci","identifier":"i",
+                "environment_variables":[{"name":"A","is_required":true}]}]}"#,
+        )
+        .unwrap();
+        let package = server.packages.first().unwrap();
+        assert!(package.is_image());
+        assert!(
+            package
+                .environment_variables
+                .first()
+                .unwrap()
+                .input
+                .is_required
+        );
+        assert_eq!(
+            (server.status, server.website_url.as_deref()),
+            (Some(LifeCycle::Deprecated), Some("w"))
+        );
+    }
+
+    #[test]
+    fn a_repeated_member_counts_last() {
+        assert_eq!(
+            read(r#"{"name":"a/b","name":"c/d","Name":"e/f"}"#)
+                .unwrap()
+                .name,
+            "e/f"
+        );
+    }
+
+    #[test]
+    fn only_a_usable_name_is_needed() {
+        for text in [
+            r#"{"description":"d"}"#,
+            r#"{"name":""}"#,
+            r#"{"name":" "}"#,
+            r#"{"name":5}"#,
+        ] {
+            assert_eq!(read(text), Err(RowError::NoName), "{text}");
+        }
+        for text in ["5", "null", "[]", "\"a/b\""] {
+            assert_eq!(read(text), Err(RowError::NotAnObject), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_cut_inside_a_surrogate_pair_is_kept_with_a_replacement() {
+        let server = read(r#"{"name":"a/b","description":"cut \ud83d"}"#).unwrap();
+        assert_eq!(server.description.as_deref(), Some("cut \u{fffd}"));
+    }
+
+    #[test]
+    fn a_member_that_serde_refuses_is_lost_alone() {
+        let deep = "[".repeat(4000) + &"]".repeat(4000);
+        let text = format!(
+            r#"{{"name":"a/b","title":1e999,"packages":[],"x":{deep},"_meta":{{
+                "io.modelcontextprotocol.registry/publisher-provided":{{"io.github.stacklok":{{"k":{{
+                    "tags":["one"],"custom_metadata":{{"d":{deep}}},"metadata":{{"stars":1e999}},"overview":"o"}}}}}}}}}}"#
+        );
+        let server = read(&text).unwrap();
+        let extension = server.publisher.extension("k").unwrap();
+        assert_eq!(extension.tags, ["one"]);
+        assert_eq!(extension.overview, "o");
+        assert!(extension.custom_metadata.is_empty());
+        assert_eq!(extension.metadata, None);
+        assert_eq!(server.title, None);
+    }
+}

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{
     FormatError,
     lenient::{Raw, RawList, pick, record},
-    not_json, without_mark,
+    not_json, text,
 };
 
 /// A registry document, its rows still text of the input.
@@ -42,8 +42,16 @@ impl Document<'_> {
 pub fn parse_document(bytes: &[u8]) -> Result<Document<'_>, FormatError> {
     let top: Top<'_> = read_top(bytes)?;
     match top.data {
-        Some(Data { servers: None, skills: None, plugins: None }) => Err(FormatError::Empty),
-        Some(Data { servers, skills, plugins }) => Ok(Document {
+        Some(Data {
+            servers: None,
+            skills: None,
+            plugins: None,
+        }) => Err(FormatError::Empty),
+        Some(Data {
+            servers,
+            skills,
+            plugins,
+        }) => Ok(Document {
             version: top.version,
             last_updated: top.meta.last_updated,
             servers: servers.unwrap_or_default().0,
@@ -51,10 +59,14 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document<'_>, FormatError> {
             plugins: plugins.unwrap_or_default().0,
         }),
         None if top.is_api_page() => Err(FormatError::NotRegistry {
-            cause: "this is a page of a Registry API; set the API's base URL as the registry instead".to_owned(),
+            cause:
+                "this is a page of a Registry API; set the API's base URL as the registry instead"
+                    .to_owned(),
         }),
         None if top.is_legacy() => Err(FormatError::Legacy),
-        None => Err(FormatError::NotRegistry { cause: "there is no `data` object at the top level".to_owned() }),
+        None => Err(FormatError::NotRegistry {
+            cause: "there is no `data` object at the top level".to_owned(),
+        }),
     }
 }
 
@@ -82,11 +94,11 @@ pub(crate) fn shape(bytes: &[u8]) -> Result<Shape, FormatError> {
 }
 
 fn read_top(bytes: &[u8]) -> Result<Top<'_>, FormatError> {
-    let text = std::str::from_utf8(without_mark(bytes))
-        .map_err(|error| FormatError::NotJson { cause: format!("the text is not UTF-8: {error}") })?;
-    pick(text)
+    pick(text(bytes)?)
         .map_err(|error| not_json(bytes, &error))?
-        .ok_or_else(|| FormatError::NotRegistry { cause: "the top level is not an object".to_owned() })
+        .ok_or_else(|| FormatError::NotRegistry {
+            cause: "the top level is not an object".to_owned(),
+        })
 }
 
 /// The top-level members that decide what a document is.
@@ -128,7 +140,9 @@ record!('a Top<'a> {
     remote_servers: "remote_servers",
     groups: "groups",
 });
-record!(Meta { last_updated: "last_updated" });
+record!(Meta {
+    last_updated: "last_updated"
+});
 record!('a Data<'a> { servers: "servers", skills: "skills", plugins: "plugins" });
 record!('a Envelope<'a> { server: "server" });
 
@@ -156,4 +170,109 @@ fn first_row_is_envelope(list: &str) -> bool {
         .and_then(|row| pick::<Envelope<'_>>(row.get()).ok().flatten())
         .and_then(|row| row.server)
         .is_some_and(Raw::is_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> FormatError {
+        parse_document(text.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_document_gives_its_rows_uncut() {
+        let text = "\u{feff} {\"$schema\":\"s\",\"version\":\"1.2.3\",\"meta\":{\"last_updated\":\"2026-01-02T03:04:05Z\"},
+            \"data\":{\"servers\":[ {\"name\" : 1e999} ,7],\"skills\":null,\"plugins\":[{}]}}";
+        let document = parse_document(text.as_bytes()).unwrap();
+        assert_eq!(document.version, "1.2.3");
+        assert_eq!(document.last_updated, "2026-01-02T03:04:05Z");
+        let rows: Vec<&str> = document.servers.iter().map(|raw| raw.get()).collect();
+        assert_eq!(rows, ["{\"name\" : 1e999}", "7"]);
+        assert!(document.skills.is_empty());
+        assert_eq!(document.plugins.len(), 1);
+        assert!(!document.is_empty());
+    }
+
+    #[test]
+    fn f24_the_schema_member_does_not_make_a_legacy_document_upstream() {
+        let text = r#"{"$schema":"https://example.test/upstream-registry.schema.json","version":"1.0.0",
+            "servers":{"fetch":{"image":"i"}}}"#;
+        assert_eq!(error(text), FormatError::Legacy);
+    }
+
+    #[test]
+    fn f25_a_legacy_document_is_an_error_not_an_empty_registry() {
+        for text in [
+            r#"{"servers":{}}"#,
+            r#"{"servers":{"fetch":{"image":"i"}},"remote_servers":{},"metadata":{}}"#,
+            r#"{"remote_servers":{"x":{"url":"u"}}}"#,
+            r#"{"groups":[]}"#,
+            r#"{"data":[],"servers":{}}"#,
+            r#"{"data":null,"servers":[{"image":"i"}]}"#,
+        ] {
+            assert_eq!(error(text), FormatError::Legacy, "{text}");
+        }
+    }
+
+    #[test]
+    fn f25_a_document_without_any_list_is_an_error() {
+        assert_eq!(error(r#"{"data":{}}"#), FormatError::Empty);
+        assert_eq!(
+            error(r#"{"data":{"servers":{"a":{}}}}"#),
+            FormatError::Empty
+        );
+        let empty = parse_document(br#"{"data":{"servers":[]}}"#).unwrap();
+        assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn w31_one_legacy_predicate() {
+        let both = br#"{"servers":{"stray":{"image":"i"}},"groups":[],"data":{"servers":[{"name":"a/b"}]}}"#;
+        assert_eq!(parse_document(both).unwrap().servers.len(), 1);
+        assert_eq!(shape(both).unwrap(), Shape::Upstream);
+
+        let pages = [
+            r#"{"servers":[{"server":{"name":"a/b"}}],"metadata":{"count":1}}"#,
+            r#"{"servers":[],"metadata":{"count":0}}"#,
+            r#"{"servers":[{"server":{"name":"a/b"}}]}"#,
+        ];
+        for page in pages {
+            let FormatError::NotRegistry { cause } = error(page) else {
+                panic!("{page}")
+            };
+            assert!(cause.contains("Registry API"), "{cause}");
+            assert_eq!(shape(page.as_bytes()).unwrap(), Shape::ApiPage);
+        }
+    }
+
+    #[test]
+    fn other_texts_say_what_they_are() {
+        let cases = [
+            ("", "the text is empty"),
+            ("  \n", "the text is empty"),
+            ("<!doctype html>", "the text is HTML or XML"),
+            (
+                "{\"data\":{\"servers\":[",
+                "EOF while parsing a list at line 1 column 20",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(
+                error(text),
+                FormatError::NotJson {
+                    cause: expected.to_owned()
+                }
+            );
+        }
+        assert!(matches!(error("[1]"), FormatError::NotRegistry { .. }));
+        assert!(matches!(
+            error(r#"{"error":"no","servers":null}"#),
+            FormatError::NotRegistry { .. }
+        ));
+        assert!(matches!(
+            parse_document(b"\xff{}"),
+            Err(FormatError::NotJson { .. })
+        ));
+    }
 }

@@ -262,7 +262,10 @@ pub struct ToolDefinition(Map<String, Value>);
 impl ToolDefinition {
     /// The tool's name; never empty.
     pub fn name(&self) -> &str {
-        self.0.get("name").and_then(Value::as_str).unwrap_or_default()
+        self.0
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// All members.
@@ -277,8 +280,12 @@ impl<'de> FromJson<'de> for ToolDefinition {
             return Ok(None);
         };
         members.retain(|_, value| !value.is_null());
-        members.entry("inputSchema").or_insert_with(|| serde_json::json!({ "type": "object" }));
-        members.entry("annotations").or_insert_with(|| Value::Object(Map::new()));
+        members
+            .entry("inputSchema")
+            .or_insert_with(|| serde_json::json!({ "type": "object" }));
+        members
+            .entry("annotations")
+            .or_insert_with(|| Value::Object(Map::new()));
         let tool = Self(members);
         Ok((!tool.name().is_empty()).then_some(tool))
     }
@@ -368,12 +375,18 @@ record!(serde OAuthConfig {
     resource: "resource",
 });
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(value: &i64) -> bool {
     *value == 0
 }

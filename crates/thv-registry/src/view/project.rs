@@ -49,10 +49,18 @@ impl fmt::Display for Omission {
         match self {
             Self::NoPackageOrRemote => f.write_str("has neither a package nor a remote"),
             Self::NoContainer { registry_types } => {
-                write!(f, "has no container image, only {}", registry_types.join(", "))
+                write!(
+                    f,
+                    "has no container image, only {}",
+                    registry_types.join(", ")
+                )
             }
-            Self::SeveralContainers { count } => write!(f, "has {count} container images where one is expected"),
-            Self::UnreadablePort { url } => write!(f, "has a container URL whose port cannot be read: {url}"),
+            Self::SeveralContainers { count } => {
+                write!(f, "has {count} container images where one is expected")
+            }
+            Self::UnreadablePort { url } => {
+                write!(f, "has a container URL whose port cannot be read: {url}")
+            }
         }
     }
 }
@@ -62,28 +70,44 @@ pub fn project(server: &ServerJson, deprecated: bool) -> View {
     if let Some(remote) = server.remotes.first() {
         return View::Remote(Box::new(remote_view(server, remote, deprecated)));
     }
-    let images: Vec<&Package> = server.packages.iter().filter(|package| package.is_image()).collect();
+    let images: Vec<&Package> = server
+        .packages
+        .iter()
+        .filter(|package| package.is_image())
+        .collect();
     match images.as_slice() {
         [] if server.packages.is_empty() => View::Omitted(Omission::NoPackageOrRemote),
         [] => {
-            let mut registry_types: Vec<String> =
-                server.packages.iter().map(|package| package.registry_type.clone()).collect();
+            let mut registry_types: Vec<String> = server
+                .packages
+                .iter()
+                .map(|package| package.registry_type.clone())
+                .collect();
             registry_types.sort_unstable();
             registry_types.dedup();
             View::Omitted(Omission::NoContainer { registry_types })
         }
         [image] => match port(&image.transport.url) {
-            Ok(target_port) => View::Container(Box::new(image_view(server, image, target_port, deprecated))),
-            Err(UnreadablePort) => View::Omitted(Omission::UnreadablePort { url: image.transport.url.clone() }),
+            Ok(target_port) => {
+                View::Container(Box::new(image_view(server, image, target_port, deprecated)))
+            }
+            Err(UnreadablePort) => View::Omitted(Omission::UnreadablePort {
+                url: image.transport.url.clone(),
+            }),
         },
-        several => View::Omitted(Omission::SeveralContainers { count: several.len() }),
+        several => View::Omitted(Omission::SeveralContainers {
+            count: several.len(),
+        }),
     }
 }
 
 /// The words to find a server by, also of one that no view shows.
 pub fn tags(server: &ServerJson) -> Vec<String> {
     let remotes = server.remotes.iter().map(|remote| remote.url.as_str());
-    let packages = server.packages.iter().map(|package| package.identifier.as_str());
+    let packages = server
+        .packages
+        .iter()
+        .map(|package| package.identifier.as_str());
     remotes
         .chain(packages)
         .chain([""])
@@ -93,7 +117,11 @@ pub fn tags(server: &ServerJson) -> Vec<String> {
 }
 
 fn remote_view(server: &ServerJson, remote: &Transport, deprecated: bool) -> RemoteServerMetadata {
-    let extension = server.publisher.extension(&remote.url).cloned().unwrap_or_default();
+    let extension = server
+        .publisher
+        .extension(&remote.url)
+        .cloned()
+        .unwrap_or_default();
     RemoteServerMetadata {
         url: remote.url.clone(),
         proxy_port: extension.proxy_port,
@@ -104,8 +132,17 @@ fn remote_view(server: &ServerJson, remote: &Transport, deprecated: bool) -> Rem
     }
 }
 
-fn image_view(server: &ServerJson, image: &Package, target_port: Option<u16>, deprecated: bool) -> ImageMetadata {
-    let extension = server.publisher.extension(&image.identifier).cloned().unwrap_or_default();
+fn image_view(
+    server: &ServerJson,
+    image: &Package,
+    target_port: Option<u16>,
+    deprecated: bool,
+) -> ImageMetadata {
+    let extension = server
+        .publisher
+        .extension(&image.identifier)
+        .cloned()
+        .unwrap_or_default();
     let words: Vec<String> = image.package_arguments.iter().flat_map(words).collect();
     ImageMetadata {
         image: image.identifier.clone(),
@@ -113,7 +150,11 @@ fn image_view(server: &ServerJson, image: &Package, target_port: Option<u16>, de
         proxy_port: extension.proxy_port,
         permissions: extension.permissions.clone(),
         env_vars: env_vars(image),
-        args: if words.is_empty() { extension.args.clone() } else { words },
+        args: if words.is_empty() {
+            extension.args.clone()
+        } else {
+            words
+        },
         docker_tags: extension.docker_tags.clone(),
         provenance: extension.provenance.clone(),
         base: base(server, &image.transport.kind, extension, deprecated),
@@ -126,7 +167,11 @@ fn base(server: &ServerJson, transport: &str, extension: Extension, deprecated: 
         title: server.title.clone().unwrap_or_default(),
         description: server.description.clone().unwrap_or_default(),
         tier: extension.tier,
-        status: if deprecated { "Deprecated".to_owned() } else { extension.status },
+        status: if deprecated {
+            "Deprecated".to_owned()
+        } else {
+            extension.status
+        },
         transport: transport.to_owned(),
         stateless: extension.stateless,
         tools: extension.tools,
@@ -159,7 +204,14 @@ fn env_vars(image: &Package) -> Vec<EnvVar> {
         default: variable.input.default.clone(),
         secret: variable.input.is_secret,
     });
-    declared.chain(image.runtime_arguments.iter().filter_map(env_var_of_argument)).collect()
+    declared
+        .chain(
+            image
+                .runtime_arguments
+                .iter()
+                .filter_map(env_var_of_argument),
+        )
+        .collect()
 }
 
 fn env_var_of_argument(argument: &Argument) -> Option<EnvVar> {
@@ -186,7 +238,10 @@ fn env_var_of_argument(argument: &Argument) -> Option<EnvVar> {
 
 /// A command line's words: the flag, if any, then the value, if any.
 fn words(argument: &Argument) -> impl Iterator<Item = String> {
-    [&argument.name, &argument.input.value].into_iter().filter(|word| !word.is_empty()).cloned()
+    [&argument.name, &argument.input.value]
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .cloned()
 }
 
 /// A URL's port is there and is not a number from 1 to 65535.
@@ -201,13 +256,16 @@ fn port(url: &str) -> Result<Option<u16>, UnreadablePort> {
         return Ok(None);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let after_brackets = host.rsplit_once(']').map_or(host, |(_, tail)| tail);
     match after_brackets.rsplit_once(':') {
         None | Some((_, "")) => Ok(None),
-        Some((_, digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().map(|port| Some(port).filter(|port| *port != 0)).map_err(|_| UnreadablePort)
-        }
+        Some((_, digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
+            .parse()
+            .map(|port| Some(port).filter(|port| *port != 0))
+            .map_err(|_| UnreadablePort),
         Some(_) => Err(UnreadablePort),
     }
 }
