@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The largest registry document or cache file that is read, in bytes. The whole official
 /// registry, all versions, was 78 MB in August 2026.
-pub const MAX_DOCUMENT_BYTES: u64 = 512 * 1024 * 1024;
+pub const MAX_DOCUMENT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The largest single page of a Registry API answer, in bytes. A page of 100 real entries is
 /// about 100 kB; the largest entry seen is 59 kB.
