@@ -1,5 +1,4 @@
-//! How registries are asked: the client that is set up when it is first needed, and the one
-//! judgement of what an answer means.
+//! How registries are asked, and the one judgement of what an answer means.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,21 +9,18 @@ use http::{HeaderMap, StatusCode};
 use thv_auth::{AuthError, AuthStatus, Credentials, LoginReason};
 use thv_config::world::World;
 use thv_http::{Http, HttpError, HttpOptions, Limits, Policy, Reply, Request};
-use tokio::sync::OnceCell;
 use url::Url;
 
 use super::Remote;
 use crate::error::Fault;
 use crate::limits::{IDLE_TIME, MAX_REDIRECTS};
 
-/// Sets up the HTTP client at its first use: reading the system's certificates takes longer
-/// than answering from a cache on disk.
+/// The HTTP client of all registries that share its settings.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     world: World,
-    user_agent: String,
     extra_ca: Option<PathBuf>,
-    http: OnceCell<Http>,
+    http: Result<Http, HttpError>,
 }
 
 /// How long and how large an answer may be.
@@ -38,35 +34,21 @@ pub(crate) struct Bounds {
 
 impl Outbound {
     pub(crate) fn new(world: World, user_agent: String, extra_ca: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self {
-            world,
+        let insecure = world.env.var("INSECURE_DISABLE_URL_VALIDATION");
+        let options = HttpOptions {
             user_agent,
+            extra_ca: extra_ca.clone(),
+            insecure_urls: insecure.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        };
+        Arc::new(Self {
+            http: Http::new(options, &world),
+            world,
             extra_ca,
-            http: OnceCell::new(),
         })
     }
 
     pub(crate) fn extra_ca(&self) -> Option<&PathBuf> {
         self.extra_ca.as_ref()
-    }
-
-    async fn http(&self) -> Result<&Http, HttpError> {
-        self.http
-            .get_or_try_init(|| async {
-                let world = self.world.clone();
-                let insecure = world.env.var("INSECURE_DISABLE_URL_VALIDATION");
-                let options = HttpOptions {
-                    user_agent: self.user_agent.clone(),
-                    extra_ca: self.extra_ca.clone(),
-                    insecure_urls: insecure.is_some_and(|value| value.eq_ignore_ascii_case("true")),
-                };
-                tokio::task::spawn_blocking(move || Http::new(options, &world))
-                    .await
-                    .map_err(|error| HttpError::Setup {
-                        cause: error.to_string(),
-                    })?
-            })
-            .await
     }
 
     /// Sends a GET to a registry, with its credential; any status is an answer.
@@ -82,14 +64,7 @@ impl Outbound {
             .bearer()
             .await
             .map_err(|error| credential_fault(remote, &error))?;
-        let http = match self.http().await {
-            Ok(http) => http,
-            Err(error) => {
-                return Err(Fault::Configuration {
-                    cause: error.to_string(),
-                });
-            }
-        };
+        let http = self.http.as_ref().map_err(set_up_fault)?;
         let limits = Limits {
             total: bounds.time,
             head: bounds.time,
@@ -107,7 +82,12 @@ impl Outbound {
         if let Some(bearer) = bearer {
             request = request.bearer(bearer);
         }
-        Ok(http.send(request).await)
+        match http.send(request).await {
+            Err(
+                error @ (HttpError::Trust { .. } | HttpError::Proxy { .. } | HttpError::Setup { .. }),
+            ) => Err(set_up_fault(&error)),
+            answer => Ok(answer),
+        }
     }
 
     /// What an answer of a registry means. Every kind of source and every route is judged here.
@@ -136,6 +116,13 @@ impl Outbound {
                 ))
             }
         }
+    }
+}
+
+/// A fault of our own side: nothing was asked of the registry.
+fn set_up_fault(error: &HttpError) -> Fault {
+    Fault::Configuration {
+        cause: error.to_string(),
     }
 }
 
