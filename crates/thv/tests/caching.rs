@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests"
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
 )]
 
 use std::sync::Arc;
@@ -449,9 +450,9 @@ fn files_under(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(files_under(&path));
-        } else if !path
+        } else if path
             .extension()
-            .is_some_and(|extension| extension == "lock")
+            .is_none_or(|extension| extension != "lock")
         {
             found.push(path);
         }

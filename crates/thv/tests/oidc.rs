@@ -1,11 +1,12 @@
-//! `thv serve` behind OpenID Connect, with a real provider issuing the tokens.
+//! `thv serve` behind `OpenID` Connect, with a real provider issuing the tokens.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests"
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
 )]
 
 use std::sync::Arc;

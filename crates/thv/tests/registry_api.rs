@@ -6,7 +6,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests"
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
 )]
 
 use serde_json::{Value, json};
