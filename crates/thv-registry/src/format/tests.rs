@@ -57,6 +57,9 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
     (prop::sample::select(vec![DOCUMENT, PAGE, LEGACY]), damage).prop_map(|(text, damage)| {
         let mut bytes = text.as_bytes().to_vec();
         for (at, byte, how) in damage {
+            if bytes.is_empty() {
+                break;
+            }
             let at = at.index(bytes.len());
             match how {
                 0 => bytes[at] = byte,

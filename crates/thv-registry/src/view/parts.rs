@@ -13,6 +13,7 @@ use crate::format::lenient::{self, FromJson, record};
 
 /// What both kinds of server have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = ServerBase)]
 pub struct Base {
     /// The full name, reverse-DNS as a rule.
     #[serde(skip_serializing_if = "String::is_empty")]

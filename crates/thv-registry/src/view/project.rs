@@ -3,7 +3,7 @@
 //! Pure: a value goes in, a value comes out. A remote wins over packages; otherwise exactly one package must be a
 //! container image. The rules, and what each shape loses, are those of the Go program.
 
-use std::fmt;
+use std::{fmt, mem::take};
 
 use super::{Base, EnvVar, Header, ImageMetadata, RemoteServerMetadata};
 use crate::format::{
@@ -59,7 +59,8 @@ impl fmt::Display for Omission {
                 write!(f, "has {count} container images where one is expected")
             }
             Self::UnreadablePort { url } => {
-                write!(f, "has a container URL whose port cannot be read: {url}")
+                let shown = without_secrets(url);
+                write!(f, "has a container URL whose port cannot be read: {shown}")
             }
         }
     }
@@ -117,7 +118,7 @@ pub fn tags(server: &ServerJson) -> Vec<String> {
 }
 
 fn remote_view(server: &ServerJson, remote: &Transport, deprecated: bool) -> RemoteServerMetadata {
-    let extension = server
+    let mut extension = server
         .publisher
         .extension(&remote.url)
         .cloned()
@@ -126,8 +127,8 @@ fn remote_view(server: &ServerJson, remote: &Transport, deprecated: bool) -> Rem
         url: remote.url.clone(),
         proxy_port: extension.proxy_port,
         headers: remote.headers.iter().map(header).collect(),
-        oauth_config: extension.oauth_config.clone(),
-        env_vars: extension.env_vars.clone(),
+        oauth_config: extension.oauth_config.take(),
+        env_vars: take(&mut extension.env_vars),
         base: base(server, &remote.kind, extension, deprecated),
     }
 }
@@ -138,7 +139,7 @@ fn image_view(
     target_port: Option<u16>,
     deprecated: bool,
 ) -> ImageMetadata {
-    let extension = server
+    let mut extension = server
         .publisher
         .extension(&image.identifier)
         .cloned()
@@ -148,15 +149,15 @@ fn image_view(
         image: image.identifier.clone(),
         target_port,
         proxy_port: extension.proxy_port,
-        permissions: extension.permissions.clone(),
+        permissions: extension.permissions.take(),
         env_vars: env_vars(image),
         args: if words.is_empty() {
-            extension.args.clone()
+            take(&mut extension.args)
         } else {
             words
         },
-        docker_tags: extension.docker_tags.clone(),
-        provenance: extension.provenance.clone(),
+        docker_tags: take(&mut extension.docker_tags),
+        provenance: extension.provenance.take(),
         base: base(server, &image.transport.kind, extension, deprecated),
     }
 }
@@ -242,6 +243,19 @@ fn words(argument: &Argument) -> impl Iterator<Item = String> {
         .into_iter()
         .filter(|word| !word.is_empty())
         .cloned()
+}
+
+/// A URL, or a template of one, without what may hold a secret: user information, query and fragment.
+fn without_secrets(url: &str) -> String {
+    let head = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = head.split_once("://") else {
+        return head.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// A URL's port is there and is not a number from 1 to 65535.

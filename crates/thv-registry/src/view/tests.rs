@@ -184,6 +184,13 @@ fn w28_every_omission_is_typed() {
 }
 
 #[test]
+fn an_omission_names_a_url_without_its_secrets() {
+    let url = "http://user:hunter2@localhost:{port}/mcp?token=hunter2#hunter2".to_owned();
+    let words = Omission::UnreadablePort { url }.to_string();
+    assert!(words.ends_with(": http://localhost:{port}/mcp"), "{words}");
+}
+
+#[test]
 fn the_port_of_a_container_url_is_found_or_refused() {
     let readable = [
         ("", None),
