@@ -37,6 +37,7 @@ pub struct Snapshot {
     bad_rows: usize,
     content: [u8; 32],
     digest: String,
+    counts: OnceLock<Counts>,
     short_names: OnceLock<Vec<u32>>,
     search: OnceLock<SearchIndex>,
     v1beta_servers: OnceCell<Arc<Prepared>>,
@@ -91,6 +92,7 @@ impl Snapshot {
             extensions,
             bad_rows,
             digest,
+            counts: OnceLock::new(),
             short_names: OnceLock::new(),
             search: OnceLock::new(),
             v1beta_servers: OnceCell::new(),
@@ -278,8 +280,12 @@ impl Snapshot {
         self.with_short_name("");
     }
 
-    /// How many entries each view shows.
+    /// How many entries each view shows. Counted at the first call.
     pub fn counts(&self) -> Counts {
+        *self.counts.get_or_init(|| self.count())
+    }
+
+    fn count(&self) -> Counts {
         let mut counts = Counts {
             servers: self.entries.len(),
             skills: self.skills().len(),
