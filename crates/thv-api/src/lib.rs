@@ -1,1 +1,96 @@
-//! See the crate's description.
+//! The wire: routes, wire types, errors, the listener and the discovery record.
+//!
+//! Three doors lead to one catalog: the desktop client's (`/api/v1beta`), the ToolHive-shaped
+//! one (`/registry/{name}/v0.1`) and the standard MCP Registry API (`/v0.1`). A door translates
+//! and decides nothing: what servers there are is the business of `thv_registry`.
+
+pub mod discovery;
+mod edge;
+mod error;
+mod head;
+pub mod limits;
+pub mod listen;
+mod metrics;
+pub mod openapi;
+mod paging;
+mod reply;
+mod router;
+mod routes;
+mod state;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::HeaderValue;
+use thv_auth::inbound::CallerVerifier;
+use thv_config::world::Clock;
+use thv_registry::Registries;
+
+pub use discovery::{ClaimError, Discovery, Nonce};
+pub use edge::HostPolicy;
+pub use listen::{Address, Drained, ListenError, Listener, listen, serve};
+
+/// What is fixed when a server starts.
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    /// Version that `GET /api/v1beta/version` tells.
+    pub version: String,
+    /// What names this run of the server in its health answer and its discovery record.
+    pub nonce: Option<Nonce>,
+    /// Whether the OpenAPI document and its page are served.
+    pub openapi: bool,
+    /// Whether `GET /metrics` is served.
+    pub metrics: bool,
+    /// Origins whose pages may read the standard door; `*` stands for all.
+    pub cors_origins: Vec<String>,
+    /// Who checks callers' tokens; nobody does without it.
+    pub caller: Option<Arc<CallerVerifier>>,
+    /// Which hosts requests may be for; see [`Listener::host_policy`].
+    pub host_policy: HostPolicy,
+    /// Measures how long requests take.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The whole HTTP interface: takes requests, gives answers. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<edge::Edge>);
+
+// === impl Api ===
+
+impl Api {
+    /// The interface to `registries`.
+    pub fn new(registries: Arc<Registries>, options: ApiOptions) -> Self {
+        let metrics = options.metrics.then(|| Arc::new(metrics::Metrics::new()));
+        let shared = state::Shared {
+            registries,
+            version: options.version,
+            nonce: options
+                .nonce
+                .and_then(|nonce| HeaderValue::from_str(nonce.as_str()).ok()),
+            openapi: options.openapi,
+            metrics: metrics.clone(),
+            compressed_item: reply::CompressedItem::default(),
+        };
+        Self(Arc::new(edge::Edge::new(
+            router::router(Arc::new(shared)),
+            options.host_policy,
+            &options.cors_origins,
+            options.caller,
+            edge::Watch::new(options.clock, metrics),
+        )))
+    }
+
+    /// Answers one request. Never fails: what goes wrong becomes an answer.
+    pub async fn handle(&self, request: Request) -> Response {
+        self.0.handle(request).await
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Api").finish_non_exhaustive()
+    }
+}

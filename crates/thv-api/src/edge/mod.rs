@@ -1,0 +1,164 @@
+//! What every request passes before and after its handler, in one hand-written function: each
+//! step is a few comparisons, and a stack of middleware would box a future per step. The order
+//! is: panic guard, host and origin, cross-origin grants, the caller's token, the body, the
+//! handler under its deadline, the error's form, response headers, the log line and the metrics.
+
+mod body;
+mod caller;
+mod cors;
+mod host;
+mod watch;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use thv_auth::inbound::CallerVerifier;
+use tower::Service;
+
+pub use host::HostPolicy;
+pub(crate) use watch::Watch;
+
+use crate::error::{Door, Problem};
+use crate::head;
+use crate::limits;
+use cors::CorsOrigins;
+use host::Sender;
+
+/// The steps around the router, and the router.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    router: Router,
+    hosts: HostPolicy,
+    origins: CorsOrigins,
+    caller: Option<Arc<CallerVerifier>>,
+    watch: Watch,
+}
+
+/// What of a request's head is still needed when its answer is there.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    door: Door,
+    wants_json: bool,
+    under_api: bool,
+}
+
+// === impl Edge ===
+
+impl Edge {
+    pub(crate) fn new(
+        router: Router,
+        hosts: HostPolicy,
+        cors_origins: &[String],
+        caller: Option<Arc<CallerVerifier>>,
+        watch: Watch,
+    ) -> Self {
+        Self {
+            router,
+            hosts,
+            origins: CorsOrigins::new(cors_origins),
+            caller,
+            watch,
+        }
+    }
+
+    /// Answers one request. Never fails and never panics.
+    pub(crate) async fn handle(&self, request: Request) -> Response {
+        let path = request.uri().path();
+        let asked = Asked {
+            door: Door::of(path),
+            wants_json: head::wants_json(request.headers()),
+            under_api: path.starts_with("/api/"),
+        };
+        let observed = self.watch.begin(&request, asked.door);
+        let answered = AssertUnwindSafe(self.answer(request, asked))
+            .catch_unwind()
+            .await;
+        let mut response = answered.unwrap_or_else(|_| {
+            tracing::error!("a request handler panicked");
+            Problem::panicked().render(asked.door, asked.wants_json)
+        });
+        finish(response.headers_mut(), asked.under_api);
+        self.watch.end(observed, response.status());
+        response
+    }
+
+    async fn answer(&self, request: Request, asked: Asked) -> Response {
+        let (head, body) = request.into_parts();
+        if let Err(problem) = self.hosts.check(&head) {
+            return problem.render(asked.door, asked.wants_json);
+        }
+        let grant = self.origins.grant(&head);
+        if grant.is_none() && host::sender(&head.headers) == Sender::OtherSite {
+            return Problem::forbidden(
+                "403 Forbidden: pages of other origins may not call this server",
+            )
+            .render(asked.door, asked.wants_json);
+        }
+        if let Some(grant) = grant {
+            if cors::is_preflight(&head) {
+                return grant.preflight();
+            }
+            let mut response = self.dispatch(Request::from_parts(head, body), asked).await;
+            grant.write(response.headers_mut());
+            return response;
+        }
+        let mut response = self.dispatch(Request::from_parts(head, body), asked).await;
+        if asked.door == Door::Standard && self.origins.by_name() {
+            response
+                .headers_mut()
+                .append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        response
+    }
+
+    /// Runs the handler and writes its problem, if it has one, in the form asked for.
+    async fn dispatch(&self, request: Request, asked: Asked) -> Response {
+        if let Some(verifier) = &self.caller
+            && !is_health(request.uri().path())
+            && let Err(refused) = caller::check(verifier, request.headers()).await
+        {
+            return refused;
+        }
+        let mut request = match body::collect(request).await {
+            Ok(request) => request,
+            Err(problem) => return problem.render(asked.door, asked.wants_json),
+        };
+        if *request.method() == Method::HEAD {
+            // axum answers HEAD wherever GET is routed; here no route takes it, as none takes
+            // OPTIONS. The connection leaves the body of the answer away by itself.
+            *request.method_mut() = Method::OPTIONS;
+        }
+        let mut router = self.router.clone();
+        match tokio::time::timeout(limits::ROUTE_TIME, router.call(request)).await {
+            Ok(Ok(mut response)) => match response.extensions_mut().remove::<Problem>() {
+                Some(problem) => problem.render(asked.door, asked.wants_json),
+                None => response,
+            },
+            Err(_) => Problem::route_too_slow().render(asked.door, asked.wants_json),
+        }
+    }
+}
+
+/// Health stays open, so that another server of the same user can tell that we live (W38).
+fn is_health(path: &str) -> bool {
+    path == "/health" || path == "/health/"
+}
+
+fn finish(headers: &mut HeaderMap, under_api: bool) {
+    const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    if under_api {
+        headers
+            .entry(header::CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static(crate::wire::json::MEDIA_TYPE));
+    }
+}

@@ -1,0 +1,262 @@
+//! Listening on a Unix socket. The file at its path is removed only when it is a socket that
+//! nobody answers at, and at the end only when it is still the one we made (W39): a successor
+//! may have put its own there meanwhile.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+use super::{Acceptor, ListenError, Listener};
+use crate::edge::HostPolicy;
+use crate::limits;
+
+/// The socket's owner and group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
+/// A missing parent directory is open to the group for the same reason.
+const PARENT_MODE: u32 = 0o750;
+
+/// A listening socket and the file that is its name.
+#[derive(Debug)]
+pub(super) struct Bound {
+    listener: UnixListener,
+    _file: SocketFile,
+}
+
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+/// Binds a socket at `path`, creating missing parent directories.
+pub(super) async fn bind(path: &Path) -> Result<Listener, ListenError> {
+    let given = path.to_owned();
+    let failed = |cause: io::Error| ListenError::Bind {
+        address: given.display().to_string(),
+        cause,
+    };
+    let path = {
+        let given = given.clone();
+        blocking(move || absolute(&given)).await.map_err(failed)?
+    };
+    let Some(url) = path.to_str().map(url_of) else {
+        return Err(ListenError::PathNotText { path });
+    };
+    make_room(&path).await?;
+    let bound = blocking(move || bind_at(path)).await.map_err(failed)?;
+    Ok(Listener {
+        acceptor: Acceptor::Unix(bound),
+        url,
+        hosts: HostPolicy::Any,
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// The path with its directory resolved, so that readers of the record find it from anywhere.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path does not name a file",
+        ));
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(PARENT_MODE)
+        .create(parent)?;
+    Ok(parent.canonicalize()?.join(name))
+}
+
+fn url_of(path: &str) -> String {
+    let escaped = path
+        .split('/')
+        .map(|part| {
+            percent_encoding::utf8_percent_encode(part, percent_encoding::NON_ALPHANUMERIC)
+                .to_string()
+                .replace("%2D", "-")
+                .replace("%2E", ".")
+                .replace("%5F", "_")
+        })
+        .collect::<Vec<_>>()
+        .join("/");
+    format!("unix://{escaped}")
+}
+
+/// Sees to it that nothing lies at `path`, or says why something must stay there.
+async fn make_room(path: &Path) -> Result<(), ListenError> {
+    let failed = |cause: io::Error| ListenError::Bind {
+        address: path.display().to_string(),
+        cause,
+    };
+    let tries = limits::PREDECESSOR_TIME.as_millis() / limits::PREDECESSOR_PAUSE.as_millis();
+    for _ in 0..=tries {
+        let there = {
+            let path = path.to_owned();
+            blocking(move || occupant(&path)).await.map_err(failed)?
+        };
+        let identity = match there {
+            Occupant::Nothing => return Ok(()),
+            Occupant::OtherFile => {
+                return Err(ListenError::NotASocket {
+                    path: path.to_owned(),
+                });
+            }
+            Occupant::Socket(identity) => identity,
+        };
+        let connected =
+            tokio::time::timeout(limits::PREDECESSOR_TIME, UnixStream::connect(path)).await;
+        match connected {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let path = path.to_owned();
+                blocking(move || remove(&path, identity))
+                    .await
+                    .map_err(failed)?;
+                return Ok(());
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(Err(error)) => return Err(failed(error)),
+            // Somebody answers; it may be a predecessor on its way out.
+            Ok(Ok(_)) | Err(_) => tokio::time::sleep(limits::PREDECESSOR_PAUSE).await,
+        }
+    }
+    Err(ListenError::SocketInUse {
+        path: path.to_owned(),
+    })
+}
+
+enum Occupant {
+    Nothing,
+    Socket(Identity),
+    OtherFile,
+}
+
+fn occupant(path: &Path) -> io::Result<Occupant> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.file_type().is_socket() => {
+            Ok(Occupant::Socket(Identity(metadata.dev(), metadata.ino())))
+        }
+        Ok(_) => Ok(Occupant::OtherFile),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Occupant::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the socket at `path` if it is still the one meant.
+fn remove(path: &Path, identity: Identity) -> io::Result<()> {
+    match occupant(path)? {
+        Occupant::Socket(found) if found == identity => std::fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+fn bind_at(path: PathBuf) -> io::Result<Bound> {
+    let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    let metadata = path.symlink_metadata()?;
+    let file = SocketFile {
+        identity: Identity(metadata.dev(), metadata.ino()),
+        path,
+    };
+    std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    listener.set_nonblocking(true)?;
+    Ok(Bound {
+        listener: UnixListener::from_std(listener)?,
+        _file: file,
+    })
+}
+
+// === impl Bound ===
+
+impl Bound {
+    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok(stream)
+    }
+}
+
+// === impl SocketFile ===
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path, self.identity) {
+            tracing::debug!(%error, path = %self.path.display(), "the socket could not be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_is_made_with_its_directory_and_removed_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a b/thv.sock");
+        let listener = bind(&path).await.unwrap();
+        let mode = path.metadata().unwrap().mode() & 0o777;
+        assert_eq!(mode, SOCKET_MODE);
+        assert!(listener.url().starts_with("unix:///"), "{}", listener.url());
+        assert!(
+            listener.url().ends_with("/a%20b/thv.sock"),
+            "{}",
+            listener.url()
+        );
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn w39_a_file_that_is_no_socket_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("precious");
+        thv_config::disk::write_atomic(&path, b"keep me").unwrap();
+        let error = bind(&path).await.unwrap_err();
+        assert!(matches!(error, ListenError::NotASocket { .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"keep me");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_answers_at_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("thv.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let _listener = bind(&path).await.unwrap();
+        UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w38_a_socket_that_somebody_answers_at_is_refused_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("thv.sock");
+        let _first = bind(&path).await.unwrap();
+        let error = bind(&path).await.unwrap_err();
+        assert!(matches!(error, ListenError::SocketInUse { .. }), "{error}");
+        UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_successors_socket_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("thv.sock");
+        let first = bind(&path).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _second = bind(&path).await.unwrap();
+        drop(first);
+        UnixStream::connect(&path).await.unwrap();
+    }
+}

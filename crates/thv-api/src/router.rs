@@ -1,0 +1,73 @@
+//! The list of routes, and nothing else. Paths are matched as they were sent, still encoded. A
+//! path that answers with a slash at its end too has a line for that.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get};
+
+use crate::error::Problem;
+use crate::routes::{docs, health, metrics, standard, toolhive, v1beta, version};
+use crate::state::Shared;
+
+/// One route: its path, the methods it takes, what answers.
+pub(crate) type Route = (
+    &'static str,
+    &'static [&'static str],
+    MethodRouter<Arc<Shared>>,
+);
+
+/// The router over the state.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, allow, methods)| {
+            let refuse = move || async move { Problem::method_not_allowed(allow) };
+            router.route(path, methods.fallback(refuse))
+        })
+        .fallback(|| async { Problem::no_such_page() })
+        .with_state(shared)
+}
+
+/// All routes.
+#[rustfmt::skip]
+pub(crate) fn routes() -> Vec<Route> {
+    use v1beta::{registry, servers, update};
+    let collection = || get(registry::list).post(update::add);
+    let item = || get(registry::get).put(update::put).delete(update::delete);
+    vec![
+        ("/health", &["GET"], get(health::health)),
+        ("/health/", &["GET"], get(health::health)),
+        ("/metrics", &["GET"], get(metrics::metrics)),
+
+        ("/api/openapi.json", &["GET"], get(docs::openapi)),
+        ("/api/doc", &["GET"], get(docs::page)),
+        ("/api/doc/", &["GET"], get(docs::page)),
+        ("/api/doc/{file}", &["GET"], get(docs::file)),
+
+        ("/api/v1beta/version", &["GET"], get(version::version)),
+        ("/api/v1beta/version/", &["GET"], get(version::version)),
+        ("/api/v1beta/registry", &["GET", "POST"], collection()),
+        ("/api/v1beta/registry/", &["GET", "POST"], collection()),
+        ("/api/v1beta/registry/{name}", &["GET", "PUT", "DELETE"], item()),
+        ("/api/v1beta/registry/{name}/refresh", &["POST"], axum::routing::post(registry::refresh)),
+        ("/api/v1beta/registry/{name}/servers", &["GET"], get(servers::list)),
+        ("/api/v1beta/registry/{name}/servers/", &["GET"], get(servers::list)),
+        ("/api/v1beta/registry/{name}/servers/{serverName}", &["GET"], get(servers::get)),
+
+        ("/registry/{registryName}/v0.1/servers", &["GET"], get(toolhive::servers::list)),
+        ("/registry/{registryName}/v0.1/servers/{serverName}/versions/latest", &["GET"], get(toolhive::servers::latest)),
+        ("/registry/{registryName}/v0.1/x/dev.toolhive/skills", &["GET"], get(toolhive::extensions::skills)),
+        ("/registry/{registryName}/v0.1/x/dev.toolhive/skills/{namespace}/{skillName}", &["GET"], get(toolhive::extensions::skill)),
+        ("/registry/{registryName}/v0.1/x/dev.toolhive/plugins", &["GET"], get(toolhive::extensions::plugins)),
+        ("/registry/{registryName}/v0.1/x/dev.toolhive/plugins/{namespace}/{pluginName}", &["GET"], get(toolhive::extensions::plugin)),
+
+        ("/v0.1/servers", &["GET"], get(standard::servers::list)),
+        ("/v0.1/servers/{serverName}/versions", &["GET"], get(standard::servers::versions)),
+        ("/v0.1/servers/{serverName}/versions/{version}", &["GET"], get(standard::servers::version)),
+        ("/v0.1/x/dev.toolhive/skills", &["GET"], get(standard::extensions::skills)),
+        ("/v0.1/x/dev.toolhive/skills/{namespace}/{skillName}", &["GET"], get(standard::extensions::skill)),
+        ("/v0.1/x/dev.toolhive/plugins", &["GET"], get(standard::extensions::plugins)),
+        ("/v0.1/x/dev.toolhive/plugins/{namespace}/{pluginName}", &["GET"], get(standard::extensions::plugin)),
+    ]
+}

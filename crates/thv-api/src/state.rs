@@ -1,0 +1,61 @@
+//! What the handlers work with: the registries, and the few values that are fixed when the
+//! server starts. Built once by [`crate::Api::new`].
+
+use std::sync::Arc;
+
+use thv_registry::{Registries, Registry, Served};
+
+use crate::error::Problem;
+use crate::head::BadEscape;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::reply::CompressedItem;
+
+/// The state behind every handler.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) registries: Arc<Registries>,
+    pub(crate) version: String,
+    pub(crate) nonce: Option<http::HeaderValue>,
+    pub(crate) openapi: bool,
+    pub(crate) metrics: Option<Arc<Metrics>>,
+    pub(crate) compressed_item: CompressedItem,
+}
+
+/// The state as handlers take it.
+pub(crate) type State = axum::extract::State<Arc<Shared>>;
+
+// === impl Shared ===
+
+impl Shared {
+    /// The registry that a path segment names. A name that cannot be decoded names none.
+    pub(crate) fn registry(
+        &self,
+        segment: Result<std::borrow::Cow<'_, str>, BadEscape>,
+    ) -> Result<Arc<Registry>, Problem> {
+        segment
+            .ok()
+            .and_then(|name| self.registries.get(&name))
+            .ok_or_else(Problem::registry_not_found)
+    }
+
+    /// The catalog of the registry that a path segment names.
+    pub(crate) async fn catalog(
+        &self,
+        segment: Result<std::borrow::Cow<'_, str>, BadEscape>,
+    ) -> Result<Served, Problem> {
+        let registry = self.registry(segment)?;
+        Ok(registry.catalog(limits::CATALOG_PATIENCE).await?)
+    }
+
+    /// The registry that the doors without a registry name stand for.
+    pub(crate) fn default_registry(&self) -> Result<Arc<Registry>, Problem> {
+        self.registry(Ok(thv_registry::DEFAULT_REGISTRY.into()))
+    }
+
+    /// Its catalog.
+    pub(crate) async fn default_catalog(&self) -> Result<Served, Problem> {
+        let registry = self.default_registry()?;
+        Ok(registry.catalog(limits::CATALOG_PATIENCE).await?)
+    }
+}

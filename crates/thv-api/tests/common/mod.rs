@@ -1,0 +1,174 @@
+//! A small registry in a file, the interface over it, and requests without a socket.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use thv_api::{Api, ApiOptions, HostPolicy};
+use thv_config::paths::Paths;
+use thv_config::world::{MapEnv, SystemClock, World};
+use thv_config::{ConfigStore, disk};
+use thv_registry::{Registries, Revalidation};
+
+pub(crate) const CATALOG: &str = r#"{
+ "$schema": "x", "version": "2.0.0", "meta": {"last_updated": "2026-05-05T12:00:00Z"},
+ "data": {
+  "servers": [
+   {"name": "io.github.acme/notes", "description": "Notes <store>", "version": "2.4.1",
+    "packages": [{"registryType": "oci", "identifier": "reg.acme.test/notes:2.4.1", "transport": {"type": "stdio"}}]},
+   {"name": "io.github.acme/weather", "description": "Weather over HTTP", "version": "1.0.0",
+    "remotes": [{"type": "streamable-http", "url": "https://weather.acme.test/mcp"}]},
+   {"name": "io.github.acme/scripts", "description": "Runs scripts", "version": "0.1.0",
+    "packages": [{"registryType": "npm", "identifier": "@acme/scripts", "version": "0.1.0", "transport": {"type": "stdio"}}]},
+   {"name": "org.other/notes", "description": "Other notes", "version": "3.0.0",
+    "remotes": [{"type": "sse", "url": "https://notes.other.test/sse"}]}
+  ],
+  "skills": [
+   {"namespace": "io.github.acme", "name": "plan", "description": "Plans work", "version": "1.0.0"},
+   {"namespace": "io.github.acme", "name": "review", "description": "Reviews code", "version": "1.0.0"}
+  ],
+  "plugins": [
+   {"namespace": "io.github.acme", "name": "bundle", "description": "A bundle", "version": "1.0.0"}
+  ]
+ }
+}"#;
+
+/// A machine with a configuration and the interface over it.
+pub(crate) struct House {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) registries: Arc<Registries>,
+    pub(crate) api: Api,
+    config: PathBuf,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+pub(crate) fn options() -> ApiOptions {
+    ApiOptions {
+        version: "v1.2.3".to_owned(),
+        nonce: None,
+        openapi: false,
+        metrics: false,
+        cors_origins: Vec::new(),
+        caller: None,
+        host_policy: HostPolicy::Loopback {
+            bound: "127.0.0.1".to_owned(),
+        },
+        clock: Arc::new(SystemClock::new()),
+    }
+}
+
+/// The interface over [`CATALOG`].
+pub(crate) async fn house() -> House {
+    house_with(CATALOG, options()).await
+}
+
+/// The interface over a registry file with `catalog` in it.
+pub(crate) async fn house_with(catalog: &str, options: ApiOptions) -> House {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("registry.json");
+    disk::write_atomic(&file, catalog.as_bytes()).unwrap();
+    let config = format!("local_registry_path: {}\n", file.display());
+    house_of(directory, &config, options).await
+}
+
+pub(crate) async fn house_of(
+    directory: tempfile::TempDir,
+    config: &str,
+    options: ApiOptions,
+) -> House {
+    let env = MapEnv::new().with_home(directory.path());
+    let paths = Paths::from_env(&env).unwrap();
+    let path = paths.config_file();
+    disk::write_atomic(&path, config.as_bytes()).unwrap();
+    let world = World::new(SystemClock::new(), env);
+    let store = ConfigStore::new(path.clone(), world.clone());
+    let registries =
+        Registries::open(world, paths, store, "test".to_owned(), Revalidation::Behind).await;
+    House {
+        api: Api::new(Arc::clone(&registries), options),
+        directory,
+        registries,
+        config: path,
+    }
+}
+
+pub(crate) fn request(method: Method, target: &str) -> http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "localhost:8080")
+}
+
+impl House {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.api.handle(request).await;
+        let (head, body) = response.into_parts();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.send(request(Method::GET, target).body(Body::empty()).unwrap())
+            .await
+    }
+
+    pub(crate) async fn get_with(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let builder = headers
+            .iter()
+            .fold(request(Method::GET, target), |builder, (name, value)| {
+                builder.header(*name, *value)
+            });
+        self.send(builder.body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn call(&self, method: Method, target: &str, body: &str) -> Answer {
+        self.send(
+            request(method, target)
+                .body(Body::from(body.to_owned()))
+                .unwrap(),
+        )
+        .await
+    }
+
+    pub(crate) fn config_text(&self) -> String {
+        std::fs::read_to_string(&self.config).unwrap()
+    }
+
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        disk::write_atomic(&path, content.as_bytes()).unwrap();
+        path
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
