@@ -1,0 +1,67 @@
+//! The keyring of the Linux kernel, where the Go program keeps the password when there is no Secret
+//! Service. It is emptied by a restart, so we read from it and never make it the only copy.
+
+use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::{ENTRY, Keyring, KeyringError};
+
+/// The user keyring of this user.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelKeyring;
+
+impl Keyring for KernelKeyring {
+    fn name(&self) -> &'static str {
+        "the kernel keyring"
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn password(&self, _may_ask: bool) -> Result<Option<SecretString>, KeyringError> {
+        match read() {
+            Ok(payload) => match std::str::from_utf8(&payload) {
+                Ok("") => Ok(None),
+                Ok(password) => Ok(Some(password.into())),
+                Err(_) => Err(KeyringError::Failed {
+                    cause: "the key toolhive:toolhive is no text".to_owned(),
+                }),
+            },
+            // Without a keyring there is no key in it.
+            Err(
+                KeyError::KeyDoesNotExist
+                | KeyError::KeyringDoesNotExist
+                | KeyError::KeyExpired
+                | KeyError::KeyRevoked,
+            ) => Ok(None),
+            // Sandboxes forbid the calls.
+            Err(
+                error @ (KeyError::OperationNotSupported
+                | KeyError::PermissionDenied
+                | KeyError::AccessDenied),
+            ) => Err(KeyringError::Absent {
+                cause: error.to_string(),
+            }),
+            Err(error) => Err(KeyringError::Failed {
+                cause: error.to_string(),
+            }),
+        }
+    }
+
+    fn set_password(&self, _password: &SecretString) -> Result<(), KeyringError> {
+        Err(KeyringError::Failed {
+            cause: "it does not outlive a restart".to_owned(),
+        })
+    }
+}
+
+/// Keys in the user keyring can be read only through a keyring that the process possesses. The
+/// thread's own is one, and goes away with the thread.
+fn read() -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let thread = KeyRing::from_special_id(KeyRingIdentifier::Thread, true)?;
+    thread.link_keyring_id(KeyRingIdentifier::User)?;
+    let key = thread.search(&format!("{ENTRY}:{ENTRY}"))?;
+    key.read_to_vec().map(Zeroizing::new)
+}

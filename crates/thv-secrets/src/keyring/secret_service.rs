@@ -1,0 +1,104 @@
+//! The Secret Service of a Linux desktop (GNOME Keyring, KWallet, KeePassXC), over the session bus.
+//!
+//! The entry is the one that the Go program makes: found by the attributes `service` and
+//! `username`, kept in the collection `login` or else in the default one. The service is spoken to
+//! directly, because a lookup while a request is served must not raise an unlock prompt.
+
+use std::collections::HashMap;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use secret_service::blocking::{Collection, SecretService};
+use secret_service::{EncryptionType, Error};
+use zeroize::Zeroizing;
+
+use super::{ENTRY, Keyring, KeyringError};
+
+const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+
+/// The Secret Service of this session.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretServiceKeyring;
+
+impl Keyring for SecretServiceKeyring {
+    fn name(&self) -> &'static str {
+        "the Secret Service"
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn password(&self, may_ask: bool) -> Result<Option<SecretString>, KeyringError> {
+        let service = SecretService::connect(EncryptionType::Dh)?;
+        let items = service.search_items(attributes())?;
+        let item = match (
+            items.unlocked.into_iter().next(),
+            items.locked.into_iter().next(),
+        ) {
+            (Some(item), _) => item,
+            (None, Some(_)) if !may_ask => return Err(KeyringError::Locked),
+            (None, Some(item)) => {
+                item.unlock()?;
+                item
+            }
+            (None, None) => return Ok(None),
+        };
+        let secret = Zeroizing::new(item.get_secret()?);
+        match std::str::from_utf8(&secret) {
+            Ok("") => Ok(None),
+            Ok(password) => Ok(Some(password.into())),
+            Err(_) => Err(KeyringError::Failed {
+                cause: "the entry toolhive is no text".to_owned(),
+            }),
+        }
+    }
+
+    fn set_password(&self, password: &SecretString) -> Result<(), KeyringError> {
+        let service = SecretService::connect(EncryptionType::Dh)?;
+        let collection = collection(&service)?;
+        if collection.is_locked()? {
+            collection.unlock()?;
+        }
+        collection.create_item(
+            &format!("Password for '{ENTRY}' on '{ENTRY}'"),
+            attributes(),
+            password.expose_secret().as_bytes(),
+            true,
+            CONTENT_TYPE,
+        )?;
+        Ok(())
+    }
+}
+
+fn attributes() -> HashMap<&'static str, &'static str> {
+    HashMap::from([("service", ENTRY), ("username", ENTRY)])
+}
+
+/// The collection `login`, which is unlocked together with the session, else the default one.
+fn collection<'a>(service: &'a SecretService<'a>) -> Result<Collection<'a>, Error> {
+    let login = service
+        .get_all_collections()?
+        .into_iter()
+        .find(|collection| collection.collection_path.as_str().ends_with("/login"));
+    match login {
+        Some(login) => Ok(login),
+        None => service.get_default_collection(),
+    }
+}
+
+impl From<Error> for KeyringError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Locked | Error::Prompt | Error::PromptDisconnected => Self::Locked,
+            Error::Unavailable => Self::Absent {
+                cause: "there is none in this session".to_owned(),
+            },
+            Error::NoResult => Self::Absent {
+                cause: "it has no collection to keep passwords in".to_owned(),
+            },
+            other => Self::Failed {
+                cause: other.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Which store is meant, and where the key of the encrypted one comes from: decisions only, over
+//! facts that somebody else has gathered. Nothing here touches the disk, the environment or a
+//! keyring.
+
+use std::path::PathBuf;
+
+use crate::error::SecretsError;
+use crate::hint::Hints;
+
+/// Chooses the provider over the configuration.
+pub const PROVIDER_VARIABLE: &str = "TOOLHIVE_SECRETS_PROVIDER";
+/// The password of the encrypted store.
+pub const PASSWORD_VARIABLE: &str = "TOOLHIVE_SECRETS_PASSWORD";
+/// The path of a file that holds the password of the encrypted store.
+pub const KEY_FILE_VARIABLE: &str = "TOOLHIVE_SECRETS_KEY_FILE";
+/// Stops the environment from standing in for missing secrets when it is `true`.
+pub const DISABLE_FALLBACK_VARIABLE: &str = "TOOLHIVE_DISABLE_ENV_FALLBACK";
+/// What the variables that hold secrets begin with.
+pub const SECRET_VARIABLE_PREFIX: &str = "TOOLHIVE_SECRET_";
+
+const ENCRYPTED: &str = "encrypted";
+const ENVIRONMENT: &str = "environment";
+const ONE_PASSWORD: &str = "1password";
+
+/// What the choice depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// [`PROVIDER_VARIABLE`]; empty counts as unset.
+    pub provider_variable: Option<String>,
+    /// The configured provider; empty when none is.
+    pub provider_type: String,
+    /// Whether the configured provider has been set up.
+    pub setup_completed: bool,
+    /// Whether [`PASSWORD_VARIABLE`] holds something.
+    pub has_password_variable: bool,
+    /// [`KEY_FILE_VARIABLE`]; empty counts as unset.
+    pub key_file_variable: Option<PathBuf>,
+    /// The key file in its default place, when there is one.
+    pub default_key_file: Option<PathBuf>,
+    /// Whether the encrypted store may be set up when nothing is: at a login, and only then.
+    pub may_set_up: bool,
+}
+
+/// The store to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The variables of this process.
+    Environment,
+    /// The encrypted file.
+    Encrypted {
+        /// Where its key comes from.
+        key: KeySource,
+        /// Whether it still has to be set up.
+        set_up: bool,
+    },
+}
+
+/// Where the key of the encrypted file comes from. There is no second choice: a password that is
+/// given and wrong is an error, not a reason to look elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// The password in [`PASSWORD_VARIABLE`].
+    PasswordVariable,
+    /// The password in this file.
+    KeyFile(PathBuf),
+    /// The password in a keyring: the OS keyring, then the kernel's.
+    Keyring,
+}
+
+impl KeySource {
+    /// The source as people call it.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::PasswordVariable => PASSWORD_VARIABLE.to_owned(),
+            Self::KeyFile(path) => format!("the key file {}", path.display()),
+            Self::Keyring => "the keyring".to_owned(),
+        }
+    }
+}
+
+/// Decides. The provider variable wins over the configuration; before a set-up it may name only the
+/// environment, unless a login is about to set the encrypted store up.
+pub fn choose(facts: &Facts, hints: &Hints) -> Result<Choice, SecretsError> {
+    let named = facts
+        .provider_variable
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let configured =
+        Some(facts.provider_type.as_str()).filter(|name| facts.setup_completed && !name.is_empty());
+    let provider = match (named, configured) {
+        (Some(named), _) => named,
+        (None, Some(configured)) => configured,
+        (None, None) => ENCRYPTED,
+    };
+    match provider {
+        ENVIRONMENT => Ok(Choice::Environment),
+        ENCRYPTED if configured.is_some() || facts.may_set_up => Ok(Choice::Encrypted {
+            key: key_source(facts),
+            set_up: configured.is_none(),
+        }),
+        ENCRYPTED => Err(hints.not_set_up(false)),
+        ONE_PASSWORD => Err(SecretsError::UnsupportedProvider {
+            provider: provider.to_owned(),
+            hint: hints.other_provider(),
+        }),
+        unknown => Err(SecretsError::UnknownProvider {
+            provider: unknown.to_owned(),
+        }),
+    }
+}
+
+/// What is closest to the person wins: the variable, then the file somebody named, then the file in
+/// its default place, then the keyring.
+fn key_source(facts: &Facts) -> KeySource {
+    if facts.has_password_variable {
+        return KeySource::PasswordVariable;
+    }
+    facts
+        .key_file_variable
+        .clone()
+        .or_else(|| facts.default_key_file.clone())
+        .map_or(KeySource::Keyring, KeySource::KeyFile)
+}
