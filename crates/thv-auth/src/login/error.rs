@@ -1,0 +1,198 @@
+//! Why a login came to nothing, typed by what can be done about it.
+//!
+//! Texts are for the person who logs in. They name no code, token or state, and of the identity provider's own words only
+//! what `callback` let through.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a login came to nothing. Unless it says otherwise, an earlier grant is still there and still works.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoginError {
+    /// What a login would bring cannot be kept, so none was started.
+    #[error("the login was not started because it could not be stored: {hint}")]
+    StoreUnusable {
+        /// What is wrong with the secret store, and what to do about it.
+        hint: String,
+    },
+    /// The identity provider's description of itself cannot be had or used.
+    #[error("OIDC discovery failed for issuer {issuer}: {cause}")]
+    Discovery {
+        /// The issuer as configured.
+        issuer: String,
+        /// What is wrong.
+        cause: String,
+        /// Whether trying again may help.
+        transient: bool,
+    },
+    /// The settings cannot be made into an authorization request.
+    #[error("no login can be started with these settings: {cause}")]
+    Settings {
+        /// What is wrong with them.
+        cause: String,
+    },
+    /// Somebody else listens where the identity provider would send the browser.
+    #[error(
+        "port {port} on this machine is in use{}; it is registered with the identity provider, so no other will do: free it, or set another registered one as `callback_port`",
+        holder.clause()
+    )]
+    PortBusy {
+        /// The port.
+        port: u16,
+        /// Who has it, as far as can be told.
+        holder: PortHolder,
+    },
+    /// The system does not let us listen.
+    #[error("port {port} on this machine cannot be listened on: {cause}")]
+    Listener {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        cause: String,
+    },
+    /// Nobody could be shown where to log in.
+    #[error(
+        "no browser could be opened: {cause}; log in on the command line with `thv registry login`, which prints the address"
+    )]
+    NothingToOpen {
+        /// What was tried.
+        cause: String,
+    },
+    /// The identity provider, or the person, refused.
+    #[error("the identity provider refused the login: {code}{}", in_brackets(description.as_deref()))]
+    Denied {
+        /// The error code (RFC 6749 section 4.1.2.1).
+        code: String,
+        /// What the identity provider adds for people.
+        description: Option<String>,
+    },
+    /// The answer came from another identity provider than the one that was asked.
+    #[error("the answer to the login was not used: {cause}")]
+    ForeignIssuer {
+        /// Which one, and which was asked.
+        cause: String,
+    },
+    /// Nobody finished the login in time.
+    #[error("nobody finished the login within {} minutes{}", limit.as_secs() / 60, in_vain(*turned_away))]
+    Expired {
+        /// How long there was.
+        limit: Duration,
+        /// How many answers came meanwhile that did not belong to it.
+        turned_away: u64,
+    },
+    /// Everybody who waited for it has left.
+    #[error("the login was given up")]
+    Abandoned,
+    /// A logout or a change of the configuration ended it.
+    #[error("the login was ended by a logout or by a change of the registry's configuration")]
+    Cancelled,
+    /// The identity provider did not give a token for its own code.
+    #[error("the identity provider gave no token: {cause}")]
+    Exchange {
+        /// What it said instead.
+        cause: String,
+        /// Its error code, if it gave one (RFC 6749 section 5.2).
+        code: Option<String>,
+        /// Whether trying again may help.
+        transient: bool,
+    },
+    /// Who has logged in cannot be told for sure, so nothing was kept.
+    #[error("the identity provider's word on who logged in is not acceptable: {cause}")]
+    IdToken {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The login succeeded and could not be stored. The identity provider believes that we hold tokens.
+    #[error("the login could not be stored: {cause}")]
+    NotStored {
+        /// What is wrong with the secret store.
+        cause: String,
+    },
+    /// A fault of ours.
+    #[error("the login broke off: {cause}")]
+    Internal {
+        /// What happened.
+        cause: String,
+    },
+}
+
+/// Who listens on the port that a login needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortHolder {
+    /// A login of this process, to this registry.
+    ThisProcess {
+        /// The registry's host.
+        registry: String,
+    },
+    /// A login of another process of ours.
+    AnotherLogin,
+    /// Somebody else.
+    Unknown,
+}
+
+impl PortHolder {
+    fn clause(&self) -> String {
+        match self {
+            Self::ThisProcess { registry } => {
+                format!(" by the login to {registry} that is still waiting")
+            }
+            Self::AnotherLogin => " by another thv that is waiting for a login".to_owned(),
+            Self::Unknown => " by another program".to_owned(),
+        }
+    }
+}
+
+fn in_brackets(text: Option<&str>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+fn in_vain(turned_away: u64) -> String {
+    match turned_away {
+        0 => String::new(),
+        1 => "; one answer came that was not acceptable".to_owned(),
+        count => format!("; {count} answers came that were not acceptable"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_say_what_happened_and_what_to_do() {
+        for (error, text) in [
+            (
+                LoginError::PortBusy {
+                    port: 8666,
+                    holder: PortHolder::AnotherLogin,
+                },
+                "port 8666 on this machine is in use by another thv that is waiting for a login; it is registered with the identity provider, so no other will do: free it, or set another registered one as `callback_port`",
+            ),
+            (
+                LoginError::Denied {
+                    code: "access_denied".into(),
+                    description: Some("not assigned".into()),
+                },
+                "the identity provider refused the login: access_denied (not assigned)",
+            ),
+            (
+                LoginError::Expired {
+                    limit: Duration::from_mins(5),
+                    turned_away: 2,
+                },
+                "nobody finished the login within 5 minutes; 2 answers came that were not acceptable",
+            ),
+            (
+                LoginError::Discovery {
+                    issuer: "https://id.example".into(),
+                    cause: "404".into(),
+                    transient: false,
+                },
+                "OIDC discovery failed for issuer https://id.example: 404",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

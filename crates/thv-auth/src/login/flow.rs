@@ -1,0 +1,395 @@
+//! One login from beginning to end.
+//!
+//! The order is what matters: the store is proved before anybody is bothered, sockets are held before the address exists that
+//! leads to them, the code is redeemed once and with the endpoints that the address came from, the grant is stored before the
+//! browser is told so, and the sockets are gone before the caller hears of it. Who waits, and for how long, is `mod`'s part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::pending;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use thv_config::world::Sleep;
+use thv_http::{Limits, Policy, Request};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::callback::Refusal;
+use super::error::{LoginError, PortHolder};
+use super::loopback::{BindError, Loopback};
+use super::page::{Page, SERVER_NAME};
+use super::session::{Answer, Session};
+use super::{DEFAULT_CALLBACK_PORT, Inner, LOGIN_TIME, LoginDone, LoginHow, Progress};
+use crate::binding::Binding;
+use crate::grant::Grant;
+use crate::limits::SKEW_MAX;
+use crate::oauth::metadata::DiscoveryPolicy;
+use crate::oauth::{self, Account, DiscoveryError, IdTokenError, Provider, TokenError, TokenSet};
+use crate::vault::{VaultError, new_login_id};
+
+/// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
+const LAST_PAGE_TIME: Duration = Duration::from_secs(3);
+
+/// What asking another program on our port who it is may cost.
+const HOLDER_LIMITS: Limits = Limits {
+    total: Duration::from_millis(500),
+    head: Duration::from_millis(500),
+    idle: Duration::from_millis(500),
+    max_bytes: 16 * 1024,
+    max_redirects: 0,
+};
+
+/// A login and all it needs.
+pub(super) struct Flow {
+    pub(super) logins: Arc<Inner>,
+    pub(super) binding: Binding,
+    pub(super) how: LoginHow,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// A login that somebody can answer.
+struct Opened {
+    provider: Provider,
+    loopback: Loopback,
+    session: Arc<Session>,
+    answer: oneshot::Receiver<Answer>,
+    /// Whoever was logged in before.
+    previous: Option<Account>,
+}
+
+/// What the token endpoint gave, checked.
+struct Redeemed {
+    tokens: TokenSet,
+    account: Option<Account>,
+}
+
+impl Flow {
+    /// Runs the login. When this returns, every socket is closed.
+    pub(super) async fn run(self) -> Result<LoginDone, LoginError> {
+        let mut deadline = self.logins.world.clock.sleep(LOGIN_TIME);
+        let opened = tokio::select! {
+            biased;
+            error = self.stopped() => return Err(error),
+            () = deadline.as_mut() => return Err(expired(0)),
+            opened = self.open() => opened?,
+        };
+        let Opened {
+            provider,
+            loopback,
+            session,
+            answer,
+            previous,
+        } = opened;
+        let closing = CancellationToken::new();
+        let serving = loopback.serve(
+            Arc::clone(&session),
+            Arc::clone(&self.logins.world.clock),
+            closing.clone(),
+        );
+        let attending = async {
+            let outcome = self
+                .attend(&provider, &session, answer, deadline, previous)
+                .await;
+            closing.cancel();
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(attending, serving);
+        match &outcome {
+            Ok(_) => tracing::info!(registry = self.registry(), "logged in"),
+            Err(error) => tracing::info!(registry = self.registry(), %error, "no login"),
+        }
+        outcome
+    }
+
+    /// Everything that can fail before a person is bothered.
+    async fn open(&self) -> Result<Opened, LoginError> {
+        if self.how.opener.is_none() && self.how.announce.is_none() {
+            return Err(LoginError::NothingToOpen {
+                cause: "this program has none to open".to_owned(),
+            });
+        }
+        let previous = self.prove_store().await?;
+        let http = &self.logins.http;
+        let provider = oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT)
+            .await
+            .map_err(|error| self.not_discovered(&error))?;
+        let loopback = self.listen().await?;
+        self.progress
+            .stage
+            .send_modify(|stage| stage.port = Some(loopback.port()));
+        let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
+        let attempt = oauth::begin(
+            &provider,
+            &self.binding,
+            &redirect_uri,
+            &self.binding.scopes,
+        )
+        .map_err(|error| LoginError::Settings {
+            cause: error.to_string(),
+        })?;
+        let (session, answer) = Session::new(attempt).map_err(broken)?;
+        Ok(Opened {
+            provider,
+            loopback,
+            session: Arc::new(session),
+            answer,
+            previous,
+        })
+    }
+
+    /// Proves that a grant could be kept, and reads who was logged in before.
+    async fn prove_store(&self) -> Result<Option<Account>, LoginError> {
+        let vault = self.logins.vault.clone();
+        let binding = self.binding.clone();
+        let proved = tokio::task::spawn_blocking(move || {
+            vault.probe()?;
+            // A record that cannot be read is one more reason to log in.
+            let previous = vault.load(&binding).ok().flatten();
+            Ok(previous.and_then(|grant| grant.account))
+        });
+        proved
+            .await
+            .map_err(broken)?
+            .map_err(|error: VaultError| LoginError::StoreUnusable {
+                hint: error.to_string(),
+            })
+    }
+
+    async fn listen(&self) -> Result<Loopback, LoginError> {
+        let port = self.how.callback_port.unwrap_or(DEFAULT_CALLBACK_PORT);
+        match Loopback::bind(port).await {
+            Ok(loopback) => Ok(loopback),
+            Err(BindError::Busy { port }) => Err(LoginError::PortBusy {
+                port,
+                holder: self.holder_of(port).await,
+            }),
+            Err(BindError::Refused { port, cause }) => Err(LoginError::Listener {
+                port,
+                cause: cause.to_string(),
+            }),
+        }
+    }
+
+    /// Who listens on `port`: another login of ours is worth naming, because ending it helps.
+    async fn holder_of(&self, port: u16) -> PortHolder {
+        if let Some(registry) = self.logins.registry_listening_on(port) {
+            return PortHolder::ThisProcess { registry };
+        }
+        let Ok(url) = Url::parse(&format!("http://127.0.0.1:{port}/")) else {
+            return PortHolder::Unknown;
+        };
+        let question = Request::get(url)
+            .policy(Policy::PRIVATE)
+            .limits(HOLDER_LIMITS);
+        let server = match self.logins.http.send(question).await {
+            Ok(reply) => reply.headers.get(http::header::SERVER).cloned(),
+            Err(_) => None,
+        };
+        if server.is_some_and(|server| server == SERVER_NAME) {
+            PortHolder::AnotherLogin
+        } else {
+            PortHolder::Unknown
+        }
+    }
+
+    /// Shows people where to log in, waits for the answer, and makes a grant of it.
+    async fn attend(
+        &self,
+        provider: &Provider,
+        session: &Arc<Session>,
+        answer: oneshot::Receiver<Answer>,
+        deadline: Sleep,
+        previous: Option<Account>,
+    ) -> Result<LoginDone, LoginError> {
+        self.progress.stage.send_modify(|stage| {
+            stage.url = Some(session.attempt().authorization_url.clone());
+            stage.session = Some(Arc::clone(session));
+        });
+        let code = tokio::select! {
+            biased;
+            () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
+            answer = answer => match answer.map_err(broken)? {
+                Answer::Granted(code) => code,
+                Answer::Refused(Refusal { code, description }) => {
+                    return Err(LoginError::Denied { code, description });
+                }
+                Answer::Foreign { cause } => return Err(LoginError::ForeignIssuer { cause }),
+            },
+            () = self.progress.abandoned.cancelled() => return Err(LoginError::Abandoned),
+            error = self.show(&session.attempt().authorization_url) => return Err(error),
+            () = deadline => return Err(expired(session.turned_away())),
+        };
+        let outcome = self.finish(provider, session, code, previous).await;
+        session.finish(if outcome.is_ok() {
+            Page::Stored
+        } else {
+            Page::Failed
+        });
+        tokio::select! {
+            () = session.shown() => {}
+            () = self.logins.world.clock.sleep(LAST_PAGE_TIME) => {}
+            () = self.progress.superseded.cancelled() => {}
+        }
+        outcome
+    }
+
+    /// Opens the browser. Resolves only when nobody can be shown the address at all.
+    async fn show(&self, url: &Url) -> LoginError {
+        let Some(opener) = self.how.opener.clone() else {
+            return pending().await;
+        };
+        let url = url.clone();
+        let cause = match tokio::task::spawn_blocking(move || opener.open(&url)).await {
+            Ok(Ok(())) => return pending().await,
+            Ok(Err(cause)) => cause,
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(registry = self.registry(), %cause, "no browser was opened");
+        if self.how.announce.is_some() {
+            return pending().await;
+        }
+        LoginError::NothingToOpen { cause }
+    }
+
+    /// Makes a stored grant of the code. From here on only a logout or a change of the configuration ends the login: the code is
+    /// spent, and what it brings is kept even if nobody waits for it any more.
+    async fn finish(
+        &self,
+        provider: &Provider,
+        session: &Session,
+        code: SecretString,
+        previous: Option<Account>,
+    ) -> Result<LoginDone, LoginError> {
+        let redeemed = tokio::select! {
+            biased;
+            () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
+            redeemed = self.redeem(provider, session, code) => redeemed?,
+        };
+        let grant = self
+            .store(redeemed, session.attempt().scopes.clone())
+            .await?;
+        let replaced_account = match (previous, &grant.account) {
+            (Some(previous), Some(account)) if !previous.is_same(account) => Some(previous),
+            _ => None,
+        };
+        Ok(LoginDone {
+            replaced_account,
+            account: grant.account,
+            expires_at: grant.expires_at,
+            scopes: grant.scopes,
+            refreshable: grant.refresh_token.is_some(),
+            turned_away: session.turned_away(),
+        })
+    }
+
+    async fn redeem(
+        &self,
+        provider: &Provider,
+        session: &Session,
+        code: SecretString,
+    ) -> Result<Redeemed, LoginError> {
+        let http = &self.logins.http;
+        let attempt = session.attempt();
+        let tokens = oauth::exchange(http, provider, &self.binding, attempt, code)
+            .await
+            .map_err(|error| not_exchanged(&error))?;
+        let account = match &tokens.id_token {
+            None => None,
+            Some(token) => Some(
+                oauth::verify_id_token(
+                    http,
+                    &self.logins.keys,
+                    provider,
+                    &self.binding,
+                    token,
+                    attempt.nonce.as_ref(),
+                    self.providers_time(&tokens),
+                )
+                .await
+                .map_err(|error: IdTokenError| LoginError::IdToken {
+                    cause: error.to_string(),
+                })?,
+            ),
+        };
+        Ok(Redeemed { tokens, account })
+    }
+
+    /// What the provider's clock shows, as long as that can be believed: ours may be a day off.
+    fn providers_time(&self, tokens: &TokenSet) -> Timestamp {
+        let ours = self.logins.world.clock.now();
+        tokens
+            .server_date
+            .filter(|theirs| theirs.duration_since(ours).unsigned_abs() <= SKEW_MAX)
+            .unwrap_or(ours)
+    }
+
+    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile.
+    async fn store(&self, redeemed: Redeemed, asked: Vec<String>) -> Result<Grant, LoginError> {
+        let vault = self.logins.vault.clone();
+        let binding = self.binding.clone();
+        let superseded = self.progress.superseded.clone();
+        let still_wanted = self.how.still_wanted.clone();
+        let now = self.logins.world.clock.now();
+        let storing = tokio::task::spawn_blocking(move || {
+            let Redeemed { tokens, account } = redeemed;
+            let login_id = new_login_id().map_err(|error| not_stored(&error))?;
+            let grant = Grant::of_login(tokens, account, &asked, login_id, now);
+            if superseded.is_cancelled() || still_wanted.is_some_and(|wanted| !wanted()) {
+                return Err(LoginError::Cancelled);
+            }
+            vault
+                .replace(&binding, &grant)
+                .map_err(|error| not_stored(&error))
+        });
+        storing.await.map_err(broken)?
+    }
+
+    /// Resolves when nobody wants the login any more.
+    async fn stopped(&self) -> LoginError {
+        tokio::select! {
+            () = self.progress.superseded.cancelled() => LoginError::Cancelled,
+            () = self.progress.abandoned.cancelled() => LoginError::Abandoned,
+        }
+    }
+
+    fn not_discovered(&self, error: &DiscoveryError) -> LoginError {
+        LoginError::Discovery {
+            issuer: self.binding.issuer.clone(),
+            cause: error.to_string(),
+            transient: error.is_transient(),
+        }
+    }
+
+    fn registry(&self) -> &str {
+        self.binding.registry_url.host_str().unwrap_or_default()
+    }
+}
+
+fn expired(turned_away: u64) -> LoginError {
+    LoginError::Expired {
+        limit: LOGIN_TIME,
+        turned_away,
+    }
+}
+
+fn not_exchanged(error: &TokenError) -> LoginError {
+    LoginError::Exchange {
+        transient: matches!(error, TokenError::Transient { .. }),
+        code: error.verdict().map(str::to_owned),
+        cause: error.to_string(),
+    }
+}
+
+fn not_stored(error: &impl ToString) -> LoginError {
+    LoginError::NotStored {
+        cause: error.to_string(),
+    }
+}
+
+fn broken(error: impl ToString) -> LoginError {
+    LoginError::Internal {
+        cause: error.to_string(),
+    }
+}
