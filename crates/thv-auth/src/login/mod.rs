@@ -11,6 +11,7 @@ mod error;
 mod flow;
 mod loopback;
 mod page;
+mod progress;
 mod session;
 
 use std::collections::HashMap;
@@ -22,8 +23,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use thv_config::world::World;
 use thv_http::Http;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use error::{LoginError, PortHolder};
@@ -34,7 +33,7 @@ use crate::oauth::{Account, KeyCache};
 use crate::opener::Opener;
 use crate::vault::Vault;
 use flow::Flow;
-use session::Session;
+use progress::{Outcome, Progress, lost};
 
 /// How long a person has to log in: enough for a password manager, a second factor and a phone call about it.
 pub const LOGIN_TIME: Duration = Duration::from_mins(5);
@@ -126,27 +125,6 @@ struct Running {
     waiting: usize,
     progress: Arc<Progress>,
 }
-
-/// What a flow and those who wait for it share.
-#[derive(Debug)]
-struct Progress {
-    /// The last caller has left.
-    abandoned: CancellationToken,
-    /// A logout or a change of the configuration has overtaken it.
-    superseded: CancellationToken,
-    stage: watch::Sender<Stage>,
-    outcome: watch::Sender<Option<Outcome>>,
-}
-
-/// How far a flow is.
-#[derive(Clone, Debug, Default)]
-struct Stage {
-    port: Option<u16>,
-    url: Option<Url>,
-    session: Option<Arc<Session>>,
-}
-
-type Outcome = Result<LoginDone, LoginError>;
 
 /// One caller's place in a running login; leaving it may end the login.
 struct Seat<'l> {
@@ -349,47 +327,6 @@ impl Inner {
     }
 }
 
-// === impl Progress ===
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            abandoned: CancellationToken::new(),
-            superseded: CancellationToken::new(),
-            stage: watch::Sender::new(Stage::default()),
-            outcome: watch::Sender::new(None),
-        }
-    }
-
-    fn is_ending(&self) -> bool {
-        self.abandoned.is_cancelled() || self.superseded.is_cancelled()
-    }
-
-    async fn ended(&self) {
-        let _ = self.outcome().await;
-    }
-
-    async fn outcome(&self) -> Outcome {
-        let mut outcome = self.outcome.subscribe();
-        // The sender lives in `self`, so the wait cannot fail.
-        match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(lost())),
-            Err(_) => Err(lost()),
-        }
-    }
-
-    /// The address at which to log in; waits forever when none comes.
-    async fn url(&self) -> Url {
-        let mut stage = self.stage.subscribe();
-        if let Ok(stage) = stage.wait_for(|stage| stage.url.is_some()).await
-            && let Some(url) = &stage.url
-        {
-            return url.clone();
-        }
-        std::future::pending().await
-    }
-}
-
 // === impl Seat ===
 
 impl Drop for Seat<'_> {
@@ -413,28 +350,16 @@ impl Drop for Seat<'_> {
 impl Conclusion {
     fn conclude(&self, outcome: Outcome) {
         self.logins.lock().remove(&self.key);
-        self.progress.outcome.send_if_modified(|known| {
-            let is_first = known.is_none();
-            if is_first {
-                *known = Some(outcome);
-            }
-            is_first
-        });
+        self.progress.end(outcome);
     }
 }
 
 impl Drop for Conclusion {
     /// A flow that did not come to its end, because the runtime goes down or because it panicked, must not be waited for.
     fn drop(&mut self) {
-        if self.progress.outcome.borrow().is_none() {
+        if !self.progress.has_ended() {
             self.conclude(Err(lost()));
         }
-    }
-}
-
-fn lost() -> LoginError {
-    LoginError::Internal {
-        cause: "it was not brought to its end".to_owned(),
     }
 }
 
