@@ -154,7 +154,9 @@ impl SecretsError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::KeyringTimedOut { .. } | Self::LockTimeout { .. } | Self::Config(_)
+            Self::KeyringTimedOut { .. }
+                | Self::LockTimeout { .. }
+                | Self::Config(ConfigError::Locked { .. })
         )
     }
 

@@ -36,7 +36,7 @@ impl FileKey {
     /// SHA-256 of the password, unsalted, as the Go program makes it.
     pub(crate) fn from_password(password: &str, origin: String, is_durable: bool) -> Self {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        bytes.copy_from_slice(&Sha256::digest(password.as_bytes()));
+        Sha256::new_with_prefix(password).finalize_into((&mut *bytes).into());
         Self {
             bytes,
             origin,
@@ -101,7 +101,7 @@ impl Keys {
                 let password = self.env.var(PASSWORD_VARIABLE).unwrap_or_default();
                 SecretString::from(password)
             }
-            KeySource::KeyFile(path) => read_key_file(path)?,
+            KeySource::KeyFile(path) => read_key_file(path, patience)?,
             KeySource::Keyring => return self.from_keyrings(patience),
         };
         let key = FileKey::from_password(password.expose_secret(), source.describe(), true);
@@ -217,7 +217,7 @@ impl fmt::Debug for Keys {
 
 /// The password in a key file: its text without the line ends at its end. A file that others may
 /// write is refused, for whoever can choose the key can read what is written with it.
-fn read_key_file(path: &Path) -> Result<SecretString, SecretsError> {
+fn read_key_file(path: &Path, patience: Patience) -> Result<SecretString, SecretsError> {
     let unusable = |cause: String| SecretsError::KeyFile {
         path: path.to_owned(),
         cause,
@@ -225,7 +225,7 @@ fn read_key_file(path: &Path) -> Result<SecretString, SecretsError> {
     let bytes = read_bounded(path, KEY_FILE_MAX_BYTES)
         .map(Zeroizing::new)
         .map_err(|error: ReadError| unusable(error.to_string()))?;
-    check_mode(path).map_err(unusable)?;
+    check_mode(path, patience).map_err(unusable)?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| unusable("it is not UTF-8 text".to_owned()))?
         .trim_end_matches(['\r', '\n']);
@@ -236,7 +236,7 @@ fn read_key_file(path: &Path) -> Result<SecretString, SecretsError> {
 }
 
 #[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), String> {
+fn check_mode(path: &Path, patience: Patience) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path)
         .map_err(|error| error.to_string())?
@@ -248,13 +248,14 @@ fn check_mode(path: &Path) -> Result<(), String> {
             path.display()
         ));
     }
-    if mode & 0o044 != 0 {
+    // Said where a person is present, not with every request.
+    if mode & 0o044 != 0 && patience == Patience::Login {
         tracing::warn!(path = %path.display(), "others may read the key file; chmod 600 would prevent that");
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn check_mode(_path: &Path) -> Result<(), String> {
+fn check_mode(_path: &Path, _patience: Patience) -> Result<(), String> {
     Ok(())
 }

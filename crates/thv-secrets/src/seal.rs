@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
 use secrecy::SecretSlice;
 use sha2::Sha256;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Length of a key in bytes.
 pub const KEY_BYTES: usize = 32;
@@ -54,13 +54,15 @@ impl Sealer {
         Self { key }
     }
 
-    /// A sealer whose key is derived from `master` for `purpose` (HKDF-SHA-256, RFC 5869): different
-    /// purposes cannot open each other's values, and none of them reveals `master`.
+    /// A sealer whose key is derived from `master` for `purpose`: the extraction step of HKDF
+    /// (RFC 5869 section 2.2) with SHA-256 and the purpose as salt. Different purposes cannot open
+    /// each other's values, and none of them reveals `master`.
     pub fn derived(master: &[u8; KEY_BYTES], purpose: &str) -> Self {
+        let salt = format!("thv seal: {purpose}");
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(Some(salt.as_bytes()), master);
         let mut key = Zeroizing::new([0; KEY_BYTES]);
-        let expanded = Hkdf::<Sha256>::new(Some(b"thv seal"), master)
-            .expand(purpose.as_bytes(), key.as_mut_slice());
-        debug_assert!(expanded.is_ok(), "32 bytes are within what HKDF can give");
+        key.copy_from_slice(&extracted);
+        extracted.as_mut_slice().zeroize();
         Self { key }
     }
 
@@ -120,8 +122,8 @@ fn encrypt_with(
         aad: associated,
     };
     // Fails only beyond 64 GiB.
-    let sealed = Aes256Gcm::new(&(*key).into())
-        .encrypt(&nonce.into(), payload)
+    let sealed = Aes256Gcm::new(key.into())
+        .encrypt((&nonce).into(), payload)
         .map_err(|_| SealError::Malformed)?;
     let mut bytes = Vec::with_capacity(NONCE_BYTES + sealed.len());
     bytes.extend_from_slice(&nonce);
@@ -143,8 +145,8 @@ pub(crate) fn decrypt(
         msg: sealed,
         aad: associated,
     };
-    Aes256Gcm::new(&(*key).into())
-        .decrypt(&(*nonce).into(), payload)
+    Aes256Gcm::new(key.into())
+        .decrypt(nonce.into(), payload)
         .map(Zeroizing::new)
         .map_err(|_| SealError::Refused)
 }

@@ -91,7 +91,7 @@ impl Secrets {
         }
     }
 
-    /// Always this store, whatever is configured: for tests that bring a store of their own.
+    /// Always this store, whatever is configured: for callers that bring one of their own.
     pub fn fixed(store: Arc<dyn SecretStore>) -> Self {
         Self {
             inner: Inner::Fixed(store),

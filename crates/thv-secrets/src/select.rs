@@ -121,3 +121,114 @@ fn key_source(facts: &Facts) -> KeySource {
         .or_else(|| facts.default_key_file.clone())
         .map_or(KeySource::Keyring, KeySource::KeyFile)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// Variable, configured provider, whether that is set up, whether this is a login.
+    type Situation = (Option<&'static str>, &'static str, bool, bool);
+
+    fn facts((variable, configured, setup_completed, may_set_up): Situation) -> Facts {
+        Facts {
+            provider_variable: variable.map(str::to_owned),
+            provider_type: configured.to_owned(),
+            setup_completed,
+            has_password_variable: false,
+            key_file_variable: None,
+            default_key_file: None,
+            may_set_up,
+        }
+    }
+
+    fn hints() -> Hints {
+        Hints::new(Path::new("/data/toolhive/secrets_key"))
+    }
+
+    fn outcome(facts: &Facts) -> &'static str {
+        match choose(facts, &hints()) {
+            Ok(Choice::Environment) => "environment",
+            Ok(Choice::Encrypted { set_up: false, .. }) => "encrypted",
+            Ok(Choice::Encrypted { set_up: true, .. }) => "set up",
+            Err(SecretsError::NotSetUp { .. }) => "not set up",
+            Err(SecretsError::UnsupportedProvider { .. }) => "unsupported",
+            Err(SecretsError::UnknownProvider { .. }) => "unknown",
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_provider_is_chosen_by_this_table() {
+        let table: [(Situation, &str); 17] = [
+            ((None, "", false, false), "not set up"),
+            ((None, "", false, true), "set up"),
+            ((Some(""), "", false, false), "not set up"),
+            ((None, "encrypted", true, false), "encrypted"),
+            ((None, "encrypted", true, true), "encrypted"),
+            ((None, "environment", true, true), "environment"),
+            ((None, "1password", true, false), "unsupported"),
+            ((None, "none", true, false), "unknown"),
+            ((None, "environment", false, false), "not set up"),
+            ((Some("environment"), "", false, false), "environment"),
+            ((Some("environment"), "", false, true), "environment"),
+            (
+                (Some("environment"), "encrypted", true, true),
+                "environment",
+            ),
+            ((Some("encrypted"), "", false, false), "not set up"),
+            ((Some("encrypted"), "", false, true), "set up"),
+            ((Some("encrypted"), "1password", true, false), "encrypted"),
+            ((Some("1password"), "encrypted", true, true), "unsupported"),
+            ((Some("none"), "encrypted", true, false), "unknown"),
+        ];
+        for (situation, expected) in table {
+            assert_eq!(outcome(&facts(situation)), expected, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_comes_from_what_is_closest_to_the_person() {
+        let (named, usual) = (PathBuf::from("/run/key"), PathBuf::from("/data/key"));
+        let mut facts = facts((None, "encrypted", true, false));
+        let mut sources = Vec::new();
+        sources.push(key_source(&facts));
+        facts.default_key_file = Some(usual.clone());
+        sources.push(key_source(&facts));
+        facts.key_file_variable = Some(named.clone());
+        sources.push(key_source(&facts));
+        facts.has_password_variable = true;
+        sources.push(key_source(&facts));
+        assert_eq!(
+            sources,
+            [
+                KeySource::Keyring,
+                KeySource::KeyFile(usual),
+                KeySource::KeyFile(named),
+                KeySource::PasswordVariable
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_provider_is_answered_as_the_go_program_does() {
+        let error = choose(&facts((Some("none"), "", true, false)), &hints()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid secrets provider type: none (valid types: encrypted, 1password, environment)"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn w20_a_machine_with_nothing_set_up_is_told_what_to_type() {
+        let error = choose(&facts((None, "", false, false)), &hints()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no secret store is set up; create a key file, by typing: \
+             (umask 077; mkdir -p '/data/toolhive'; head -c 32 /dev/urandom | base64 > '/data/toolhive/secrets_key'), \
+             or type: export TOOLHIVE_SECRETS_PASSWORD='<password>' (wherever thv runs, thv serve included), \
+             then type: thv registry login"
+        );
+    }
+}

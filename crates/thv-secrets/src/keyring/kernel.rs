@@ -21,7 +21,7 @@ impl Keyring for KernelKeyring {
     }
 
     fn password(&self, _may_ask: bool) -> Result<Option<SecretString>, KeyringError> {
-        match read() {
+        match read(&format!("{ENTRY}:{ENTRY}")) {
             Ok(payload) => match std::str::from_utf8(&payload) {
                 Ok("") => Ok(None),
                 Ok(password) => Ok(Some(password.into())),
@@ -59,9 +59,33 @@ impl Keyring for KernelKeyring {
 
 /// Keys in the user keyring can be read only through a keyring that the process possesses. The
 /// thread's own is one, and goes away with the thread.
-fn read() -> Result<Zeroizing<Vec<u8>>, KeyError> {
+fn read(description: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let thread = KeyRing::from_special_id(KeyRingIdentifier::Thread, true)?;
     thread.link_keyring_id(KeyRingIdentifier::User)?;
-    let key = thread.search(&format!("{ENTRY}:{ENTRY}"))?;
+    let key = thread.search(description)?;
     key.read_to_vec().map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_the_user_keyring_is_read_by_its_description() {
+        let description = format!("thv-test:{}", std::process::id());
+        let user = match KeyRing::from_special_id(KeyRingIdentifier::User, true) {
+            Ok(user) => user,
+            Err(refused) => {
+                // A sandbox without the calls: then there is no key either.
+                assert!(KernelKeyring.password(false).is_err(), "{refused}");
+                return;
+            }
+        };
+        assert_eq!(read(&description).unwrap_err(), KeyError::KeyDoesNotExist);
+        let key = user.add_key(&description, "payload").unwrap();
+        let payload = read(&description);
+        user.unlink_key(key).unwrap();
+        assert_eq!(payload.unwrap().as_slice(), b"payload");
+        assert_eq!(read(&description).unwrap_err(), KeyError::KeyDoesNotExist);
+    }
 }

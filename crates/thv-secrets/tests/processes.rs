@@ -1,0 +1,124 @@
+//! Several processes at one secrets file, and one that is killed while it writes. The other
+//! processes are this very program, started again with a variable that tells it what to be.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use secrecy::ExposeSecret as _;
+use thv_config::{ConfigStore, Env as _, Paths, ProcessEnv, World};
+use thv_secrets::{Patience, SecretName, SecretStore, Secrets};
+
+const ROLE: &str = "THV_TEST_WRITER";
+const KEYS: usize = 50;
+
+/// Runs the test `writer` of this program as a process of its own.
+fn start_writer(home: &Path, role: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "writer", "--nocapture"])
+        .env(ROLE, role)
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_DATA_HOME", home.join("data"))
+        .env("TOOLHIVE_SECRETS_PASSWORD", "shared by all")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn open(home: &Path) -> std::sync::Arc<dyn SecretStore> {
+    let env = thv_config::MapEnv::new()
+        .with_home(home)
+        .with_var("XDG_CONFIG_HOME", home.join("config").to_str().unwrap())
+        .with_var("XDG_DATA_HOME", home.join("data").to_str().unwrap())
+        .with_var("TOOLHIVE_SECRETS_PASSWORD", "shared by all");
+    let world = World::new(thv_config::SystemClock::new(), env);
+    let paths = Paths::from_env(world.env.as_ref()).unwrap();
+    let config = ConfigStore::new(paths.config_file(), world.clone());
+    Secrets::with_keyrings(world, &paths, config, Vec::new())
+        .open_for_login()
+        .unwrap()
+}
+
+fn names(store: &dyn SecretStore) -> Vec<String> {
+    let mut names = Vec::new();
+    store
+        .update(&mut |secrets| {
+            names = secrets.names().map(str::to_owned).collect();
+            Ok(())
+        })
+        .unwrap();
+    names
+}
+
+/// Not a test of its own: what the other processes do.
+#[test]
+fn writer() {
+    let Some(role) = ProcessEnv.var(ROLE) else {
+        return;
+    };
+    let world = World::system();
+    let paths = Paths::from_env(world.env.as_ref()).unwrap();
+    let config = ConfigStore::new(paths.config_file(), world.clone());
+    let secrets = Secrets::with_keyrings(world, &paths, config, Vec::new());
+    let store = secrets.open(Patience::Request).unwrap();
+    let count = if role == "endless" { usize::MAX } else { KEYS };
+    for at in 0..count {
+        let name = SecretName::user(&format!("{role}-{}", at % KEYS)).unwrap();
+        store
+            .update(&mut |secrets| {
+                secrets.set(&name, format!("{at}").into());
+                Ok(())
+            })
+            .unwrap();
+        println!("\nwrote {at}");
+    }
+}
+
+#[test]
+fn f39_two_processes_with_fifty_keys_each_lose_none() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let writers = ["left", "right"].map(|role| start_writer(home.path(), role));
+    for writer in writers {
+        let output = writer.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(names(store.as_ref()).len(), 2 * KEYS);
+}
+
+#[test]
+fn f40_a_value_written_by_another_process_is_visible_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let name = SecretName::user("other-49").unwrap();
+    assert!(store.get(&name).unwrap().is_none());
+    let output = start_writer(home.path(), "other")
+        .wait_with_output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(store.get(&name).unwrap().unwrap().expose_secret(), "49");
+}
+
+#[test]
+fn case_76_a_writer_killed_at_any_moment_leaves_a_whole_file() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    for round in 1..=8 {
+        let mut writer = start_writer(home.path(), "endless");
+        let output = BufReader::new(writer.stdout.take().unwrap());
+        // Killed after so many writes, in the middle of whatever it does then.
+        let last = output
+            .lines()
+            .map(Result::unwrap)
+            .filter_map(|line| line.strip_prefix("wrote ")?.parse::<usize>().ok())
+            .nth(round * 3)
+            .unwrap();
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        let name = SecretName::user(&format!("endless-{}", last % KEYS)).unwrap();
+        let value = store.get(&name).unwrap().unwrap();
+        let value: usize = value.expose_secret().parse().unwrap();
+        assert!(value >= last, "what was reported as written is there");
+        store.probe().unwrap();
+    }
+}
