@@ -1,0 +1,412 @@
+//! The three requests of a login and its life: authorization, code redemption, refresh.
+//!
+//! The only place that meets the `oauth2` crate, which writes the requests and checks their shape at compile time. What the token
+//! endpoint answers is judged by `token` before the crate sees it, because only some of it is a verdict.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+    BasicTokenType,
+};
+use oauth2::{
+    AccessToken, AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, CsrfToken,
+    EndpointNotSet, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RefreshToken, RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::ConstantTimeEq as _;
+use thv_http::{Http, Limits, Policy, Request, secrecy};
+use url::Url;
+
+use crate::binding::Binding;
+use crate::oauth::error::{BeginError, TokenError};
+use crate::oauth::json::Members;
+use crate::oauth::metadata::{Provider, is_same_issuer};
+use crate::oauth::redirect_uri::RedirectUri;
+use crate::oauth::response::{ResponseIssuerError, check_response_issuer};
+use crate::oauth::token::{TokenSet, check_success, judge_failure, server_date};
+
+/// What one request to the token endpoint may cost. Providers that ask a directory behind them are slow at times.
+const TOKEN_LIMITS: Limits = Limits {
+    total: Duration::from_secs(30),
+    head: Duration::from_secs(30),
+    idle: Duration::from_secs(10),
+    max_bytes: 1024 * 1024,
+    max_redirects: 0,
+};
+
+/// The scope that asks for a refresh token (OpenID Connect Core section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The scope that asks for an ID token.
+const OPENID: &str = "openid";
+
+/// Everything that belongs to one authorization request and to no other (RFC 9700 section 2.1).
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The `state` that the response must bring back.
+    pub state: SecretString,
+    /// The `nonce` that the ID token must hold; absent when no ID token is asked for.
+    pub nonce: Option<SecretString>,
+    /// The PKCE verifier.
+    pub verifier: SecretString,
+    /// Where the response arrives, and nowhere else.
+    pub redirect_uri: RedirectUri,
+    /// The issuer in its metadata's spelling: the only one whose response this attempt accepts.
+    pub issuer: String,
+    /// Whether that issuer promised to name itself in the response (RFC 9207).
+    pub iss_parameter_supported: bool,
+    /// The scopes asked for.
+    pub scopes: Vec<String>,
+    /// What the browser is to open.
+    pub authorization_url: Url,
+}
+
+impl Attempt {
+    /// Whether `state` is this attempt's, in a time that does not tell how much of it is right.
+    pub fn accepts_state(&self, state: &str) -> bool {
+        self.state
+            .expose_secret()
+            .as_bytes()
+            .ct_eq(state.as_bytes())
+            .into()
+    }
+
+    /// Whether a response with this `iss` parameter, or none, is from the issuer that was asked.
+    pub fn check_issuer(&self, received: Option<&str>) -> Result<(), ResponseIssuerError> {
+        check_response_issuer(self.iss_parameter_supported, received, &self.issuer)
+    }
+}
+
+/// Makes an authorization request: code flow, PKCE with S256, `state`, and with `openid` a `nonce`.
+pub fn begin(
+    provider: &Provider,
+    binding: &Binding,
+    redirect_uri: &RedirectUri,
+    scopes: &[String],
+) -> Result<Attempt, BeginError> {
+    if !is_same_issuer(&binding.issuer, &provider.issuer) {
+        return Err(BeginError::OtherIssuer {
+            expected: binding.issuer.clone(),
+            found: provider.issuer.clone(),
+        });
+    }
+    let redirect_url =
+        RedirectUrl::new(redirect_uri.as_str().to_owned()).map_err(|_| BeginError::RedirectUri)?;
+    let scopes = requested_scopes(provider, scopes);
+    let asks_for = |scope: &str| scopes.iter().any(|asked| asked == scope);
+    let nonce = asks_for(OPENID).then(CsrfToken::new_random);
+    let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+
+    let client =
+        client(binding).set_auth_uri(AuthUrl::from_url(provider.authorization_endpoint.clone()));
+    let mut request = client
+        .authorize_url(CsrfToken::new_random)
+        .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
+        .set_pkce_challenge(challenge)
+        .add_scopes(scopes.iter().cloned().map(Scope::new));
+    for (name, value) in target_parameters(binding) {
+        request = request.add_extra_param(name, value);
+    }
+    if let Some(nonce) = &nonce {
+        request = request.add_extra_param("nonce", nonce.secret().clone());
+    }
+    // Without it, providers that follow OpenID Connect Core section 11 drop `offline_access` and say nothing.
+    if asks_for(OPENID) && asks_for(OFFLINE_ACCESS) {
+        request = request.add_extra_param("prompt", "consent");
+    }
+    let (authorization_url, state) = request.url();
+    Ok(Attempt {
+        state: state.into_secret().into(),
+        nonce: nonce.map(|nonce| nonce.into_secret().into()),
+        verifier: verifier.into_secret().into(),
+        redirect_uri: redirect_uri.clone(),
+        issuer: provider.issuer.clone(),
+        iss_parameter_supported: provider.iss_parameter_supported,
+        scopes,
+        authorization_url,
+    })
+}
+
+/// Redeems the code of an authorization response, once: a code that was sent is spent, whatever came of it.
+pub async fn exchange(
+    http: &Http,
+    provider: &Provider,
+    binding: &Binding,
+    attempt: &Attempt,
+    code: SecretString,
+) -> Result<TokenSet, TokenError> {
+    if provider.issuer != attempt.issuer {
+        return Err(TokenError::malformed(
+            "the code is not for this identity provider",
+        ));
+    }
+    let redirect_url = RedirectUrl::new(attempt.redirect_uri.as_str().to_owned())
+        .map_err(TokenError::malformed)?;
+    let endpoint = TokenEndpoint::new(
+        http,
+        provider,
+        binding,
+        vec![code.clone(), attempt.verifier.clone()],
+    );
+    let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
+    let mut request = client
+        .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
+        .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
+        .set_pkce_verifier(PkceCodeVerifier::new(
+            attempt.verifier.expose_secret().to_owned(),
+        ));
+    for (name, value) in token_parameters(binding, &attempt.scopes) {
+        request = request.add_extra_param(name, value);
+    }
+    let answer = request.request_async(&endpoint).await;
+    endpoint.finish(answer)
+}
+
+/// Refreshes, with the parameters that the code was redeemed with (RFC 6749 section 6).
+///
+/// `granted` are the scopes that the provider named last, if it did: one that it did not grant is not asked for again, which would be
+/// refused as `invalid_scope`.
+pub async fn refresh(
+    http: &Http,
+    provider: &Provider,
+    binding: &Binding,
+    refresh_token: &SecretString,
+    granted: Option<&[String]>,
+) -> Result<TokenSet, TokenError> {
+    let scopes = refreshed_scopes(requested_scopes(provider, &binding.scopes), granted);
+    let endpoint = TokenEndpoint::new(http, provider, binding, vec![refresh_token.clone()]);
+    let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
+    let token = RefreshToken::new(refresh_token.expose_secret().to_owned());
+    let mut request = client.exchange_refresh_token(&token);
+    for (name, value) in token_parameters(binding, &scopes) {
+        request = request.add_extra_param(name, value);
+    }
+    let answer = request.request_async(&endpoint).await;
+    endpoint.finish(answer)
+}
+
+/// The scopes to ask for: those given, without repeats, and `offline_access`, unless the provider lists its scopes and
+/// that is not among them.
+pub fn requested_scopes(provider: &Provider, given: &[String]) -> Vec<String> {
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in given.iter().flat_map(|text| text.split_whitespace()) {
+        if !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    let offered = provider
+        .scopes_supported
+        .as_ref()
+        .is_none_or(|listed| listed.iter().any(|scope| scope == OFFLINE_ACCESS));
+    if offered && !scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
+        scopes.push(OFFLINE_ACCESS.to_owned());
+    }
+    scopes
+}
+
+/// Those of the asked scopes that may be asked again. Providers name the scopes of the access token only, so that the
+/// two that are not for it stay.
+fn refreshed_scopes(asked: Vec<String>, granted: Option<&[String]>) -> Vec<String> {
+    let Some(granted) = granted else {
+        return asked;
+    };
+    asked
+        .into_iter()
+        .filter(|scope| granted.contains(scope) || scope == OPENID || scope == OFFLINE_ACCESS)
+        .collect()
+}
+
+/// For whom the tokens are to be: the same in every request, and only what is configured.
+fn target_parameters(binding: &Binding) -> Vec<(&'static str, String)> {
+    let named = |name, value: &Option<String>| value.clone().map(|value| (name, value));
+    [
+        named("resource", &binding.resource),
+        named("audience", &binding.audience),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What code redemption and refresh add to their own parameters.
+fn token_parameters(binding: &Binding, scopes: &[String]) -> Vec<(&'static str, String)> {
+    let mut parameters = target_parameters(binding);
+    if !scopes.is_empty() {
+        parameters.push(("scope", scopes.join(" ")));
+    }
+    parameters
+}
+
+type Client = oauth2::Client<
+    BasicErrorResponse,
+    TokenAnswer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+>;
+
+type TokenResult = Result<TokenAnswer, RequestTokenError<TokenError, BasicErrorResponse>>;
+
+/// A public client, which names itself in the body and has no secret.
+fn client(binding: &Binding) -> Client {
+    Client::new(ClientId::new(binding.client_id.clone())).set_auth_type(AuthType::RequestBody)
+}
+
+/// The token endpoint as the `oauth2` crate's HTTP client: one request, no redirect, and only a usable answer comes through.
+#[derive(Debug)]
+struct TokenEndpoint<'h> {
+    http: &'h Http,
+    url: Url,
+    policy: Policy,
+    secrets: Vec<SecretString>,
+    server_date: OnceLock<Timestamp>,
+}
+
+impl<'h> TokenEndpoint<'h> {
+    fn new(
+        http: &'h Http,
+        provider: &Provider,
+        binding: &Binding,
+        secrets: Vec<SecretString>,
+    ) -> Self {
+        let url = provider.token_endpoint.clone();
+        Self {
+            http,
+            policy: provider.policy_for(&url, binding.allow_private_ip),
+            url,
+            secrets,
+            server_date: OnceLock::new(),
+        }
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TokenError> {
+        // The crate gives the form as bytes; as a form again it is never printed.
+        let form: Vec<_> = url::form_urlencoded::parse(request.body()).collect();
+        let fields = form
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()));
+        let request = Request::post_form(self.url.clone(), fields)
+            .header(
+                http::header::ACCEPT,
+                http::HeaderValue::from_static("application/json"),
+            )
+            .policy(self.policy)
+            .limits(TOKEN_LIMITS);
+        let reply = self.http.send(request).await?;
+        if let Some(date) = server_date(&reply) {
+            let _ = self.server_date.set(date);
+        }
+        if reply.status != http::StatusCode::OK {
+            let secrets: Vec<&str> = self
+                .secrets
+                .iter()
+                .map(|secret| secret.expose_secret())
+                .collect();
+            return Err(judge_failure(&reply, &secrets));
+        }
+        check_success(&reply)?;
+        Ok(HttpResponse::new(reply.body.into()))
+    }
+
+    fn finish(&self, answer: TokenResult) -> Result<TokenSet, TokenError> {
+        match answer {
+            Ok(answer) => Ok(TokenSet {
+                server_date: self.server_date.get().copied(),
+                ..answer.tokens
+            }),
+            Err(RequestTokenError::Request(error)) => Err(error),
+            // Our own reading of the answer, whose texts quote nothing of it.
+            Err(RequestTokenError::Parse(error, _)) => {
+                Err(TokenError::malformed(error.into_inner()))
+            }
+            Err(RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_)) => {
+                Err(TokenError::malformed("it could not be read"))
+            }
+        }
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
+    type Error = TokenError;
+    type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+/// A token answer as the `oauth2` crate wants it. The crate's own token types, which are not wiped from memory, are
+/// made only when it asks for them.
+#[derive(Debug)]
+struct TokenAnswer {
+    tokens: TokenSet,
+    access_token: OnceLock<AccessToken>,
+    refresh_token: OnceLock<Option<RefreshToken>>,
+    scopes: OnceLock<Option<Vec<Scope>>>,
+}
+
+impl TokenResponse for TokenAnswer {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        self.access_token
+            .get_or_init(|| AccessToken::new(self.tokens.access_token.expose_secret().to_owned()))
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &BasicTokenType::Bearer
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        self.tokens.expires_in
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token
+            .get_or_init(|| {
+                let token = self.tokens.refresh_token.as_ref()?;
+                Some(RefreshToken::new(token.expose_secret().to_owned()))
+            })
+            .as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        self.scopes
+            .get_or_init(|| {
+                let scopes = self.tokens.scopes.as_ref()?;
+                Some(scopes.iter().cloned().map(Scope::new).collect())
+            })
+            .as_ref()
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenAnswer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = Members::deserialize(deserializer)?;
+        Ok(Self {
+            tokens: TokenSet::read(&members).map_err(D::Error::custom)?,
+            access_token: OnceLock::new(),
+            refresh_token: OnceLock::new(),
+            scopes: OnceLock::new(),
+        })
+    }
+}
+
+impl Serialize for TokenAnswer {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(S::Error::custom("token answers are never written"))
+    }
+}

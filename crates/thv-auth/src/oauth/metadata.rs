@@ -1,0 +1,639 @@
+//! An issuer's endpoints: OpenID Connect Discovery and RFC 8414.
+//!
+//! [`discover`] fetches, [`Provider`] is what came out, and between them the rules are pure functions over the issuer's text and the
+//! document. A [`Provider`] is a snapshot: one login or refresh uses one, from its first request to its last.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thv_http::{Http, Limits, PlainHttp, Policy, Redirects, Reply, Request, is_loopback_url};
+use url::Url;
+
+use crate::oauth::error::{DiscoveryError, FailedAttempt, MetadataFault};
+use crate::oauth::json::Members;
+use crate::oauth::token::server_date;
+
+/// Longest endpoint URL accepted, in bytes: what browsers and command lines carry without harm.
+const ENDPOINT_MAX: usize = 2048;
+
+/// How a provider is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiscoveryPolicy {
+    /// The time for all documents together.
+    pub total: Duration,
+    /// What to do with a provider that says nothing about PKCE.
+    pub pkce_unadvertised: PkceUnadvertised,
+}
+
+/// What to do with a provider whose metadata do not mention PKCE. One that lists methods without S256 is always refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PkceUnadvertised {
+    /// Use it, and say so in the status: S256 is sent all the same, and the Go program uses such providers.
+    Accept,
+    /// Refuse it, as the MCP authorization profile wants.
+    Refuse,
+}
+
+/// What a provider's metadata say about PKCE with S256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PkceSupport {
+    /// It is offered.
+    Advertised,
+    /// Nothing: a relaxation worth showing.
+    Unadvertised,
+}
+
+/// A provider's endpoints, as its metadata name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// The issuer in the document's own spelling, which every later comparison uses byte by byte.
+    pub issuer: String,
+    /// Where the browser is sent.
+    pub authorization_endpoint: Url,
+    /// Where codes and refresh tokens are redeemed.
+    pub token_endpoint: Url,
+    /// Where the keys of ID tokens are; always there in an OpenID Connect document.
+    pub jwks_uri: Option<Url>,
+    /// Where tokens are given back (RFC 7009).
+    pub revocation_endpoint: Option<Url>,
+    /// Where a browser ends the provider's own session.
+    pub end_session_endpoint: Option<Url>,
+    /// Whether every authorization response names its issuer (RFC 9207).
+    pub iss_parameter_supported: bool,
+    /// What is known about PKCE.
+    pub pkce: PkceSupport,
+    /// The scopes that the provider lists, if it does.
+    pub scopes_supported: Option<Vec<String>>,
+    /// The provider's clock when it answered, from the `Date` header.
+    pub server_date: Option<Timestamp>,
+}
+
+/// Which of the two kinds of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Oidc,
+    OAuth,
+}
+
+/// A place where a document may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    url: Url,
+    form: Form,
+}
+
+impl DiscoveryPolicy {
+    /// Ten seconds, and providers that do not mention PKCE are accepted.
+    pub const DEFAULT: Self = Self {
+        total: Duration::from_secs(10),
+        pkce_unadvertised: PkceUnadvertised::Accept,
+    };
+}
+
+impl Default for DiscoveryPolicy {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl Provider {
+    /// The rules for a request to one of the provider's endpoints: no redirect, plain http on this machine only. Private
+    /// addresses are for the host that the operator named as issuer; for any other the operator has to allow them.
+    pub(crate) fn policy_for(&self, endpoint: &Url, allow_private_ip: bool) -> Policy {
+        let operator_named = Url::parse(&self.issuer).is_ok_and(|issuer| {
+            issuer.host() == endpoint.host() || both_loopback(&issuer, endpoint)
+        });
+        Policy {
+            allow_private_ip: allow_private_ip || operator_named,
+            plain_http: PlainHttp::Loopback,
+            redirects: Redirects::Refuse,
+        }
+    }
+}
+
+impl Form {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Oidc => "OIDC",
+            Self::OAuth => "OAuth",
+        }
+    }
+}
+
+/// Fetches the provider's metadata: OpenID Connect Discovery first, then RFC 8414, then, for an issuer with a path, the OpenID Connect
+/// document in the place that RFC 8414 section 5 gives it. A host that cannot be reached is asked once.
+pub async fn discover(
+    http: &Http,
+    issuer: &str,
+    policy: DiscoveryPolicy,
+) -> Result<Provider, DiscoveryError> {
+    let url = parse_issuer(issuer).map_err(|cause| DiscoveryError::BadIssuer {
+        issuer: shown_issuer(issuer),
+        cause,
+    })?;
+    let candidates = candidates(&url);
+    let share = u32::try_from(candidates.len()).unwrap_or(1).max(1);
+    let limits = Limits::PROBE.with_total(policy.total / share);
+    let mut attempts = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let fault = match fetch(http, &candidate, limits).await {
+            Ok(reply) => match read(&reply, issuer, &candidate, policy) {
+                Ok(provider) => return Ok(provider),
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        tracing::debug!(url = %candidate.url, %fault, "no metadata here");
+        let out_of_reach = matches!(&fault, MetadataFault::Http(error) if error.is_unreachable());
+        attempts.push(FailedAttempt {
+            url: candidate.url.into(),
+            form: candidate.form.as_str(),
+            fault,
+        });
+        if out_of_reach {
+            break;
+        }
+    }
+    Err(DiscoveryError::NoDocument { attempts })
+}
+
+/// Checks an issuer as a person may configure it: https, or http on this machine; no user name, query or fragment.
+pub fn parse_issuer(issuer: &str) -> Result<Url, &'static str> {
+    check_url(issuer)?;
+    let url = Url::parse(issuer).map_err(|_| "it is no URL")?;
+    if url.query().is_some() {
+        return Err("it has a query");
+    }
+    if url.scheme() == "http" && !is_loopback_url(&url) {
+        return Err("it must use https; plain http is for this machine only");
+    }
+    Ok(url)
+}
+
+async fn fetch(http: &Http, candidate: &Candidate, limits: Limits) -> Result<Reply, MetadataFault> {
+    // The operator named this host, so that it may be a private one.
+    let policy = Policy {
+        allow_private_ip: true,
+        plain_http: PlainHttp::Loopback,
+        redirects: Redirects::SameHost,
+    };
+    let request = Request::get(candidate.url.clone())
+        .header(
+            http::header::ACCEPT,
+            http::HeaderValue::from_static("application/json"),
+        )
+        .policy(policy)
+        .limits(limits);
+    Ok(http.send(request).await?)
+}
+
+fn candidates(issuer: &Url) -> Vec<Candidate> {
+    const OIDC: &str = "/.well-known/openid-configuration";
+    const OAUTH: &str = "/.well-known/oauth-authorization-server";
+    let tenant = issuer.path().trim_end_matches('/').to_owned();
+    let at = |path: String, form| {
+        let mut url = issuer.clone();
+        url.set_path(&path);
+        Candidate { url, form }
+    };
+    let mut candidates = vec![
+        at(format!("{tenant}{OIDC}"), Form::Oidc),
+        at(format!("{OAUTH}{tenant}"), Form::OAuth),
+    ];
+    if !tenant.is_empty() {
+        candidates.push(at(format!("{OIDC}{tenant}"), Form::Oidc));
+    }
+    candidates
+}
+
+fn read(
+    reply: &Reply,
+    configured: &str,
+    candidate: &Candidate,
+    policy: DiscoveryPolicy,
+) -> Result<Provider, MetadataFault> {
+    if reply.status != http::StatusCode::OK {
+        return Err(MetadataFault::Status(reply.status.as_u16()));
+    }
+    let document = |cause: String| MetadataFault::Document { cause };
+    if !reply.is_json() {
+        return Err(document(
+            "its content type is not application/json".to_owned(),
+        ));
+    }
+    let members = Members::parse(&reply.body).map_err(|fault| document(fault.to_string()))?;
+    let text = |member| {
+        members
+            .text(member)
+            .map_err(|fault| document(fault.to_string()))
+    };
+    let issuer = text("issuer")?.ok_or(MetadataFault::Missing { member: "issuer" })?;
+    if !is_same_issuer(configured, &issuer) {
+        return Err(MetadataFault::IssuerMismatch {
+            expected: shown_issuer(configured),
+            found: shown_issuer(&issuer),
+        });
+    }
+    let endpoint = |member| -> Result<Option<Url>, MetadataFault> {
+        let Some(text) = text(member)? else {
+            return Ok(None);
+        };
+        parse_endpoint(&text, &candidate.url)
+            .map(Some)
+            .map_err(|cause| MetadataFault::Endpoint { member, cause })
+    };
+    let needed = |member| endpoint(member)?.ok_or(MetadataFault::Missing { member });
+    let texts = |member| {
+        members
+            .texts(member)
+            .map_err(|fault| document(fault.to_string()))
+    };
+    let provider = Provider {
+        authorization_endpoint: needed("authorization_endpoint")?,
+        token_endpoint: needed("token_endpoint")?,
+        jwks_uri: match candidate.form {
+            Form::Oidc => Some(needed("jwks_uri")?),
+            Form::OAuth => endpoint("jwks_uri")?,
+        },
+        // Logins work without these two, so that a bad one counts as none.
+        revocation_endpoint: endpoint("revocation_endpoint").ok().flatten(),
+        end_session_endpoint: endpoint("end_session_endpoint").ok().flatten(),
+        iss_parameter_supported: members
+            .boolean("authorization_response_iss_parameter_supported")
+            .map_err(|fault| document(fault.to_string()))?
+            .unwrap_or(false),
+        pkce: pkce(
+            texts("code_challenge_methods_supported")?.as_deref(),
+            policy,
+        )?,
+        scopes_supported: texts("scopes_supported").ok().flatten(),
+        server_date: server_date(reply),
+        issuer,
+    };
+    Ok(provider)
+}
+
+fn pkce(methods: Option<&[String]>, policy: DiscoveryPolicy) -> Result<PkceSupport, MetadataFault> {
+    match methods {
+        Some(methods) if methods.iter().any(|method| method == "S256") => {
+            Ok(PkceSupport::Advertised)
+        }
+        None if policy.pkce_unadvertised == PkceUnadvertised::Accept => {
+            Ok(PkceSupport::Unadvertised)
+        }
+        _ => Err(MetadataFault::PkceWithoutS256),
+    }
+}
+
+/// Whether a document is of the configured issuer: byte by byte, but an empty path and `/` are one, as many providers
+/// and their users disagree about that slash alone.
+pub(crate) fn is_same_issuer(configured: &str, found: &str) -> bool {
+    configured == found
+        || root_issuer(configured).is_some_and(|root| Some(root) == root_issuer(found))
+}
+
+/// The issuer without its slash, if it has no path beyond it.
+fn root_issuer(issuer: &str) -> Option<&str> {
+    let bare = issuer.strip_suffix('/').unwrap_or(issuer);
+    let (_, authority) = bare.split_once("://")?;
+    (!authority.is_empty() && !authority.contains(['/', '?', '#'])).then_some(bare)
+}
+
+/// Checks an endpoint that a document names. It is handed to a browser or given secrets, so that anything unusual is refused.
+fn parse_endpoint(text: &str, issuer: &Url) -> Result<Url, &'static str> {
+    check_url(text)?;
+    let url = Url::parse(text).map_err(|_| "it is no URL")?;
+    // A document from elsewhere does not get to name services of this machine.
+    if url.scheme() == "http" && !both_loopback(&url, issuer) {
+        return Err("it must use https");
+    }
+    Ok(url)
+}
+
+/// The rules that issuers and endpoints share, most of them over the text itself, as parsing would repair it.
+fn check_url(text: &str) -> Result<(), &'static str> {
+    if text.len() > ENDPOINT_MAX {
+        return Err("it is longer than 2048 bytes");
+    }
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if !text.bytes().all(plain) {
+        return Err("it holds characters that no URL has");
+    }
+    let (scheme, rest) = text.split_once("://").ok_or("it is no http(s) URL")?;
+    if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
+        return Err("it is no http(s) URL");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() {
+        return Err("it has no host");
+    }
+    if authority.contains('@') {
+        return Err("it has a user name");
+    }
+    if text.contains('#') {
+        return Err("it has a fragment");
+    }
+    Ok(())
+}
+
+fn both_loopback(one: &Url, other: &Url) -> bool {
+    is_loopback_url(one) && is_loopback_url(other)
+}
+
+/// An issuer for people: on one line, short, and without what could be a password.
+fn shown_issuer(issuer: &str) -> String {
+    let shown = super::token::shown(issuer, 200).unwrap_or_default();
+    match (shown.split_once("://"), shown.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUER: &str = "https://login.example.com";
+
+    fn document() -> serde_json::Value {
+        serde_json::json!({
+            "issuer": ISSUER,
+            "authorization_endpoint": "https://login.example.com/authorize",
+            "token_endpoint": "https://api.example.net/token",
+            "jwks_uri": "https://login.example.com/jwks",
+            "code_challenge_methods_supported": ["plain", "S256"],
+        })
+    }
+
+    fn read_as(
+        document: &serde_json::Value,
+        form: Form,
+        policy: DiscoveryPolicy,
+    ) -> Result<Provider, MetadataFault> {
+        read_text(&document.to_string(), form, policy)
+    }
+
+    fn read_text(
+        document: &str,
+        form: Form,
+        policy: DiscoveryPolicy,
+    ) -> Result<Provider, MetadataFault> {
+        let url = Url::parse(ISSUER).expect("url");
+        let mut headers = http::HeaderMap::new();
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            http::HeaderValue::from_static("application/json"),
+        );
+        let reply = Reply {
+            status: http::StatusCode::OK,
+            headers,
+            body: document.to_owned().into_bytes().into(),
+            url: url.clone(),
+        };
+        read(&reply, ISSUER, &Candidate { url, form }, policy)
+    }
+
+    fn changed(member: &str, value: serde_json::Value) -> Result<Provider, MetadataFault> {
+        let mut changed = document();
+        changed[member] = value;
+        read_as(&changed, Form::Oidc, DiscoveryPolicy::DEFAULT)
+    }
+
+    #[test]
+    fn an_honest_document_is_read() {
+        let provider = changed("x", serde_json::json!(1)).expect("provider");
+        assert_eq!(provider.issuer, ISSUER);
+        assert_eq!(provider.pkce, PkceSupport::Advertised);
+        assert!(!provider.iss_parameter_supported);
+        assert_eq!(provider.token_endpoint.host_str(), Some("api.example.net"));
+    }
+
+    #[test]
+    fn documents_of_other_issuers_are_refused() {
+        for other in [
+            "https://LOGIN.example.com",
+            "https://login.example.com:443",
+            "https://login.example.com.",
+            "https://login.example.com/tenant",
+            "https://login.example.com//",
+            "https://login.example.com/?",
+            "https://l%6Fgin.example.com",
+            "https://login.exаmple.com",
+            "http://login.example.com",
+            "https://honest.example",
+            "",
+        ] {
+            let fault = changed("issuer", serde_json::json!(other)).expect_err(other);
+            assert!(
+                matches!(&fault, MetadataFault::IssuerMismatch { .. }),
+                "{other}: {fault}"
+            );
+            assert!(fault.to_string().contains(ISSUER), "{fault}");
+            assert!(fault.to_string().contains(other), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_root_slash_alone_is_forgiven_and_the_documents_spelling_counts() {
+        let provider =
+            changed("issuer", serde_json::json!("https://login.example.com/")).expect("provider");
+        assert_eq!(provider.issuer, "https://login.example.com/");
+        assert!(is_same_issuer("https://a.example/", "https://a.example"));
+        assert!(!is_same_issuer(
+            "https://a.example/t/",
+            "https://a.example/t"
+        ));
+    }
+
+    #[test]
+    fn endpoints_that_no_secret_or_browser_should_meet_are_refused() {
+        for bad in [
+            "http://login.example.com/token",
+            "http://127.0.0.1/token",
+            "https://user:pw@login.example.com/token",
+            "https://@login.example.com/token",
+            "https://login.example.com/token#x",
+            "javascript:alert(1)",
+            "javascript://x/%0aalert(1)",
+            "file:///etc/passwd",
+            "ms-calculator://x",
+            "data:text/html,x",
+            "-https://login.example.com",
+            "https://login.example.com/\nX",
+            "https://login.example.com/\"&calc",
+            "https://login.example.com/`id`",
+            "https://login.example.com\\@evil.example/",
+            "https:///token",
+            "/token",
+            "",
+        ] {
+            for member in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {
+                let fault = changed(member, serde_json::json!(bad)).expect_err(bad);
+                assert!(
+                    matches!(&fault, MetadataFault::Endpoint { .. }),
+                    "{member} {bad}: {fault}"
+                );
+            }
+            let provider = changed("revocation_endpoint", serde_json::json!(bad)).expect(bad);
+            assert_eq!(provider.revocation_endpoint, None, "{bad}");
+        }
+        let long = format!("https://login.example.com/{}", "a".repeat(ENDPOINT_MAX));
+        assert!(changed("token_endpoint", serde_json::json!(long)).is_err());
+    }
+
+    #[test]
+    fn needed_members_are_needed() {
+        for member in [
+            "authorization_endpoint",
+            "token_endpoint",
+            "jwks_uri",
+            "issuer",
+        ] {
+            assert_eq!(
+                changed(member, serde_json::Value::Null),
+                Err(MetadataFault::Missing { member })
+            );
+        }
+        let mut plain = document();
+        plain["jwks_uri"] = serde_json::Value::Null;
+        assert!(read_as(&plain, Form::OAuth, DiscoveryPolicy::DEFAULT).is_ok());
+    }
+
+    #[test]
+    fn documents_that_say_two_things_are_refused() {
+        let text = document().to_string();
+        let twice = text.replacen('{', "{\"token_endpoint\":\"https://evil.example/\",", 1);
+        assert!(matches!(
+            read_text(&twice, Form::Oidc, DiscoveryPolicy::DEFAULT),
+            Err(MetadataFault::Document { .. })
+        ));
+    }
+
+    #[test]
+    fn pkce_without_s256_is_refused_and_silence_is_a_named_relaxation() {
+        let key = "code_challenge_methods_supported";
+        for methods in [
+            serde_json::json!(["plain"]),
+            serde_json::json!([]),
+            serde_json::json!(["s256"]),
+        ] {
+            assert_eq!(
+                changed(key, methods.clone()),
+                Err(MetadataFault::PkceWithoutS256),
+                "{methods}"
+            );
+        }
+        let mut silent = document();
+        silent[key] = serde_json::Value::Null;
+        let accepted = read_as(&silent, Form::Oidc, DiscoveryPolicy::DEFAULT).expect("provider");
+        assert_eq!(accepted.pkce, PkceSupport::Unadvertised);
+        let strict = DiscoveryPolicy {
+            pkce_unadvertised: PkceUnadvertised::Refuse,
+            ..DiscoveryPolicy::DEFAULT
+        };
+        assert_eq!(
+            read_as(&silent, Form::Oidc, strict),
+            Err(MetadataFault::PkceWithoutS256)
+        );
+    }
+
+    #[test]
+    fn documents_are_looked_for_in_order() {
+        let places = |issuer: &str| -> Vec<String> {
+            candidates(&parse_issuer(issuer).expect(issuer))
+                .into_iter()
+                .map(|candidate| format!("{} {}", candidate.form.as_str(), candidate.url))
+                .collect()
+        };
+        assert_eq!(
+            places("https://id.example/"),
+            [
+                "OIDC https://id.example/.well-known/openid-configuration",
+                "OAuth https://id.example/.well-known/oauth-authorization-server",
+            ]
+        );
+        assert_eq!(
+            places("https://id.example/a/b/"),
+            [
+                "OIDC https://id.example/a/b/.well-known/openid-configuration",
+                "OAuth https://id.example/.well-known/oauth-authorization-server/a/b",
+                "OIDC https://id.example/.well-known/openid-configuration/a/b",
+            ]
+        );
+    }
+
+    #[test]
+    fn f6_issuers_are_https_or_on_this_machine() {
+        for good in [
+            "https://id.example",
+            "https://id.example/tenant/",
+            "http://localhost:8080",
+            "http://127.0.0.1:1/x",
+            "http://[::1]:1",
+        ] {
+            assert!(parse_issuer(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://id.example",
+            "http://localhost.evil.example",
+            "https://",
+            "https:///x",
+            "id.example",
+            "ftp://id.example",
+            "https://me:pw@id.example",
+            "https://id.example?x=1",
+            "https://id.example#x",
+            "https://id.example/ x",
+            "",
+        ] {
+            assert!(parse_issuer(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            shown_issuer("https://me:pw@id.example"),
+            "https://…@id.example"
+        );
+    }
+
+    #[test]
+    fn f21_private_addresses_are_for_hosts_the_operator_named() {
+        let mut provider = changed("x", serde_json::json!(1)).expect("provider");
+        let url = |text: &str| Url::parse(text).expect(text);
+        assert!(
+            provider
+                .policy_for(&url("https://login.example.com/x"), false)
+                .allow_private_ip
+        );
+        assert!(
+            !provider
+                .policy_for(&url("https://other.example/x"), false)
+                .allow_private_ip
+        );
+        assert!(
+            provider
+                .policy_for(&url("https://other.example/x"), true)
+                .allow_private_ip
+        );
+        assert!(
+            !provider
+                .policy_for(&url("https://127.0.0.1/x"), false)
+                .allow_private_ip
+        );
+        provider.issuer = "http://localhost:1".into();
+        assert!(
+            provider
+                .policy_for(&url("http://127.0.0.1:2/x"), false)
+                .allow_private_ip
+        );
+        assert!(
+            !provider
+                .policy_for(&url("https://10.0.0.1/x"), false)
+                .allow_private_ip
+        );
+        assert_eq!(
+            provider
+                .policy_for(&url("http://127.0.0.1:2/x"), false)
+                .redirects,
+            Redirects::Refuse
+        );
+    }
+}

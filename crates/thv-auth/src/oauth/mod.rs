@@ -1,0 +1,26 @@
+//! The OAuth and OpenID Connect protocols, as a native public client speaks them.
+//!
+//! [`metadata`] finds an issuer's endpoints; [`client`] begins a login, redeems its code and refreshes; [`token`] reads what the
+//! token endpoint answers; [`id_token`] checks who logged in with the keys of [`jwks`]; [`revoke`] gives tokens back;
+//! [`redirect_uri`] is where the browser returns to. Nothing here stores a grant, decides when to refresh or waits for a person.
+
+pub mod client;
+pub mod error;
+pub mod id_token;
+mod json;
+pub mod jwks;
+pub mod metadata;
+pub mod redirect_uri;
+pub mod response;
+pub mod revoke;
+pub mod token;
+
+pub use client::{Attempt, begin, exchange, refresh, requested_scopes};
+pub use error::{BeginError, DiscoveryError, IdTokenError, TokenError};
+pub use id_token::{Account, verify_id_token};
+pub use jwks::KeyCache;
+pub use metadata::{DiscoveryPolicy, PkceSupport, PkceUnadvertised, Provider, discover};
+pub use redirect_uri::RedirectUri;
+pub use response::{ResponseIssuerError, check_response_issuer};
+pub use revoke::{RevocationOutcome, TokenHint, revoke};
+pub use token::TokenSet;
