@@ -9,11 +9,10 @@
     reason = "tests, and real time around a real process"
 )]
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use thv_testkit::binary::{Server, Setup};
+use thv_testkit::binary::{Server, cli};
 use thv_testkit::client::Address;
 use thv_testkit::fixture;
 use thv_testkit::generate::{self, Row, moment};
@@ -51,6 +50,30 @@ async fn refresh(server: &Server) {
     );
 }
 
+/// An outage of the shortest kind. What the server asks when it is over, it asks by itself: a forced refresh reads
+/// everything, a recovery only what changed.
+async fn outage(server: &Server, registry: &FakeRegistry) {
+    registry.break_all(Fault::Status(503));
+    assert_eq!(server.post(REFRESH, &json!({})).await.status, 503);
+    registry.clear_journal();
+    registry.heal();
+}
+
+/// Reads until something is so: reads are what sets a recovery off.
+async fn until_true_reading(server: &Server, mut condition: impl FnMut() -> bool) {
+    until("the recovery", PATIENCE, || {
+        let so = condition();
+        async move {
+            if so {
+                return Some(());
+            }
+            server.get(LIST).await;
+            None
+        }
+    })
+    .await;
+}
+
 fn row(name: &str, step: usize) -> Row {
     Row::of(fixture::npm(name, "@example/x"), &moment(step))
 }
@@ -83,7 +106,7 @@ async fn w02_a_source_that_fails_first_is_used_when_it_works() {
 async fn w21_setting_an_api_asks_for_one_page_with_one_row() {
     let registry = FakeRegistry::with_servers(1000).await;
     let home = Home::new();
-    let ran = thv_testkit::binary::cli(
+    let ran = cli(
         THV,
         &home,
         &["config", "set-registry", &registry.url(), "-p"],
@@ -96,45 +119,6 @@ async fn w21_setting_an_api_asks_for_one_page_with_one_row() {
         (asked[0].param("limit"), asked[0].param("version")),
         (Some("1"), Some("latest"))
     );
-}
-
-#[tokio::test]
-async fn w21_an_offline_start_serves_the_catalog_from_disk() {
-    let registry = FakeRegistry::with_servers(300).await;
-    let home = Arc::new(Home::new());
-    home.use_api(&registry.url());
-    let server = Setup::new(THV, &home).start().await;
-    let before = until_loaded(&server).await;
-    assert_eq!(server.stop().await.code(), Some(0));
-    registry.refuse().await;
-    let server = Setup::new(THV, &home).start().await;
-    let started = Instant::now();
-    assert_eq!(total(server.address()).await, Some(before));
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "nothing is waited for: {:?}",
-        started.elapsed()
-    );
-    let offline = server.cli(&["registry", "list", "--format", "json"]).await;
-    assert_eq!(offline.code, 0, "{offline:?}");
-    assert_eq!(offline.json().as_array().unwrap().len() as u64, before);
-}
-
-#[tokio::test]
-async fn w21_the_cache_of_a_document_survives_a_restart_too() {
-    let registry = FakeRegistry::start().await;
-    registry.put_document(
-        "/registry.json",
-        fixture::registry_document(fixture::every_kind()),
-    );
-    let home = Arc::new(Home::new());
-    home.use_url(&registry.at("/registry.json"));
-    let server = Setup::new(THV, &home).start().await;
-    let before = until_loaded(&server).await;
-    server.stop().await;
-    registry.refuse().await;
-    let server = Setup::new(THV, &home).start().await;
-    assert_eq!(total(server.address()).await, Some(before));
 }
 
 #[tokio::test]
@@ -202,8 +186,8 @@ async fn w24_reads_do_not_wait_for_a_fetch_that_hangs() {
         slowest = slowest.max(started.elapsed());
     }
     assert!(
-        slowest < Duration::from_millis(500),
-        "100 ms on a quiet machine; {slowest:?}"
+        slowest < Duration::from_secs(3),
+        "milliseconds on a quiet machine, the reader's patience of 10 s if it waited: {slowest:?}"
     );
     hanging.abort();
 }
@@ -260,7 +244,7 @@ async fn w25_shutdown_ends_a_fetch_that_hangs() {
     let started = Instant::now();
     assert_eq!(server.stop().await.code(), Some(0));
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(10),
         "{:?}",
         started.elapsed()
     );
@@ -303,10 +287,11 @@ async fn w26_an_unchanged_document_is_revalidated_and_a_changed_one_replaced() {
     let server =
         Server::in_new_home(THV, |home| home.use_url(&registry.at("/registry.json"))).await;
     until_loaded(&server).await;
-    refresh(&server).await;
-    let last = registry.requests().last().cloned().unwrap();
-    assert!(last.header("if-none-match").is_some(), "{last:?}");
-    assert_eq!(last.outcome, Outcome::Answered(304));
+    outage(&server, &registry).await;
+    until_true_reading(&server, || !registry.requests().is_empty()).await;
+    let first = registry.requests()[0].clone();
+    assert!(first.header("if-none-match").is_some(), "{first:?}");
+    assert_eq!(first.outcome, Outcome::Answered(304));
     registry.put_document(
         "/registry.json",
         fixture::registry_document([fixture::npm("test.w26/new", "@example/n")]),
@@ -344,120 +329,6 @@ async fn w26_an_endless_body_is_refused() {
     let answer = server.put("/api/v1beta/registry/default", &body).await;
     assert!([502, 504].contains(&answer.status), "{answer:?}");
     assert_eq!(server.get("/health").await.status, 204);
-}
-
-#[tokio::test]
-async fn w27_a_cache_of_another_registry_is_never_served() {
-    let first = FakeRegistry::with_servers(20).await;
-    let second = FakeRegistry::with_servers(7).await;
-    let home = Arc::new(Home::new());
-    home.use_api(&first.url());
-    let server = Setup::new(THV, &home).start().await;
-    until_loaded(&server).await;
-    server.stop().await;
-    second.refuse().await;
-    home.use_api(&second.url());
-    let server = Setup::new(THV, &home).start().await;
-    let answer = server.get(LIST).await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (503, "registry_unavailable"),
-        "{answer:?}"
-    );
-}
-
-#[tokio::test]
-async fn w27_a_damaged_cache_is_ignored_and_replaced() {
-    let registry = FakeRegistry::with_servers(40).await;
-    let home = Arc::new(Home::new());
-    home.use_api(&registry.url());
-    let server = Setup::new(THV, &home).start().await;
-    let expected = until_loaded(&server).await;
-    server.stop().await;
-    let files = files_under(&home.cache_dir());
-    assert!(!files.is_empty(), "a catalog was kept on disk");
-    for damage in ["cut", "garbled", "empty"] {
-        for file in &files {
-            let mut bytes = std::fs::read(file).unwrap();
-            match damage {
-                "cut" => bytes.truncate(bytes.len() / 2),
-                "garbled" => {
-                    let middle = bytes.len() / 2;
-                    bytes[middle..].iter_mut().for_each(|byte| *byte ^= 0x5a);
-                }
-                _ => bytes.clear(),
-            }
-            std::fs::write(file, bytes).unwrap();
-        }
-        let server = Setup::new(THV, &home).start().await;
-        assert_eq!(
-            until_loaded(&server).await,
-            expected,
-            "{damage}: {}",
-            server.stderr()
-        );
-        assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
-        server.stop().await;
-    }
-}
-
-#[tokio::test]
-async fn w27_files_of_others_in_the_cache_directory_survive() {
-    let registry = FakeRegistry::with_servers(10).await;
-    let home = Arc::new(Home::new());
-    let go_cache = home.write("cache/toolhive/cache/registry-0e49772f.json", "{}");
-    let foreign = home.write("cache/toolhive/catalogs/notes.txt", "mine");
-    let ages_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    for file in [&go_cache, &foreign] {
-        std::fs::File::options()
-            .write(true)
-            .open(file)
-            .unwrap()
-            .set_modified(ages_ago)
-            .unwrap();
-    }
-    home.use_api(&registry.url());
-    let server = Setup::new(THV, &home).start().await;
-    until_loaded(&server).await;
-    server.stop().await;
-    assert!(go_cache.exists() && foreign.exists());
-}
-
-#[tokio::test]
-async fn w27_cache_files_are_private() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let registry = FakeRegistry::with_servers(10).await;
-    let server = over_api(&registry).await;
-    until_loaded(&server).await;
-    let files = until("a cache file", PATIENCE, || async {
-        let files = files_under(&server.home().cache_dir());
-        (!files.is_empty()).then_some(files)
-    })
-    .await;
-    for file in files {
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().permissions().mode() & 0o077,
-            0,
-            "{}",
-            file.display()
-        );
-    }
-}
-
-fn files_under(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(files_under(&path));
-        } else if path
-            .extension()
-            .is_none_or(|extension| extension != "lock")
-        {
-            found.push(path);
-        }
-    }
-    found
 }
 
 #[tokio::test]
@@ -546,11 +417,21 @@ async fn an_incremental_load_costs_as_many_requests_as_there_are_changes() {
     let whole = registry.list_count();
     assert!(whole >= 20, "{whole}");
     let names = registry.live_names();
-    registry.clear_journal();
+    outage(&server, &registry).await;
     registry.upsert(row("test.new/comer", 5000));
     registry.delete(&names[0], &moment(5001));
     registry.set_status(&names[1], "deprecated", &moment(5002));
-    refresh(&server).await;
+    let now_live = registry.live_names().len() as u64;
+    until("the changes", PATIENCE, || async {
+        (server.get(LIST).await.json()["metadata"]["total"] == now_live
+            && server
+                .get("/v0.1/servers?search=test.new%2Fcomer")
+                .await
+                .text()
+                .contains("test.new/comer"))
+        .then_some(())
+    })
+    .await;
     let asked = registry.requests_for(SERVERS);
     assert!(
         asked.len() <= 2,
@@ -588,8 +469,8 @@ async fn an_incremental_load_costs_as_many_requests_as_there_are_changes() {
         .json();
     assert_eq!(old["_meta"][generate::OFFICIAL]["status"], "deprecated");
 
-    registry.clear_journal();
-    refresh(&server).await;
+    outage(&server, &registry).await;
+    until_true_reading(&server, || registry.list_count() > 0).await;
     assert!(
         registry.list_count() <= 2,
         "nothing changed: {} requests",
@@ -613,34 +494,5 @@ async fn an_upstream_that_ignores_updated_since_is_still_read_right() {
     assert!(
         !text.contains(&format!("\"{}\"", names[3])),
         "what is gone upstream is gone here"
-    );
-}
-
-#[tokio::test]
-async fn a_restart_continues_from_the_cache_with_changes_only() {
-    let registry = FakeRegistry::with_servers(1000).await;
-    let home = Arc::new(Home::new());
-    home.use_api(&registry.url());
-    let server = Setup::new(THV, &home).start().await;
-    until("the whole catalog", PATIENCE, || async {
-        (total(server.address()).await == Some(registry.live_names().len() as u64)).then_some(())
-    })
-    .await;
-    server.stop().await;
-    registry.clear_journal();
-    registry.upsert(row("test.new/overnight", 5000));
-    let server = Setup::new(THV, &home).start().await;
-    refresh(&server).await;
-    assert!(
-        server
-            .get("/v0.1/servers/test.new%2Fovernight/versions/latest")
-            .await
-            .status
-            == 200
-    );
-    assert!(
-        registry.list_count() <= 4,
-        "{} list requests after a restart",
-        registry.list_count()
     );
 }

@@ -34,7 +34,7 @@ pub(crate) struct RegistryInfoBody<'a> {
     version: &'a str,
     /// When the registry was last updated, RFC 3339.
     last_updated: &'a str,
-    /// Number of container servers; remote servers are not counted.
+    /// Number of container and remote servers in the registry's lists.
     server_count: usize,
     /// Where the registry comes from: `default`, `file`, `url` or `api`.
     #[serde(rename = "type")]
@@ -49,6 +49,7 @@ pub(crate) struct RegistryInfoBody<'a> {
     auth_type: &'a str,
     /// Public login settings; absent without a login.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     auth_config: Option<AuthConfigBody<'a>>,
 }
 
@@ -62,6 +63,7 @@ pub(crate) struct AuthConfigBody<'a> {
     client_id: &'a str,
     /// Audience that tokens are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     audience: Option<&'a str>,
     /// Scopes that are asked for.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -71,10 +73,6 @@ pub(crate) struct AuthConfigBody<'a> {
 /// A registry with its servers.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = GetRegistryResponse)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct RegistryItemBody<'a> {
     #[serde(flatten)]
     info: RegistryInfoBody<'a>,
@@ -172,11 +170,12 @@ pub(crate) async fn refresh(state: State, head: Head) -> Result<Response, Proble
 }
 
 fn describe<'a>(info: &'a RegistryInfo, snapshot: &'a Snapshot) -> RegistryInfoBody<'a> {
+    let counts = snapshot.counts();
     RegistryInfoBody {
         name: &info.name,
         version: snapshot.version(),
         last_updated: snapshot.last_updated(),
-        server_count: snapshot.counts().containers,
+        server_count: counts.containers + counts.remotes,
         kind: info.kind.as_str(),
         source: &info.source,
         auth_status: info.auth_status.as_str(),
