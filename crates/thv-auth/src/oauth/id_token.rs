@@ -14,11 +14,11 @@ use subtle::ConstantTimeEq as _;
 use thv_http::{Http, secrecy};
 
 use crate::binding::Binding;
+use crate::oauth::answer::shown;
 use crate::oauth::error::IdTokenError;
 use crate::oauth::json::Members;
 use crate::oauth::jwks::{KeyCache, Want};
 use crate::oauth::metadata::Provider;
-use crate::oauth::token::shown;
 
 /// How far the provider's clock may be from the time we take for its own.
 const LEEWAY: Duration = Duration::from_mins(1);

@@ -4,9 +4,11 @@
 //! token endpoint answers; [`id_token`] checks who logged in with the keys of [`jwks`]; [`revoke`] gives tokens back;
 //! [`redirect_uri`] is where the browser returns to. Nothing here stores a grant, decides when to refresh or waits for a person.
 
+pub(crate) mod answer;
 pub mod client;
 pub mod error;
 pub mod id_token;
+pub mod issuer;
 mod json;
 pub mod jwks;
 pub mod metadata;
@@ -18,6 +20,7 @@ pub mod token;
 pub use client::{Attempt, begin, exchange, refresh, requested_scopes};
 pub use error::{BeginError, DiscoveryError, IdTokenError, TokenError};
 pub use id_token::{Account, verify_id_token};
+pub use issuer::parse_issuer;
 pub use jwks::KeyCache;
 pub use metadata::{DiscoveryPolicy, PkceSupport, PkceUnadvertised, Provider, discover};
 pub use redirect_uri::RedirectUri;

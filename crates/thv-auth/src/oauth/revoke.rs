@@ -9,9 +9,9 @@ use thv_http::secrecy;
 use thv_http::{Http, Limits, Request};
 
 use crate::binding::Binding;
+use crate::oauth::answer::judge_failure;
 use crate::oauth::error::TokenError;
 use crate::oauth::metadata::Provider;
-use crate::oauth::token::judge_failure;
 
 /// Longest a revocation may take. A logout waits for it, and deletes the tokens in any case.
 const TOTAL: Duration = Duration::from_secs(5);

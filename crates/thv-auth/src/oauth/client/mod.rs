@@ -1,46 +1,29 @@
 //! The three requests of a login and its life: authorization, code redemption, refresh.
 //!
-//! The only place that meets the `oauth2` crate, which writes the requests and checks their shape at compile time. What the token
-//! endpoint answers is judged by `token` before the crate sees it, because only some of it is a verdict.
+//! The only place that meets the `oauth2` crate, which writes the requests and checks their shape at compile time. Who answers,
+//! and what an answer is worth, is looked after in `wire`.
 
-use std::sync::OnceLock;
-use std::time::Duration;
+mod wire;
 
-use futures_util::future::BoxFuture;
-use jiff::Timestamp;
-use oauth2::basic::{
-    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
-    BasicTokenType,
-};
+use std::borrow::Cow;
+
 use oauth2::{
-    AccessToken, AsyncHttpClient, AuthType, AuthUrl, AuthorizationCode, ClientId, CsrfToken,
-    EndpointNotSet, HttpRequest, HttpResponse, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    RefreshToken, RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+    AuthUrl, AuthorizationCode, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
+    RefreshToken, Scope, TokenUrl,
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::Error as _;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq as _;
-use thv_http::{Http, Limits, Policy, Request, secrecy};
+use thv_http::{Http, secrecy};
 use url::Url;
 
+use self::wire::{TokenEndpoint, client};
 use crate::binding::Binding;
 use crate::oauth::error::{BeginError, TokenError};
-use crate::oauth::json::Members;
-use crate::oauth::metadata::{Provider, is_same_issuer};
+use crate::oauth::issuer::is_same_issuer;
+use crate::oauth::metadata::Provider;
 use crate::oauth::redirect_uri::RedirectUri;
 use crate::oauth::response::{ResponseIssuerError, check_response_issuer};
-use crate::oauth::token::{TokenSet, check_success, judge_failure, server_date};
-
-/// What one request to the token endpoint may cost. Providers that ask a directory behind them are slow at times.
-const TOKEN_LIMITS: Limits = Limits {
-    total: Duration::from_secs(30),
-    head: Duration::from_secs(30),
-    idle: Duration::from_secs(10),
-    max_bytes: 1024 * 1024,
-    max_redirects: 0,
-};
+use crate::oauth::token::TokenSet;
 
 /// The scope that asks for a refresh token (OpenID Connect Core section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -109,7 +92,7 @@ pub fn begin(
         client(binding).set_auth_uri(AuthUrl::from_url(provider.authorization_endpoint.clone()));
     let mut request = client
         .authorize_url(CsrfToken::new_random)
-        .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
+        .set_redirect_uri(Cow::Owned(redirect_url))
         .set_pkce_challenge(challenge)
         .add_scopes(scopes.iter().cloned().map(Scope::new));
     for (name, value) in target_parameters(binding) {
@@ -159,7 +142,7 @@ pub async fn exchange(
     let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
     let mut request = client
         .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
-        .set_redirect_uri(std::borrow::Cow::Owned(redirect_url))
+        .set_redirect_uri(Cow::Owned(redirect_url))
         .set_pkce_verifier(PkceCodeVerifier::new(
             attempt.verifier.expose_secret().to_owned(),
         ));
@@ -243,170 +226,4 @@ fn token_parameters(binding: &Binding, scopes: &[String]) -> Vec<(&'static str, 
         parameters.push(("scope", scopes.join(" ")));
     }
     parameters
-}
-
-type Client = oauth2::Client<
-    BasicErrorResponse,
-    TokenAnswer,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
->;
-
-type TokenResult = Result<TokenAnswer, RequestTokenError<TokenError, BasicErrorResponse>>;
-
-/// A public client, which names itself in the body and has no secret.
-fn client(binding: &Binding) -> Client {
-    Client::new(ClientId::new(binding.client_id.clone())).set_auth_type(AuthType::RequestBody)
-}
-
-/// The token endpoint as the `oauth2` crate's HTTP client: one request, no redirect, and only a usable answer comes through.
-#[derive(Debug)]
-struct TokenEndpoint<'h> {
-    http: &'h Http,
-    url: Url,
-    policy: Policy,
-    secrets: Vec<SecretString>,
-    server_date: OnceLock<Timestamp>,
-}
-
-impl<'h> TokenEndpoint<'h> {
-    fn new(
-        http: &'h Http,
-        provider: &Provider,
-        binding: &Binding,
-        secrets: Vec<SecretString>,
-    ) -> Self {
-        let url = provider.token_endpoint.clone();
-        Self {
-            http,
-            policy: provider.policy_for(&url, binding.allow_private_ip),
-            url,
-            secrets,
-            server_date: OnceLock::new(),
-        }
-    }
-
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TokenError> {
-        // The crate gives the form as bytes; as a form again it is never printed.
-        let form: Vec<_> = url::form_urlencoded::parse(request.body()).collect();
-        let fields = form
-            .iter()
-            .map(|(name, value)| (name.as_ref(), value.as_ref()));
-        let request = Request::post_form(self.url.clone(), fields)
-            .header(
-                http::header::ACCEPT,
-                http::HeaderValue::from_static("application/json"),
-            )
-            .policy(self.policy)
-            .limits(TOKEN_LIMITS);
-        let reply = self.http.send(request).await?;
-        if let Some(date) = server_date(&reply) {
-            let _ = self.server_date.set(date);
-        }
-        if reply.status != http::StatusCode::OK {
-            let secrets: Vec<&str> = self
-                .secrets
-                .iter()
-                .map(|secret| secret.expose_secret())
-                .collect();
-            return Err(judge_failure(&reply, &secrets));
-        }
-        check_success(&reply)?;
-        Ok(HttpResponse::new(reply.body.into()))
-    }
-
-    fn finish(&self, answer: TokenResult) -> Result<TokenSet, TokenError> {
-        match answer {
-            Ok(answer) => Ok(TokenSet {
-                server_date: self.server_date.get().copied(),
-                ..answer.tokens
-            }),
-            Err(RequestTokenError::Request(error)) => Err(error),
-            // Our own reading of the answer, whose texts quote nothing of it.
-            Err(RequestTokenError::Parse(error, _)) => {
-                Err(TokenError::malformed(error.into_inner()))
-            }
-            Err(RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_)) => {
-                Err(TokenError::malformed("it could not be read"))
-            }
-        }
-    }
-}
-
-impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
-    type Error = TokenError;
-    type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.send(request))
-    }
-}
-
-/// A token answer as the `oauth2` crate wants it. The crate's own token types, which are not wiped from memory, are
-/// made only when it asks for them.
-#[derive(Debug)]
-struct TokenAnswer {
-    tokens: TokenSet,
-    access_token: OnceLock<AccessToken>,
-    refresh_token: OnceLock<Option<RefreshToken>>,
-    scopes: OnceLock<Option<Vec<Scope>>>,
-}
-
-impl TokenResponse for TokenAnswer {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &AccessToken {
-        self.access_token
-            .get_or_init(|| AccessToken::new(self.tokens.access_token.expose_secret().to_owned()))
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &BasicTokenType::Bearer
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        self.tokens.expires_in
-    }
-
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token
-            .get_or_init(|| {
-                let token = self.tokens.refresh_token.as_ref()?;
-                Some(RefreshToken::new(token.expose_secret().to_owned()))
-            })
-            .as_ref()
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        self.scopes
-            .get_or_init(|| {
-                let scopes = self.tokens.scopes.as_ref()?;
-                Some(scopes.iter().cloned().map(Scope::new).collect())
-            })
-            .as_ref()
-    }
-}
-
-impl<'de> Deserialize<'de> for TokenAnswer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = Members::deserialize(deserializer)?;
-        Ok(Self {
-            tokens: TokenSet::read(&members).map_err(D::Error::custom)?,
-            access_token: OnceLock::new(),
-            refresh_token: OnceLock::new(),
-            scopes: OnceLock::new(),
-        })
-    }
-}
-
-impl Serialize for TokenAnswer {
-    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(S::Error::custom("token answers are never written"))
-    }
 }
