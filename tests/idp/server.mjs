@@ -1,29 +1,39 @@
 // An OpenID provider for the integration tests: a service client that gets access tokens for the resources named in
 // RESOURCES (space-separated), and a public client for logins in a browser. It listens on a free port of 127.0.0.1,
-// prints one JSON line with its issuer when it is ready, and ends when its standard input closes, so that a test run
-// that dies leaves no process behind.
+// prints one JSON line with its issuer when it is ready and one for each event after that, takes orders as lines on its
+// standard input, and ends when that closes, so that a test run that dies leaves no process behind.
 //
-// Lifetimes in seconds: ACCESS_TTL, REFRESH_TTL, CODE_TTL.
+// Lifetimes in seconds: ACCESS_TTL, REFRESH_TTL, CODE_TTL. TOKEN_ALG is RS256 or ES256.
+// PAGES: auto (everybody signs in as ACCOUNT, alice at first, and agrees), deny, or forms (a person fills them in).
+// Orders: rotate-keys, revoke-all, pages auto, pages deny, pages forms.
 
 import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
 import { createServer } from 'node:http';
+import { createInterface } from 'node:readline';
 import { errors, Provider } from 'oidc-provider';
+import { Store } from './store.mjs';
 
 // Debian 12 has node 18, which lacks the two globals of later versions that the provider needs.
 globalThis.crypto ??= webcrypto;
 URL.parse ??= (text, base) => (URL.canParse(text, base) ? new URL(text, base) : null);
 
 const seconds = (name, fallback) => Number(process.env[name] ?? fallback);
+const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+let pages = process.env.PAGES ?? 'auto';
+let keyNumber = 0;
 const resources = new Set((process.env.RESOURCES ?? '').split(' ').filter(Boolean));
 
 function signingKeys() {
+  keyNumber += 1;
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' });
   const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' });
   return [
-    { ...rsa, use: 'sig', alg: 'RS256', kid: 'rsa-1' },
-    { ...ec, use: 'sig', alg: 'ES256', kid: 'ec-1' },
+    { ...rsa, use: 'sig', alg: 'RS256', kid: `rsa-${keyNumber}` },
+    { ...ec, use: 'sig', alg: 'ES256', kid: `ec-${keyNumber}` },
   ];
 }
+
+const cookieKey = randomBytes(32).toString('base64url');
 
 const service = {
   client_id: 'service',
@@ -38,9 +48,10 @@ const commandLine = {
   client_id: 'thv-cli',
   application_type: 'native',
   token_endpoint_auth_method: 'none',
-  grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  grant_types: ['authorization_code', 'refresh_token'],
   response_types: ['code'],
-  redirect_uris: ['http://127.0.0.1/callback'],
+  // Any port matches, because the client is native.
+  redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback'],
 };
 
 function resourceServer(_context, resource) {
@@ -61,8 +72,10 @@ const account = (_context, name) => ({
 
 function configuration() {
   return {
+    adapter: Store,
     jwks: { keys: signingKeys() },
-    cookies: { keys: [randomBytes(32).toString('base64url')] },
+    cookies: { keys: [cookieKey] },
+    interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     clients: [service, commandLine],
     responseTypes: ['code'],
     clockTolerance: 0,
@@ -70,7 +83,7 @@ function configuration() {
     claims: { openid: ['sub'], email: ['email', 'email_verified'] },
     features: {
       clientCredentials: { enabled: true },
-      deviceFlow: { enabled: true },
+      devInteractions: { enabled: false },
       revocation: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },
       registration: { enabled: true },
@@ -90,7 +103,6 @@ function configuration() {
       ClientCredentials: seconds('ACCESS_TTL', 300),
       AuthorizationCode: seconds('CODE_TTL', 60),
       RefreshToken: seconds('REFRESH_TTL', 3600),
-      DeviceCode: 120,
       IdToken: 300,
       Interaction: 600,
       Session: 3600,
@@ -99,14 +111,90 @@ function configuration() {
   };
 }
 
+// What the client asked for, all of it granted.
+async function consent(provider, { prompt, params, session, grantId }) {
+  const grant = grantId
+    ? await provider.Grant.find(grantId)
+    : new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+  const { missingOIDCScope, missingOIDCClaims, missingResourceScopes } = prompt.details;
+  if (missingOIDCScope) grant.addOIDCScope(missingOIDCScope.join(' '));
+  if (missingOIDCClaims) grant.addOIDCClaims(missingOIDCClaims);
+  for (const [resource, scopes] of Object.entries(missingResourceScopes ?? {})) {
+    grant.addResourceScope(resource, scopes.join(' '));
+  }
+  return { consent: { grantId: await grant.save() } };
+}
+
+const form = (title, prompt, fields) => `<!doctype html><html lang="en"><title>${title}</title><h1>${title}</h1>
+<form method="post" action=""><input type="hidden" name="prompt" value="${prompt}">${fields}
+<button type="submit">Continue</button></form>`;
+const forms = {
+  login: form('Sign in', 'login', '<input name="login"><input name="password" type="password">'),
+  consent: form('Allow access', 'consent', ''),
+};
+
+async function body(request) {
+  let text = '';
+  for await (const chunk of request) text += chunk;
+  return new URLSearchParams(text);
+}
+
+// The pages between the authorization request and the callback.
+async function interaction(provider, request, response) {
+  const details = await provider.interactionDetails(request, response);
+  const { name } = details.prompt;
+  let account = process.env.ACCOUNT ?? 'alice';
+  if (pages === 'deny') {
+    const refusal = { error: 'access_denied', error_description: 'the person said no' };
+    return provider.interactionFinished(request, response, refusal, { mergeWithLastSubmission: false });
+  }
+  if (pages === 'forms') {
+    if (request.method !== 'POST') {
+      response.setHeader('content-type', 'text/html; charset=utf-8');
+      return response.end(forms[name].replace('action=""', `action="${request.url}"`));
+    }
+    account = (await body(request)).get('login') ?? account;
+  }
+  const outcome = name === 'login' ? { login: { accountId: account } } : await consent(provider, details);
+  return provider.interactionFinished(request, response, outcome, { mergeWithLastSubmission: name !== 'login' });
+}
+
+function build(issuer) {
+  const provider = new Provider(issuer, configuration());
+  const callback = provider.callback();
+  provider.on('server_error', (_context, cause) => console.error(cause));
+  provider.on('grant.success', (context) => say({ event: 'token', grant: context.oidc.params.grant_type }));
+  for (const name of ['grant.error', 'authorization.error', 'revocation.error']) {
+    provider.on(name, (_context, cause) =>
+      say({ event: 'refused', at: name.split('.')[0], error: cause.error, detail: cause.error_detail ?? null }));
+  }
+  provider.on('grant.revoked', () => say({ event: 'revoked' }));
+  return (request, response) => {
+    say({ event: 'request', method: request.method, path: request.url.split('?')[0] });
+    if (!request.url.startsWith('/interaction/')) return callback(request, response);
+    return interaction(provider, request, response).catch((cause) => {
+      console.error(cause);
+      response.statusCode = 500;
+      response.end('the interaction failed');
+    });
+  };
+}
+
 // The issuer contains the port, so the port comes first.
 const server = createServer();
+let handler;
+server.on('request', (request, response) => handler(request, response));
 server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
-  const provider = new Provider(issuer, configuration());
-  provider.on('server_error', (_context, cause) => console.error(cause));
-  server.on('request', provider.callback());
-  process.stdout.write(`${JSON.stringify({ issuer })}\n`);
+  handler = build(issuer);
+  say({ issuer });
+  createInterface({ input: process.stdin }).on('line', (order) => {
+    if (order === 'rotate-keys') handler = build(issuer);
+    else if (order === 'revoke-all') Store.forgetGrants();
+    else if (order.startsWith('pages ')) pages = order.slice('pages '.length);
+    else return;
+    say({ event: 'done', order });
+  }).on('close', stop);
 });
 
 function stop() {
@@ -114,4 +202,3 @@ function stop() {
   server.close(() => process.exit(0));
 }
 process.on('SIGTERM', stop);
-process.stdin.on('end', stop).resume();

@@ -4,17 +4,17 @@
 //! when the handle drops.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::client::{Address, Answer};
 use crate::home::Home;
+use crate::running::{Collected, send};
 use crate::wait::{PATIENCE, until};
 
 /// How to start a server.
@@ -57,6 +57,13 @@ impl Setup {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets several environment variables.
+    #[must_use]
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.env.extend(variables);
         self
     }
 
@@ -231,11 +238,7 @@ impl Server {
 
     /// Sends any signal to this process.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a pid");
-        kill_process(pid, signal).expect("a process of ours");
+        send(self.child.id(), signal);
     }
 
     /// Waits for the process to end.
@@ -347,15 +350,5 @@ pub async fn cli_with(
 
 /// Collects a stream on a thread of its own, so that the child never blocks on a full pipe.
 fn drain(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
-    let text = Arc::new(Mutex::new(String::new()));
-    let sink = Arc::clone(&text);
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).split(b'\n') {
-            let Ok(line) = line else { return };
-            let mut sink = sink.lock().unwrap();
-            sink.push_str(&String::from_utf8_lossy(&line));
-            sink.push('\n');
-        }
-    });
-    text
+    Collected::from(stream).text
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +50,36 @@ impl Address {
                 .parse()
                 .unwrap_or_else(|_| panic!("an IP literal and a port, not {url}")),
         )
+    }
+
+    /// The address and the path with query of an `http` URL whose host is loopback. For `localhost` it is the family
+    /// that answers, IPv4 first.
+    pub fn of_url(url: &str) -> Option<(Self, String)> {
+        let url = url::Url::parse(url).ok()?;
+        if url.scheme() != "http" {
+            return None;
+        }
+        let port = url.port_or_known_default()?;
+        let ip = match url.host()? {
+            url::Host::Ipv4(ip) => IpAddr::V4(ip),
+            url::Host::Ipv6(ip) => IpAddr::V6(ip),
+            url::Host::Domain("localhost") => [
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ]
+            .into_iter()
+            .find(|ip| std::net::TcpStream::connect((*ip, port)).is_ok())
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            url::Host::Domain(_) => return None,
+        };
+        if !ip.is_loopback() {
+            return None;
+        }
+        let path = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        Some((Address::Tcp(SocketAddr::new(ip, port)), path))
     }
 
     fn host(&self) -> String {

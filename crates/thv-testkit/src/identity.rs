@@ -2,8 +2,10 @@
 //!
 //! `scripts/test` installs its packages; without them the tests that need a provider fail, they are not skipped.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::client::{Address, Call};
+use crate::wait::{PATIENCE, until};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -18,8 +21,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct IdentityProvider {
     child: Child,
-    // The server ends when this pipe closes.
-    _stdin: ChildStdin,
+    // The server takes orders from this pipe, and ends when it closes.
+    orders: Mutex<ChildStdin>,
+    events: Arc<Mutex<Vec<Value>>>,
     /// The issuer, without a trailing slash.
     pub issuer: String,
 }
@@ -30,6 +34,15 @@ impl IdentityProvider {
     /// # Panics
     /// When node or the provider's packages are missing, or it does not get ready.
     pub async fn start(resources: &[&str]) -> Self {
+        Self::start_with(resources, &[]).await
+    }
+
+    /// Like [`IdentityProvider::start`], with settings; `tests/idp/server.mjs` has the list. `PAGES` is one of `auto`
+    /// (everybody signs in as `alice` and agrees), `deny` and `forms` (a person has to fill them in).
+    ///
+    /// # Panics
+    /// When node or the provider's packages are missing, or it does not get ready.
+    pub async fn start_with(resources: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/idp");
         assert!(
             folder.join("node_modules/oidc-provider").is_dir(),
@@ -39,6 +52,7 @@ impl IdentityProvider {
             .arg("server.mjs")
             .current_dir(&folder)
             .env("RESOURCES", resources.join(" "))
+            .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -60,13 +74,54 @@ impl IdentityProvider {
         let issuer = ready
             .expect("a provider that gets ready")
             .expect("a provider that says where it is");
-        // Later notices would otherwise fill the pipe and stop the provider.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&events);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Ok(event @ Value::Object(_)) = serde_json::from_str(&line) {
+                    sink.lock().unwrap().push(event);
+                }
+            }
+        });
         IdentityProvider {
             child,
-            _stdin: stdin,
+            orders: Mutex::new(stdin),
+            events,
             issuer,
         }
+    }
+
+    /// What the provider did so far: `{"event": "request", "method", "path"}`, `{"event": "token", "grant"}`,
+    /// `{"event": "refused", "error", "detail"}`, `{"event": "revoked"}`.
+    pub fn events(&self) -> Vec<Value> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// Waits for an event, which may have happened already.
+    ///
+    /// # Panics
+    /// When it does not happen.
+    pub async fn event(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        until("an event of the provider", PATIENCE, || {
+            std::future::ready(self.events().into_iter().find(|event| fits(event)))
+        })
+        .await
+    }
+
+    /// Gives an order and waits until it is carried out: `rotate-keys`, `revoke-all`, `pages auto`, `pages deny` or
+    /// `pages forms`.
+    ///
+    /// # Panics
+    /// When the provider is gone.
+    pub async fn order(&self, order: &str) {
+        let done = |event: &Value| event["event"] == "done" && event["order"] == order;
+        let before = self.events().iter().filter(|event| done(event)).count();
+        writeln!(self.orders.lock().unwrap(), "{order}").expect("a provider that listens");
+        until("an order to be carried out", PATIENCE, || {
+            let now = self.events().iter().filter(|event| done(event)).count();
+            std::future::ready((now > before).then_some(()))
+        })
+        .await;
     }
 
     /// A JWT access token for `resource`, by the client credentials grant.

@@ -2,7 +2,9 @@
 //!
 //! [`registry`] is an MCP registry that speaks the v0.1 API and misbehaves on demand, [`generate`] invents
 //! catalogs of any size, [`binary`] starts the real program in a home of its own, [`client`] talks to it over TCP or
-//! a unix socket, and [`identity`] runs a real `OpenID` provider. Nothing here knows the product's crates: what
+//! a unix socket. [`provider`] is an `OpenID` provider in this process, [`identity`] runs a real one; [`browse`] and
+//! [`chromium`] are the user in front of both, [`opener`] catches what would have opened a browser, and [`worker`]
+//! runs a test's own code in other processes. Nothing here knows the product's crates: what
 //! the fakes say comes from the published API, so a test cannot agree with a bug by sharing its code.
 
 #![allow(
@@ -19,10 +21,21 @@
 )]
 
 pub mod binary;
+pub mod browse;
+pub mod chromium;
 pub mod client;
 pub mod fixture;
 pub mod generate;
 pub mod home;
 pub mod identity;
+pub mod journal;
+pub mod jwt;
+mod listening;
+pub mod opener;
+mod plain;
+pub mod provider;
 pub mod registry;
+pub mod rules;
+pub mod running;
 pub mod wait;
+pub mod worker;

@@ -42,6 +42,16 @@ pub async fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
     .await;
 }
 
+/// The `Date` header for a Unix time in seconds.
+pub(crate) fn http_date(seconds: i64) -> http::HeaderValue {
+    let moment = jiff::Timestamp::from_second(seconds).expect("a moment within reason");
+    jiff::fmt::rfc2822::DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&moment)
+        .expect("a date of our era")
+        .parse()
+        .expect("a header value")
+}
+
 /// Runs all futures at once and yields their results in order.
 pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     futures_util::future::join_all(futures).await

@@ -1,6 +1,8 @@
-//! The ways a registry fails, and the rules that say when.
+//! The ways a registry fails; [`crate::rules`] says when.
 
 use std::time::Duration;
+
+use crate::rules;
 
 /// One way to fail.
 #[derive(Clone, Debug)]
@@ -36,73 +38,5 @@ pub enum Fault {
     EndlessBody,
 }
 
-/// When a fault strikes: on which paths, after how many requests, how often.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    pub(super) fault: Fault,
-    pub(super) path: Option<String>,
-    pub(super) skip: usize,
-    pub(super) times: usize,
-}
-
-impl Rule {
-    /// On each request.
-    pub fn always(fault: Fault) -> Self {
-        Rule {
-            fault,
-            path: None,
-            skip: 0,
-            times: usize::MAX,
-        }
-    }
-
-    /// Only on paths that start with `prefix`.
-    #[must_use]
-    pub fn on(mut self, prefix: &str) -> Self {
-        self.path = Some(prefix.to_owned());
-        self
-    }
-
-    /// Lets the first `count` fitting requests through.
-    #[must_use]
-    pub fn after(mut self, count: usize) -> Self {
-        self.skip = count;
-        self
-    }
-
-    /// Strikes `count` times, then never again.
-    #[must_use]
-    pub fn times(mut self, count: usize) -> Self {
-        self.times = count;
-        self
-    }
-}
-
-/// A rule and how often it has been met.
-#[derive(Debug)]
-pub(super) struct Armed {
-    rule: Rule,
-    met: usize,
-}
-
-impl Armed {
-    pub(super) fn new(rule: Rule) -> Self {
-        Armed { rule, met: 0 }
-    }
-
-    /// The fault, when this request is one the rule strikes.
-    pub(super) fn meet(&mut self, path: &str) -> Option<Fault> {
-        if self
-            .rule
-            .path
-            .as_ref()
-            .is_some_and(|prefix| !path.starts_with(prefix.as_str()))
-        {
-            return None;
-        }
-        let turn = self.met;
-        self.met += 1;
-        let strikes = turn >= self.rule.skip && turn - self.rule.skip < self.rule.times;
-        strikes.then(|| self.rule.fault.clone())
-    }
-}
+/// When a fault of a registry strikes.
+pub type Rule = rules::Rule<Fault>;

@@ -1,11 +1,11 @@
 //! An MCP registry on loopback that keeps its promises: cursors, search, versions, `updated_since`, skills and plugins.
 //!
 //! It writes down every request ([`journal`]), changes while running ([`FakeRegistry::upsert`]) and breaks in the ways
-//! real registries break ([`faults`]). Static documents and redirects for `url` sources hang on the same server. The
-//! routes are in `routes`, the accept loop in `serve`.
+//! real registries break ([`faults`]). Static documents and redirects for `url` sources hang on the same server. With
+//! a [`Guard`] it wants a bearer for everything. The routes are in `routes`, what faults do to answers in `serve`.
 
 pub mod faults;
-pub mod journal;
+mod guard;
 mod routes;
 mod serve;
 mod store;
@@ -17,10 +17,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub use self::faults::{Fault, Rule};
-pub use self::journal::{Outcome, Recorded};
-use self::serve::Listening;
+pub use self::guard::Guard;
 use self::store::Store;
 use crate::generate::{self, Row};
+use crate::journal;
+pub use crate::journal::{BearerSeen, Outcome, Recorded};
+use crate::listening::{self, Answers, Listening};
+use crate::rules::Armed;
 
 /// The list endpoint of the v0.1 API.
 pub const SERVERS: &str = "/v0.1/servers";
@@ -38,11 +41,19 @@ pub struct FakeRegistry {
 }
 
 /// What the handlers and the test hold together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    address: SocketAddr,
     store: Mutex<Store>,
-    rules: Mutex<Vec<faults::Armed>>,
+    rules: Mutex<Vec<Armed<Fault>>>,
+    gatehouse: Mutex<guard::Gatehouse>,
     journal: journal::Journal,
+}
+
+impl Shared {
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 impl FakeRegistry {
@@ -53,8 +64,15 @@ impl FakeRegistry {
 
     /// An empty registry on the given port of 127.0.0.1.
     pub async fn start_on(port: u16) -> Self {
-        let shared = Arc::new(Shared::default());
-        let (address, listening) = serve::listen(Arc::clone(&shared), port).await;
+        let (address, listener) = listening::bind(port).await;
+        let shared = Arc::new(Shared {
+            address,
+            store: Mutex::default(),
+            rules: Mutex::default(),
+            gatehouse: Mutex::default(),
+            journal: journal::Journal::default(),
+        });
+        let listening = listening::open(listener, Arc::clone(&shared) as Arc<dyn Answers>);
         FakeRegistry {
             shared,
             address,
@@ -163,11 +181,7 @@ impl FakeRegistry {
 
     /// Every later request that fits `rule` fails in its way.
     pub fn break_with(&self, rule: Rule) {
-        self.shared
-            .rules
-            .lock()
-            .unwrap()
-            .push(faults::Armed::new(rule));
+        self.shared.rules.lock().unwrap().push(Armed::new(rule));
     }
 
     /// Every later request fails in this way.
@@ -178,6 +192,55 @@ impl FakeRegistry {
     /// Takes all rules away; requests that hang stay hanging.
     pub fn heal(&self) {
         self.shared.rules.lock().unwrap().clear();
+    }
+
+    /// Wants a bearer that satisfies `guard` for everything but [`FakeRegistry::leave_open`]; replaces an older guard.
+    pub fn protect(&self, guard: Guard) {
+        self.shared.gatehouse.lock().unwrap().guard = Some(guard);
+    }
+
+    /// Wants nothing any more.
+    pub fn unprotect(&self) {
+        *self.shared.gatehouse.lock().unwrap() = guard::Gatehouse::default();
+    }
+
+    /// Lets everybody read the paths that start with `prefix`.
+    pub fn leave_open(&self, prefix: &str) {
+        self.shared
+            .gatehouse
+            .lock()
+            .unwrap()
+            .open_paths
+            .push(prefix.to_owned());
+    }
+
+    /// Refuses the next `count` good tokens with 401 `invalid_token`, as a registry does whose view of a session is
+    /// newer than the token.
+    pub fn refuse_good_tokens(&self, count: usize) {
+        self.shared.gatehouse.lock().unwrap().refuse = count;
+    }
+
+    /// Refuses this token for good, whatever it says; others are not touched.
+    pub fn ban(&self, token: &str) {
+        self.ban_fingerprint(&crate::jwt::fingerprint(token));
+    }
+
+    /// Like [`FakeRegistry::ban`], for a token known from the journal only.
+    pub fn ban_fingerprint(&self, fingerprint: &str) {
+        self.shared
+            .gatehouse
+            .lock()
+            .unwrap()
+            .banned
+            .push(fingerprint.to_owned());
+    }
+
+    /// The bearers that came, in order; empty when no request had an `Authorization` header.
+    pub fn bearers(&self) -> Vec<BearerSeen> {
+        self.requests()
+            .into_iter()
+            .filter_map(|request| request.bearer)
+            .collect()
     }
 
     /// Closes the port and every connection: new connections are refused. The port stays reserved.
@@ -191,7 +254,7 @@ impl FakeRegistry {
     pub fn accept_again(&self) {
         let mut listening = self.listening.lock().unwrap();
         let old = std::mem::replace(&mut *listening, Listening::Moving);
-        *listening = old.reopen(Arc::clone(&self.shared));
+        *listening = old.reopen(Arc::clone(&self.shared) as Arc<dyn Answers>);
     }
 
     /// Everything asked so far, in order of arrival.

@@ -2,15 +2,14 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, header};
+use http::{Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::journal::query_of;
 use super::store::{ListQuery, Store};
-
-/// An answer with its whole body, so that a fault can cut it.
-pub(super) type Whole = Response<Bytes>;
+use crate::journal::query_of;
+use crate::listening::Whole;
+pub(super) use crate::plain::{redirect, typed};
 
 /// The honest answer.
 pub(super) fn answer(store: &Store, parts: &Parts) -> Whole {
@@ -61,24 +60,6 @@ pub(super) fn problem(status: StatusCode, text: &str) -> Whole {
     json_text(status, json!({"error": text}).to_string())
 }
 
-/// 302 to `target`.
-pub(super) fn redirect(target: &str) -> Whole {
-    let mut answer = json_text(StatusCode::FOUND, String::new());
-    answer
-        .headers_mut()
-        .insert(header::LOCATION, target.parse().expect("a header value"));
-    answer
-}
-
-/// An answer of any media type.
-pub(super) fn typed(status: StatusCode, media_type: &str, body: Bytes) -> Whole {
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, media_type)
-        .body(body)
-        .expect("a plain answer")
-}
-
 fn found(body: Option<String>, missing: &str) -> Whole {
     match body {
         Some(body) => json_text(StatusCode::OK, body),
@@ -122,10 +103,10 @@ pub(super) fn list_query(pairs: &[(String, String)]) -> Result<ListQuery, &'stat
                 Ok(limit @ 1..=100) => query.limit = Some(limit),
                 _ => return Err("limit must be between 1 and 100"),
             },
-            "updated_since" if value.parse::<jiff::Timestamp>().is_err() => {
-                return Err("updated_since must be RFC 3339");
-            }
-            "updated_since" => query.updated_since = Some(value.clone()),
+            "updated_since" => match value.parse() {
+                Ok(time) => query.updated_since = Some(time),
+                Err(_) => return Err("updated_since must be RFC 3339"),
+            },
             _ => {}
         }
     }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::HeaderMap;
+use bytes::Bytes;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode_str;
 
 /// How a request ended.
@@ -28,8 +29,21 @@ pub struct Recorded {
     pub query: Vec<(String, String)>,
     /// The headers as sent.
     pub headers: HeaderMap,
+    /// The body as sent.
+    pub body: Bytes,
+    /// What a protected registry thought of the bearer that came; `None` when no `Authorization` header came.
+    pub bearer: Option<BearerSeen>,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// A bearer that came with a request. The token itself is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerSeen {
+    /// What [`crate::jwt::fingerprint`] makes of the token.
+    pub fingerprint: String,
+    /// Why it was refused; `None` when it was accepted or when nothing is protected.
+    pub refused: Option<String>,
 }
 
 impl Recorded {
@@ -41,6 +55,18 @@ impl Recorded {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The decoded fields of a form body, in order.
+    pub fn form(&self) -> Vec<(String, String)> {
+        query_of(&String::from_utf8_lossy(&self.body))
+    }
+
+    /// The value of a field of a form body.
+    pub fn field(&self, name: &str) -> Option<String> {
+        self.form()
+            .into_iter()
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
     /// The value of a header, when it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -49,7 +75,7 @@ impl Recorded {
 
 /// All requests in order of arrival.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     lines: Arc<Mutex<Lines>>,
 }
 
@@ -60,18 +86,18 @@ struct Lines {
 }
 
 impl Journal {
-    pub(super) fn all(&self) -> Vec<Recorded> {
+    pub(crate) fn all(&self) -> Vec<Recorded> {
         self.lines.lock().unwrap().recorded.clone()
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut lines = self.lines.lock().unwrap();
         lines.first += lines.recorded.len();
         lines.recorded.clear();
     }
 
     /// Writes the request down. The pen notes how it ends; dropped without a word, the client went away.
-    pub(super) fn open(&self, parts: &Parts) -> Pen {
+    pub(crate) fn open(&self, parts: &Parts, body: Bytes) -> Pen {
         let mut lines = self.lines.lock().unwrap();
         let line = lines.first + lines.recorded.len();
         lines.recorded.push(Recorded {
@@ -79,6 +105,8 @@ impl Journal {
             path: parts.uri.path().to_owned(),
             query: query_of(parts.uri.query().unwrap_or_default()),
             headers: parts.headers.clone(),
+            body,
+            bearer: None,
             outcome: Outcome::Pending,
         });
         Pen {
@@ -88,43 +116,57 @@ impl Journal {
         }
     }
 
-    fn note(&self, line: usize, outcome: Outcome) {
+    fn note(&self, line: usize, edit: impl FnOnce(&mut Recorded)) {
         let mut lines = self.lines.lock().unwrap();
         let first = lines.first;
         if let Some(recorded) = line
             .checked_sub(first)
             .and_then(|index| lines.recorded.get_mut(index))
         {
-            recorded.outcome = outcome;
+            edit(recorded);
         }
     }
 }
 
 /// The right to say how one request ended.
 #[derive(Debug)]
-pub(super) struct Pen {
+pub(crate) struct Pen {
     journal: Journal,
     line: usize,
     done: bool,
 }
 
 impl Pen {
-    pub(super) fn answered(mut self, status: u16) {
+    pub(crate) fn answered(mut self, status: u16) {
         self.done = true;
-        self.journal.note(self.line, Outcome::Answered(status));
+        self.journal.note(self.line, |recorded| {
+            recorded.outcome = Outcome::Answered(status);
+        });
+    }
+
+    /// Notes the bearer and takes the token itself out of the journal.
+    pub(crate) fn bearer(&self, seen: BearerSeen) {
+        let shown = HeaderValue::from_str(&format!("Bearer sha256:{}", seen.fingerprint))
+            .expect("a header value");
+        self.journal.note(self.line, |recorded| {
+            recorded.headers.insert(header::AUTHORIZATION, shown);
+            recorded.bearer = Some(seen);
+        });
     }
 }
 
 impl Drop for Pen {
     fn drop(&mut self) {
         if !self.done {
-            self.journal.note(self.line, Outcome::Abandoned);
+            self.journal.note(self.line, |recorded| {
+                recorded.outcome = Outcome::Abandoned;
+            });
         }
     }
 }
 
 /// Form decoding of a query string.
-pub(super) fn query_of(query: &str) -> Vec<(String, String)> {
+pub(crate) fn query_of(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         percent_decode_str(&text.replace('+', " "))
             .decode_utf8_lossy()

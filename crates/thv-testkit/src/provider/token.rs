@@ -1,0 +1,425 @@
+//! The token and revocation endpoints: who may ask, what codes and refresh tokens are worth, and the tokens given.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::behaviour::{
+    Authentication, Behaviour, Client, Rotation, Signature, TokenFormat, Twist,
+};
+use super::book::{Book, Ended, Family};
+use crate::journal::query_of;
+use crate::jwt;
+use crate::listening::Whole;
+use crate::plain;
+
+/// The scopes this provider grants. The first four say something about the login, the others about the registry.
+pub(super) const KNOWN_SCOPES: [&str; 6] = [
+    "openid",
+    "offline_access",
+    "email",
+    "profile",
+    "registry:read",
+    "registry:write",
+];
+const ABOUT_LOGIN: usize = 4;
+
+/// What the client is told when it gets nothing.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    basic: bool,
+}
+
+type Outcome<T> = Result<T, Refusal>;
+
+fn bad(error: &'static str) -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        error,
+        basic: false,
+    }
+}
+
+fn unknown_client(basic: bool) -> Refusal {
+    Refusal {
+        status: StatusCode::UNAUTHORIZED,
+        error: "invalid_client",
+        basic,
+    }
+}
+
+impl Refusal {
+    fn answer(&self) -> Whole {
+        let mut answer = plain::json(
+            self.status,
+            &json!({"error": self.error, "error_description": "the fake says no"}),
+        );
+        if self.basic {
+            answer.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"tokens\""),
+            );
+        }
+        answer
+    }
+}
+
+/// The answer to `POST /token`.
+pub(super) fn token(shared: &Shared, parts: &Parts, body: &[u8]) -> Whole {
+    let mut answer = match exchange(shared, parts, body) {
+        Ok(tokens) => plain::json(StatusCode::OK, &tokens),
+        Err(refusal) => refusal.answer(),
+    };
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// The answer to `POST /revoke` (RFC 7009): 200 for every token, known or not.
+pub(super) fn revoke(shared: &Shared, parts: &Parts, body: &[u8]) -> Whole {
+    let outcome = read_form(parts, body).and_then(|form| {
+        let client = authenticate(shared, parts, &form)?;
+        let token = form.get("token").ok_or_else(|| bad("invalid_request"))?;
+        let mut book = shared.book();
+        let family = book
+            .refresh
+            .get(token)
+            .map(|refresh| refresh.family)
+            .or_else(|| book.access.get(token).copied());
+        if let Some(family) = family {
+            if book.families[family].client != client.id {
+                return Err(bad("invalid_client"));
+            }
+            book.end(family, Ended::Revoked);
+        }
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => plain::typed(StatusCode::OK, "text/plain", ""),
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
+    let form = read_form(parts, body)?;
+    {
+        let mut book = shared.book();
+        for name in ["code", "code_verifier", "refresh_token", "client_secret"] {
+            if let Some(secret) = form.get(name) {
+                book.remember(secret);
+            }
+        }
+    }
+    let client = authenticate(shared, parts, &form)?;
+    let behaviour = shared.behaviour();
+    match form.get("grant_type") {
+        Some("authorization_code") => by_code(shared, &behaviour, &client, &form),
+        Some("refresh_token") => by_refresh(shared, &behaviour, &client, &form),
+        Some(_) => Err(bad("unsupported_grant_type")),
+        None => Err(bad("invalid_request")),
+    }
+}
+
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// An empty parameter is treated as one left out (RFC 6749 section 3.2).
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
+    let form_type = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+    if parts.method != Method::POST || !form_type || parts.uri.query().is_some() {
+        return Err(bad("invalid_request"));
+    }
+    let pairs = query_of(&String::from_utf8_lossy(body));
+    for (index, (key, _)) in pairs.iter().enumerate() {
+        if pairs[..index].iter().any(|(other, _)| other == key) {
+            return Err(bad("invalid_request"));
+        }
+    }
+    Ok(Form(pairs))
+}
+
+/// The client, proven in exactly the way it is registered with.
+fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outcome<Client> {
+    let basic = parts.headers.get(header::AUTHORIZATION).map(|value| {
+        let decode = |half: &str| {
+            percent_decode_str(&half.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text = text.strip_prefix("Basic ")?;
+        let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+        let (id, secret) = text.split_once(':')?;
+        Some((decode(id), decode(secret)))
+    });
+    let came_basic = basic.is_some();
+    let basic = basic.flatten();
+    let id = match (&basic, form.get("client_id")) {
+        (Some((id, _)), Some(other)) if id != other => return Err(unknown_client(true)),
+        (Some((id, _)), _) => id.clone(),
+        (None, Some(id)) => id.to_owned(),
+        (None, None) => return Err(unknown_client(came_basic)),
+    };
+    let client = shared
+        .client(&id)
+        .ok_or_else(|| unknown_client(came_basic))?;
+    let posted = form.get("client_secret");
+    let proven = match &client.authentication {
+        Authentication::None => !came_basic && posted.is_none(),
+        Authentication::Basic(secret) => {
+            posted.is_none() && basic.is_some_and(|(_, given)| given == *secret)
+        }
+        Authentication::Post(secret) => !came_basic && posted == Some(secret.as_str()),
+    };
+    proven
+        .then_some(client)
+        .ok_or_else(|| unknown_client(came_basic))
+}
+
+fn by_code(shared: &Shared, behaviour: &Behaviour, client: &Client, form: &Form) -> Outcome<Value> {
+    let mut book = shared.book();
+    let text = form.get("code").ok_or_else(|| bad("invalid_request"))?;
+    let code = book
+        .codes
+        .get(text)
+        .cloned()
+        .ok_or_else(|| bad("invalid_grant"))?;
+    if let Some(family) = code.used {
+        book.end(family, Ended::CodeReplayed);
+        return Err(bad("invalid_grant"));
+    }
+    let verifier = form.get("code_verifier").unwrap_or_default();
+    let well_formed = (43..=128).contains(&verifier.len())
+        && verifier
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    let fits = well_formed
+        && jwt::encode(&jwt::sha256(verifier.as_bytes())) == code.challenge
+        && code.family.client == client.id
+        && form.get("redirect_uri") == Some(code.redirect_uri.as_str())
+        && shared.now() < code.expires;
+    if !fits {
+        return Err(bad("invalid_grant"));
+    }
+    let audience = audience(behaviour, &code.family, form)?;
+    book.families.push(code.family.clone());
+    let family = book.families.len() - 1;
+    if let Some(code) = book.codes.get_mut(text) {
+        code.used = Some(family);
+    }
+    let refresh = code.refreshable.then(|| {
+        let expires = behaviour.refresh_ttl.map(|ttl| shared.now() + seconds(ttl));
+        book.refresh_token(family, expires)
+    });
+    let scopes = code.family.scopes.clone();
+    Ok(Issue {
+        shared,
+        behaviour,
+        family,
+        scopes: &scopes,
+        audience,
+        nonce: code.family.nonce.as_deref(),
+    }
+    .answer(&mut book, refresh))
+}
+
+fn by_refresh(
+    shared: &Shared,
+    behaviour: &Behaviour,
+    client: &Client,
+    form: &Form,
+) -> Outcome<Value> {
+    let mut book = shared.book();
+    let text = form
+        .get("refresh_token")
+        .ok_or_else(|| bad("invalid_request"))?;
+    let known = book
+        .refresh
+        .get(text)
+        .cloned()
+        .ok_or_else(|| bad("invalid_grant"))?;
+    let family = book.families[known.family].clone();
+    if family.client != client.id || family.ended.is_some() {
+        return Err(bad("invalid_grant"));
+    }
+    if known.used {
+        book.end(known.family, Ended::Reused);
+        return Err(bad("invalid_grant"));
+    }
+    if known.expires.is_some_and(|end| shared.now() >= end) {
+        return Err(bad("invalid_grant"));
+    }
+    let scopes: Vec<String> = match form.get("scope") {
+        Some(scope) => scope.split_whitespace().map(str::to_owned).collect(),
+        None => family.scopes.clone(),
+    };
+    if scopes.iter().any(|scope| !family.scopes.contains(scope)) {
+        return Err(bad("invalid_scope"));
+    }
+    let audience = audience(behaviour, &family, form)?;
+    book.families[known.family].refreshes += 1;
+    let refresh = match behaviour.rotation {
+        Rotation::Keeps => None,
+        Rotation::Repeats => Some(text.to_owned()),
+        Rotation::Rotates => {
+            if let Some(old) = book.refresh.get_mut(text) {
+                old.used = true;
+            }
+            let expires = behaviour.refresh_ttl.map(|ttl| shared.now() + seconds(ttl));
+            Some(book.refresh_token(known.family, expires))
+        }
+    };
+    Ok(Issue {
+        shared,
+        behaviour,
+        family: known.family,
+        scopes: &scopes,
+        audience,
+        nonce: None,
+    }
+    .answer(&mut book, refresh))
+}
+
+/// For whom the access token is: what is asked now has to be among what was granted.
+fn audience(behaviour: &Behaviour, family: &Family, form: &Form) -> Outcome<Option<String>> {
+    let asked = form.get("resource").or_else(|| {
+        form.get("audience")
+            .filter(|_| behaviour.understands_audience)
+    });
+    match asked {
+        Some(asked) if family.resources.iter().any(|granted| granted == asked) => {
+            Ok(Some(asked.to_owned()))
+        }
+        Some(_) => Err(bad("invalid_target")),
+        None if !behaviour.resource_must_repeat && !family.resources.is_empty() => {
+            Ok(family.resources.first().cloned())
+        }
+        None => Ok(behaviour.default_audience.clone()),
+    }
+}
+
+/// All that goes into one good answer.
+struct Issue<'a> {
+    shared: &'a Shared,
+    behaviour: &'a Behaviour,
+    family: usize,
+    scopes: &'a [String],
+    audience: Option<String>,
+    nonce: Option<&'a str>,
+}
+
+impl Issue<'_> {
+    fn answer(self, book: &mut Book, refresh: Option<String>) -> Value {
+        let now = self.shared.now();
+        let ttl = seconds(self.behaviour.access_ttl);
+        let family = book.families[self.family].clone();
+        let about_login = &KNOWN_SCOPES[..ABOUT_LOGIN];
+        let scope: Vec<&str> = self
+            .scopes
+            .iter()
+            .map(String::as_str)
+            .filter(|scope| !about_login.contains(scope))
+            .collect();
+        let claims = json!({
+            "iss": self.shared.issuer, "sub": family.subject, "aud": self.audience, "client_id": family.client,
+            "iat": now, "exp": now + ttl, "jti": jwt::random(12), "scope": scope.join(" "),
+        });
+        let signed = self.audience.is_some() && self.behaviour.access_format == TokenFormat::Jwt;
+        let access = if signed {
+            self.shared
+                .sign("at+jwt", claims, &self.behaviour.access_token)
+        } else {
+            let token = book.secret();
+            book.opaque.insert(token.clone(), (self.family, claims));
+            token
+        };
+        book.remember(&access);
+        book.access.insert(access.clone(), self.family);
+        let mut answer = json!({
+            "access_token": access, "token_type": "Bearer", "expires_in": ttl, "scope": scope.join(" "),
+        });
+        if let Some(refresh) = refresh {
+            answer["refresh_token"] = refresh.into();
+        }
+        if self.scopes.iter().any(|scope| scope == "openid") && !self.behaviour.omits_id_token {
+            let token = self.id_token(&family, now);
+            book.remember(&token);
+            answer["id_token"] = token.into();
+        }
+        for (name, value) in &self.behaviour.token_answer {
+            let members = answer.as_object_mut().expect("an object");
+            match value {
+                Some(value) => members.insert(name.clone(), value.clone()),
+                None => members.remove(name),
+            };
+        }
+        answer
+    }
+
+    fn id_token(&self, family: &Family, now: i64) -> String {
+        let mut claims = json!({
+            "iss": self.shared.issuer, "sub": family.subject, "aud": family.client,
+            "iat": now, "exp": now + 300, "auth_time": now,
+        });
+        if let Some(nonce) = self.nonce {
+            claims["nonce"] = nonce.into();
+        }
+        if self.scopes.iter().any(|scope| scope == "email") {
+            claims["email"] = format!("{}@example.test", family.subject).into();
+            claims["email_verified"] = true.into();
+        }
+        if self.scopes.iter().any(|scope| scope == "profile") {
+            claims["name"] = family.subject.clone().into();
+        }
+        self.shared.sign("JWT", claims, &self.behaviour.id_token)
+    }
+}
+
+impl Shared {
+    pub(super) fn sign(&self, kind: &str, mut claims: Value, twist: &Twist) -> String {
+        let members = claims.as_object_mut().expect("an object");
+        for (name, value) in &twist.claims {
+            match value {
+                Value::Null => members.remove(name),
+                value => members.insert(name.clone(), value.clone()),
+            };
+        }
+        let keys = self.keys.lock().unwrap();
+        let key = keys.signing.last().expect("a key");
+        let header = |kid: &str| json!({"alg": "ES256", "typ": kind, "kid": kid});
+        match twist.signature {
+            Signature::Honest => key.sign(&header(key.id()), &claims),
+            Signature::UnknownKey => key.sign(&header("nobody-knows"), &claims),
+            Signature::Foreign => keys.foreign.sign(&header(key.id()), &claims),
+            Signature::None => format!(
+                "{}.",
+                jwt::unsigned(&json!({"alg": "none", "typ": kind}), &claims)
+            ),
+        }
+    }
+}
+
+pub(super) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).expect("a life within reason")
+}

@@ -1,0 +1,163 @@
+//! A command that waits for somebody, a login for example: started, watched while it runs, and ended.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::binary::Ran;
+use crate::home::Home;
+use crate::wait::{PATIENCE, until};
+
+/// A command that is still running, because it waits for somebody. Dropped, it is killed and reaped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+impl Running {
+    /// Starts a command of `binary` in `home`, with extra environment variables, and does not wait for it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(
+        binary: impl AsRef<Path>,
+        home: &Home,
+        arguments: &[&str],
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let mut child = Command::new(binary.as_ref())
+            .args(arguments)
+            .env_clear()
+            .envs(home.env())
+            .envs(env)
+            .current_dir(home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary under test");
+        let stderr = Collected::from(child.stderr.take().expect("a pipe"));
+        let stdout = Collected::from(child.stdout.take().expect("a pipe"));
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// The first word on stderr that starts with `prefix`, as soon as it is there: an authorization URL for example.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn word_on_stderr(&self, prefix: &str) -> String {
+        until(&format!("{prefix} on stderr"), PATIENCE, || {
+            let text = self.stderr();
+            let complete = text.rfind('\n').map_or("", |end| &text[..end]).to_owned();
+            let found = complete
+                .split_whitespace()
+                .find(|word| word.starts_with(prefix))
+                .map(str::to_owned);
+            std::future::ready(found)
+        })
+        .await
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends it a signal, `INT` for Ctrl-C.
+    pub fn signal(&self, signal: Signal) {
+        send(self.child.id(), signal);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> Ran {
+        let child = &mut self.child;
+        let status = until("the command to end", Duration::from_mins(1), || {
+            std::future::ready(child.try_wait().ok().flatten())
+        })
+        .await;
+        Ran {
+            code: status.code().unwrap_or(-1),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("a pid");
+    kill_process(pid, signal).expect("a process of ours");
+}
+
+/// A stream that is read on a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) text: Arc<Mutex<String>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Collected {
+    pub(crate) fn from(stream: impl std::io::Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let sink = Arc::clone(&text);
+        Collected {
+            text,
+            thread: Some(std::thread::spawn(move || collect(stream, &sink))),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// All of it; only for a stream whose writer has ended.
+    fn whole(&mut self) -> String {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.text()
+    }
+}
+
+fn collect(stream: impl std::io::Read, sink: &Mutex<String>) {
+    for line in BufReader::new(stream).split(b'\n') {
+        let Ok(line) = line else { return };
+        let mut sink = sink.lock().unwrap();
+        sink.push_str(&String::from_utf8_lossy(&line));
+        sink.push('\n');
+    }
+}
