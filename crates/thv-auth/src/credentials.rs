@@ -4,9 +4,12 @@
 //! grants or from nowhere: nothing behind this trait may open a browser or wait for a person.
 
 use std::fmt::{self, Debug};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use thv_http::Bearer;
+
+use crate::binding::Binding;
 
 /// What a registry's answers say about its login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,17 @@ pub enum LoginReason {
     NotConfigured,
     /// The registry refused the credential that we sent.
     Rejected,
+    /// The provider takes the refresh token no longer: it was revoked, used up or has expired.
+    GrantRevoked,
+    /// A renewal was cut off before its answer was stored, and the refresh token is not valid any more: the answer may have
+    /// replaced it.
+    GrantOutcomeUnknown,
+    /// The access token has expired and there is no refresh token.
+    ExpiredNoRefresh,
+    /// A renewal brought the tokens of somebody else.
+    AccountMismatch,
+    /// There is a stored login, and it cannot be opened for this registry.
+    Unreadable,
 }
 
 /// Why no bearer can be had.
@@ -50,6 +64,8 @@ pub enum AuthError {
     Store {
         /// What the store said.
         cause: String,
+        /// Whether it is there and waits to be unlocked.
+        locked: bool,
     },
 }
 
@@ -64,6 +80,54 @@ pub trait Credentials: Debug + Send + Sync + 'static {
 
     /// The bearer to send, or `None` where the registry is read anonymously.
     fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>>;
+
+    /// Reads what is stored, so that the answers that ask nobody are true. Bounded in time; the network is not asked.
+    fn prepare(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Why nothing of this registry may be shown to anybody, as far as that is known without asking: no login, or one that
+    /// was definitely refused. Cheap enough for every read.
+    fn login_needed(&self) -> Option<LoginReason> {
+        None
+    }
+
+    /// The registry answered 401 to `bearer`. Whether the same request is worth one more try, with another bearer.
+    fn rejected<'a>(&'a self, bearer: &'a Bearer) -> BoxFuture<'a, bool> {
+        let _ = bearer;
+        Box::pin(std::future::ready(false))
+    }
+
+    /// The registry took `bearer`.
+    fn accepted(&self, bearer: &Bearer) {
+        let _ = bearer;
+    }
+}
+
+/// Where the credentials of registries come from.
+pub trait CredentialSource: Debug + Send + Sync + 'static {
+    /// The credential for `binding`; the same one for the same binding.
+    fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials>;
+
+    /// Asks the issuer of `binding` who it is, before the binding is written anywhere. The error is for people, and begins
+    /// with the words that the desktop client looks for.
+    fn check<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {
+        let _ = binding;
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The source of a program that keeps no grants: every login that is configured is one that nobody has made.
+#[derive(Clone, Copy, Debug)]
+pub struct NoGrants;
+
+impl CredentialSource for NoGrants {
+    fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials> {
+        Arc::new(NotLoggedIn::new(
+            binding.issuer.clone(),
+            binding.client_id.clone(),
+        ))
+    }
 }
 
 /// The credential of a registry that has no login configured.
@@ -99,6 +163,11 @@ impl LoginReason {
             Self::NeverLoggedIn => "never_logged_in",
             Self::NotConfigured => "login_not_configured",
             Self::Rejected => "registry_rejected_token",
+            Self::GrantRevoked => "grant_revoked",
+            Self::GrantOutcomeUnknown => "grant_outcome_unknown",
+            Self::ExpiredNoRefresh => "expired_no_refresh",
+            Self::AccountMismatch => "account_mismatch",
+            Self::Unreadable => "login_unreadable",
         }
     }
 }
@@ -109,7 +178,28 @@ impl fmt::Display for LoginReason {
             Self::NeverLoggedIn => "nobody has logged in to it yet",
             Self::NotConfigured => "it asks for a login and none is configured",
             Self::Rejected => "it refused the stored credential",
+            Self::GrantRevoked => "the identity provider has ended the login",
+            Self::GrantOutcomeUnknown => {
+                "a renewal of the login was cut off, and the identity provider takes the old token no longer"
+            }
+            Self::ExpiredNoRefresh => "the login has expired and cannot be renewed",
+            Self::AccountMismatch => "a renewal of the login brought somebody else's",
+            Self::Unreadable => "the stored login does not open for it",
         })
+    }
+}
+
+// === impl AuthError ===
+
+impl AuthError {
+    /// The word for it on the wire.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::LoginRequired { reason } => reason.as_str(),
+            Self::Unreachable { .. } => "identity_provider_unavailable",
+            Self::Store { locked: true, .. } => "store_locked",
+            Self::Store { locked: false, .. } => "store_unavailable",
+        }
     }
 }
 
@@ -154,6 +244,10 @@ impl Credentials for NotLoggedIn {
         Box::pin(std::future::ready(Err(AuthError::LoginRequired {
             reason: LoginReason::NeverLoggedIn,
         })))
+    }
+
+    fn login_needed(&self) -> Option<LoginReason> {
+        Some(LoginReason::NeverLoggedIn)
     }
 }
 

@@ -3,9 +3,25 @@
 //! [`credentials`] is the seam through which a registry source asks for a bearer token without
 //! ever starting a login; [`inbound`] checks the tokens that callers of our own API present.
 
+mod auth;
 pub mod binding;
 pub mod credentials;
+pub mod grant;
 pub mod inbound;
+pub mod limits;
+pub mod login;
+pub mod logout;
 pub mod oauth;
+pub mod opener;
+pub mod refresh;
+pub mod skew;
+pub mod status;
+mod takeover;
+pub mod tokens;
+pub mod vault;
 
-pub use credentials::{Anonymous, AuthError, AuthStatus, Credentials, LoginReason, NotLoggedIn};
+pub use auth::{Auth, AuthFailure};
+pub use credentials::{
+    Anonymous, AuthError, AuthStatus, CredentialSource, Credentials, LoginReason, NoGrants,
+    NotLoggedIn,
+};

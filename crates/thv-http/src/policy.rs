@@ -130,6 +130,11 @@ impl Bearer {
         Self::new(token, url.origin())
     }
 
+    /// The token itself: for telling one bearer from another, not for sending it.
+    pub fn token(&self) -> &SecretString {
+        &self.token
+    }
+
     /// The origin that may see the token.
     pub fn origin(&self) -> &Origin {
         &self.origin

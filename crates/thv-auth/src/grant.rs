@@ -1,0 +1,495 @@
+//! A grant: what a provider gave us for one binding, and what is known of its fate.
+//!
+//! The record is one value that is sealed, stored and deleted as a whole. How it reads on disk is decided here; where it is
+//! kept and who may replace it, in [`crate::vault`]; when it is renewed, in [`crate::refresh`].
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thv_secrets::{SealError, Sealer};
+use zeroize::Zeroizing;
+
+use crate::credentials::LoginReason;
+use crate::oauth::{Account, TokenSet};
+use crate::skew::shifted;
+
+/// The layout of the record. A record with a higher number is left alone.
+const VERSION: u32 = 1;
+
+/// What a provider gave us for one [`Binding`](crate::binding::Binding). Never empty: it holds an access token, a refresh
+/// token or both. Never printed with its tokens.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Numbers the stored states of this binding's record: each write has a number of its own, and none is used twice.
+    pub generation: u64,
+    /// Names the login that this grant comes from: 32 hex digits that stay the same through all renewals.
+    pub login_id: String,
+    /// How it got here.
+    pub origin: GrantOrigin,
+    /// The bearer token; a grant taken over from the Go program may have none yet.
+    pub access_token: Option<SecretString>,
+    /// The token to renew with.
+    pub refresh_token: Option<SecretString>,
+    /// The type of the access token, `Bearer` in some spelling.
+    pub token_type: String,
+    /// When the access token expires, by the provider's clock; `None` when nobody said.
+    pub expires_at: Option<Timestamp>,
+    /// When the access token was received, by the provider's clock.
+    pub received_at: Timestamp,
+    /// How far the provider's clock was ahead of ours then.
+    pub clock_offset: SignedDuration,
+    /// The granted scopes, as far as the provider named them.
+    pub scopes: Vec<String>,
+    /// Who logged in, when an ID token told.
+    pub account: Option<Account>,
+    /// A renewal that began and of which no end is known.
+    pub intent: Option<RefreshIntent>,
+    /// Why it can be used no longer. A dead grant is kept until the next login, so that it is not tried again.
+    pub dead: Option<Death>,
+}
+
+/// How a grant got here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantOrigin {
+    /// Somebody logged in with this program.
+    Login,
+    /// Taken over from a login with the Go program.
+    TakenOver,
+    /// Given in the environment; read only, and never stored.
+    Environment,
+}
+
+/// A note written before a refresh token is spent (RFC 6749 section 6): whoever finds it without its owner knows that the
+/// token may be spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshIntent {
+    /// The generation that was read before.
+    pub generation: u64,
+    /// SHA-256 of the refresh token, 64 hex digits.
+    pub token: String,
+    /// When it was written, by our clock.
+    pub at: Timestamp,
+}
+
+/// The end of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// Why.
+    pub reason: DeathReason,
+    /// When it was noticed, by our clock.
+    pub at: Timestamp,
+}
+
+/// Why a grant can be used no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeathReason {
+    /// The provider said that the refresh token is not valid (`invalid_grant`).
+    Revoked,
+    /// The same, after a renewal whose answer was never seen: that renewal may have replaced the token.
+    OutcomeUnknown,
+    /// A renewal brought tokens of somebody else.
+    AccountMismatch,
+}
+
+/// Why a stored record cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It does not open for this binding.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
+    /// It was written by a newer version of this program.
+    #[error(
+        "the stored login has the format {found}, and this program knows only {VERSION}: a newer one wrote it"
+    )]
+    Newer {
+        /// The version in the record.
+        found: u32,
+    },
+    /// It is not a grant.
+    #[error("the stored login is not one: {cause}")]
+    Malformed {
+        /// What is wrong with it; never a token.
+        cause: String,
+    },
+}
+
+/// The record as JSON, for nobody but [`Grant::seal`] and [`Grant::open`]: it shows its tokens.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    v: u32,
+    generation: u64,
+    login_id: String,
+    origin: GrantOrigin,
+    #[serde(default, with = "shown")]
+    access_token: Option<SecretString>,
+    #[serde(default, with = "shown")]
+    refresh_token: Option<SecretString>,
+    token_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    received_at: Timestamp,
+    clock_offset_ms: i64,
+    scopes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intent: Option<RefreshIntent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead: Option<Death>,
+}
+
+/// A token in plain text.
+mod shown {
+    use secrecy::{ExposeSecret as _, SecretString};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the shape that serde wants")]
+    pub(super) fn serialize<S: Serializer>(
+        token: &Option<SecretString>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        token
+            .as_ref()
+            .map(|token| token.expose_secret())
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SecretString>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
+    }
+}
+
+/// The one member that every version has.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// The grant of a login that has just ended with `tokens`, at `now` by our clock. Its generation is decided when it is
+    /// stored.
+    pub fn of_login(
+        tokens: TokenSet,
+        account: Option<Account>,
+        asked: &[String],
+        login_id: String,
+        now: Timestamp,
+    ) -> Self {
+        let clock_offset = offset_of(&tokens, now).unwrap_or_default();
+        let received_at = shifted(now, clock_offset);
+        Self {
+            generation: 0,
+            login_id,
+            origin: GrantOrigin::Login,
+            expires_at: expiry(&tokens, received_at),
+            received_at,
+            clock_offset,
+            scopes: tokens.scopes.unwrap_or_else(|| asked.to_vec()),
+            token_type: tokens.token_type,
+            access_token: Some(tokens.access_token),
+            refresh_token: tokens.refresh_token,
+            account,
+            intent: None,
+            dead: None,
+        }
+    }
+
+    /// This grant after a renewal that brought `tokens`, at `now` by our clock. A refresh token that is not replaced stays in
+    /// force (RFC 6749 section 6), and so do scopes that are not named.
+    #[must_use]
+    pub fn renewed(&self, tokens: TokenSet, now: Timestamp) -> Self {
+        let clock_offset = offset_of(&tokens, now).unwrap_or(self.clock_offset);
+        let received_at = shifted(now, clock_offset);
+        Self {
+            expires_at: expiry(&tokens, received_at),
+            received_at,
+            clock_offset,
+            scopes: tokens.scopes.unwrap_or_else(|| self.scopes.clone()),
+            token_type: tokens.token_type,
+            access_token: Some(tokens.access_token),
+            refresh_token: tokens.refresh_token.or_else(|| self.refresh_token.clone()),
+            intent: None,
+            dead: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether the access token can be sent at `now` by the provider's clock.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.dead.is_none()
+            && self.access_token.is_some()
+            && self.expires_at.is_none_or(|expiry| now < expiry)
+    }
+
+    /// How long the access token lives in all; `None` when nobody said when it ends.
+    pub fn lifetime(&self) -> Option<Duration> {
+        let life = self.expires_at?.duration_since(self.received_at);
+        Some(life.try_into().unwrap_or_default())
+    }
+
+    /// Which access token this is, without showing it.
+    pub fn access_fingerprint(&self) -> Option<TokenFingerprint> {
+        self.access_token.as_ref().map(TokenFingerprint::of)
+    }
+
+    /// Which refresh token this is, without showing it.
+    pub fn refresh_fingerprint(&self) -> Option<TokenFingerprint> {
+        self.refresh_token.as_ref().map(TokenFingerprint::of)
+    }
+
+    /// Whether a renewal with this very refresh token began and was never heard of again.
+    pub fn has_unknown_outcome(&self) -> bool {
+        let token = self.refresh_fingerprint();
+        match (&self.intent, token) {
+            (Some(intent), Some(token)) => intent.token == token.to_hex(),
+            _ => false,
+        }
+    }
+
+    /// Seals the grant for the binding whose associated data these are.
+    pub(crate) fn seal(
+        &self,
+        sealer: &Sealer,
+        associated: &[u8],
+    ) -> Result<SecretString, RecordError> {
+        let record = Record {
+            v: VERSION,
+            generation: self.generation,
+            login_id: self.login_id.clone(),
+            origin: self.origin,
+            access_token: self.access_token.clone(),
+            refresh_token: self.refresh_token.clone(),
+            token_type: self.token_type.clone(),
+            expires_at: self.expires_at,
+            received_at: self.received_at,
+            clock_offset_ms: i64::try_from(self.clock_offset.as_millis()).unwrap_or_default(),
+            scopes: self.scopes.clone(),
+            account: self.account.clone(),
+            intent: self.intent.clone(),
+            dead: self.dead.clone(),
+        };
+        let plaintext = serde_json::to_vec(&record).map_err(malformed)?;
+        let sealed = sealer.seal(&Zeroizing::new(plaintext), associated)?;
+        Ok(SecretString::from(sealed))
+    }
+
+    /// Opens what [`Grant::seal`] made for the same binding.
+    pub(crate) fn open(
+        sealed: &SecretString,
+        sealer: &Sealer,
+        associated: &[u8],
+    ) -> Result<Self, RecordError> {
+        let plaintext = sealer.open(sealed.expose_secret(), associated)?;
+        let plaintext = plaintext.expose_secret();
+        let Versioned { v } = serde_json::from_slice(plaintext).map_err(malformed)?;
+        if v > VERSION {
+            return Err(RecordError::Newer { found: v });
+        }
+        let record: Record = serde_json::from_slice(plaintext).map_err(malformed)?;
+        Ok(Self {
+            generation: record.generation,
+            login_id: record.login_id,
+            origin: record.origin,
+            access_token: record.access_token,
+            refresh_token: record.refresh_token,
+            token_type: record.token_type,
+            expires_at: record.expires_at,
+            received_at: record.received_at,
+            clock_offset: SignedDuration::from_millis(record.clock_offset_ms),
+            scopes: record.scopes,
+            account: record.account,
+            intent: record.intent,
+            dead: record.dead,
+        })
+    }
+}
+
+/// How far the provider's clock is ahead, where it showed one that can be believed.
+fn offset_of(tokens: &TokenSet, now: Timestamp) -> Option<SignedDuration> {
+    let offset = tokens.server_date?.duration_since(now);
+    (offset.unsigned_abs() <= crate::limits::SKEW_MAX).then_some(offset)
+}
+
+/// A lifetime of nothing says nothing: the token was worth issuing.
+fn expiry(tokens: &TokenSet, received_at: Timestamp) -> Option<Timestamp> {
+    let life = tokens.expires_in.filter(|life| !life.is_zero())?;
+    received_at.checked_add(life).ok()
+}
+
+/// The cause without the text around it, which may hold a token.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
+fn malformed(error: serde_json::Error) -> RecordError {
+    RecordError::Malformed {
+        cause: format!(
+            "{:?} at line {}, column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        ),
+    }
+}
+
+// === impl DeathReason ===
+
+impl DeathReason {
+    /// What a person is told.
+    pub fn login_reason(self) -> LoginReason {
+        match self {
+            Self::Revoked => LoginReason::GrantRevoked,
+            Self::OutcomeUnknown => LoginReason::GrantOutcomeUnknown,
+            Self::AccountMismatch => LoginReason::AccountMismatch,
+        }
+    }
+}
+
+// === TokenFingerprint ===
+
+/// SHA-256 of a token: says that two tokens are the same without showing either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenFingerprint([u8; 32]);
+
+impl TokenFingerprint {
+    /// The fingerprint of `token`.
+    pub fn of(token: &SecretString) -> Self {
+        Self(Sha256::digest(token.expose_secret()).into())
+    }
+
+    /// 64 hex digits.
+    pub fn to_hex(self) -> String {
+        crate::binding::hex(&self.0)
+    }
+
+    /// A number that stands for the token where a generation is needed.
+    pub(crate) fn as_generation(self) -> u64 {
+        self.0
+            .iter()
+            .take(8)
+            .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn tokens(access: &str, refresh: Option<&str>, seconds: Option<u64>) -> TokenSet {
+        TokenSet {
+            access_token: access.to_owned().into(),
+            refresh_token: refresh.map(|token| token.to_owned().into()),
+            token_type: "Bearer".to_owned(),
+            expires_in: seconds.map(Duration::from_secs),
+            scopes: None,
+            id_token: None,
+            server_date: None,
+        }
+    }
+
+    pub(crate) fn grant(access: &str, refresh: Option<&str>, seconds: Option<u64>) -> Grant {
+        Grant::of_login(
+            tokens(access, refresh, seconds),
+            None,
+            &["openid".to_owned()],
+            "login".to_owned(),
+            Timestamp::UNIX_EPOCH,
+        )
+    }
+
+    fn sealer() -> Sealer {
+        Sealer::derived(&[7; 32], "test")
+    }
+
+    #[test]
+    fn a_sealed_grant_opens_for_its_binding_and_for_no_other() {
+        let mut grant = grant("a-token", Some("r-token"), Some(3600));
+        grant.account = Some(Account {
+            issuer: "https://id.example".into(),
+            sub: "ann".into(),
+            email: Some("ann@example.com".into()),
+            name: None,
+        });
+        grant.intent = Some(RefreshIntent {
+            generation: 3,
+            token: grant.refresh_fingerprint().unwrap().to_hex(),
+            at: Timestamp::UNIX_EPOCH,
+        });
+        let sealed = grant.seal(&sealer(), b"binding").unwrap();
+        assert!(!sealed.expose_secret().contains("token"));
+        let opened = Grant::open(&sealed, &sealer(), b"binding").unwrap();
+        assert_eq!(opened.access_fingerprint(), grant.access_fingerprint());
+        assert_eq!(opened.refresh_fingerprint(), grant.refresh_fingerprint());
+        assert_eq!(opened.expires_at, grant.expires_at);
+        assert_eq!(opened.account, grant.account);
+        assert!(opened.has_unknown_outcome());
+        assert!(matches!(
+            Grant::open(&sealed, &sealer(), b"another"),
+            Err(RecordError::Sealed(SealError::Refused))
+        ));
+    }
+
+    #[test]
+    fn f89_a_record_of_a_newer_version_is_named_and_not_read() {
+        let sealed = sealer()
+            .seal(br#"{"v":2,"generation":"odd"}"#, b"b")
+            .unwrap();
+        let error = Grant::open(&sealed.into(), &sealer(), b"b").unwrap_err();
+        assert_eq!(error, RecordError::Newer { found: 2 });
+    }
+
+    #[test]
+    fn a_malformed_record_is_described_without_its_content() {
+        let sealed = sealer()
+            .seal(br#"{"v":1,"generation":"canary"}"#, b"b")
+            .unwrap();
+        let error = Grant::open(&sealed.into(), &sealer(), b"b").unwrap_err();
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn f4_a_renewal_without_refresh_token_or_scopes_keeps_the_old_ones() {
+        let old = grant("one", Some("keep"), Some(60));
+        let new = old.renewed(tokens("two", None, Some(60)), Timestamp::UNIX_EPOCH);
+        assert_eq!(new.refresh_fingerprint(), old.refresh_fingerprint());
+        assert_ne!(new.access_fingerprint(), old.access_fingerprint());
+        assert_eq!(new.scopes, old.scopes);
+        assert_eq!(new.login_id, old.login_id);
+    }
+
+    #[test]
+    fn f48_expiry_is_counted_on_the_providers_clock() {
+        let day = SignedDuration::from_hours(24);
+        let mut set = tokens("a", None, Some(60));
+        set.server_date = Some(shifted(Timestamp::UNIX_EPOCH, day));
+        let grant = Grant::of_login(set, None, &[], String::new(), Timestamp::UNIX_EPOCH);
+        assert_eq!(grant.clock_offset, day);
+        assert_eq!(grant.lifetime(), Some(Duration::from_mins(1)));
+        assert!(grant.is_usable(shifted(Timestamp::UNIX_EPOCH, day)));
+        assert!(!grant.is_usable(shifted(
+            Timestamp::UNIX_EPOCH,
+            day + SignedDuration::from_secs(60)
+        )));
+    }
+
+    #[test]
+    fn a_token_without_an_end_or_with_an_end_at_once_is_usable_until_it_is_refused() {
+        assert!(grant("a", None, None).is_usable(Timestamp::MAX));
+        assert!(grant("a", None, Some(0)).is_usable(Timestamp::MAX));
+    }
+
+    #[test]
+    fn a_printed_grant_shows_no_token() {
+        let shown = format!("{:?}", grant("canary-a", Some("canary-r"), None));
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}

@@ -1,0 +1,53 @@
+//! Every bound of grants and their renewal, each with the reason for its value.
+
+use std::time::Duration;
+
+/// Longest stretch before expiry in which a token is renewed in the background; shorter tokens get a quarter of their life.
+pub const SOFT_WINDOW: Duration = Duration::from_mins(15);
+
+/// Longest stretch before expiry in which callers wait for the renewal: what a slow page walk through a registry may take.
+/// Shorter tokens get half of their soft window, so that a fresh token is never inside it.
+pub const HARD_WINDOW: Duration = Duration::from_mins(2);
+
+/// How much of the soft window chance may take away, in percent, so that processes do not all renew in the same second.
+pub const JITTER_PERCENT: u8 = 20;
+
+/// What one renewal may spend on the network, discovery included. It is independent of whoever waits for it.
+pub const FLIGHT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a renewal waits for one in another process: a little longer than that one may take.
+pub const LOCK_WAIT: Duration = Duration::from_secs(35);
+
+/// Shortest pause after a provider failed to renew a token.
+pub const RETRY_FIRST: Duration = Duration::from_mins(1);
+
+/// Longest pause after repeated failures. A provider that is back is noticed within this time.
+pub const RETRY_LONGEST: Duration = Duration::from_mins(15);
+
+/// Pause after a renewal that failed before the provider was asked: a lock or the store was in the way.
+pub const RETRY_STORE: Duration = Duration::from_secs(5);
+
+/// Least time between two renewals that a registry's 401 forces, where the token of the first is refused again.
+pub const FORCED_FLOOR: Duration = Duration::from_mins(5);
+
+/// How often the answer of the provider is written before it is only held in memory.
+pub const PERSIST_TRIES: u32 = 5;
+
+/// Pause between two of these tries.
+pub const PERSIST_PAUSE: Duration = Duration::from_millis(200);
+
+/// How old a view of the store may be. Half of the second within which a change by another process must show.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What giving back the tokens of a logout may take in all. A person waits for it.
+pub const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Largest difference between a server's clock and ours that is believed: two days cover a wrong date line and a dead
+/// battery that somebody half corrected; more is a broken header.
+pub const SKEW_MAX: Duration = Duration::from_hours(48);
+
+/// How many of the last observations of a server's clock count.
+pub const SKEW_SAMPLES: usize = 5;
+
+/// How long a provider's endpoints are remembered.
+pub const DISCOVERY_TTL: Duration = Duration::from_hours(1);

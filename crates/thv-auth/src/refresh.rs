@@ -1,0 +1,481 @@
+//! Keeping access tokens fresh: who renews which grant, when, and who waits for it.
+//!
+//! One [`RefreshEngine`] serves all registries of a process. Each binding has a lane: a view of its stored grant, looked at
+//! again every [`LOOK_INTERVAL`] at most, and at most one renewal at a time, which runs detached from whoever asked for
+//! it. The renewal itself, step by step, is in `renewal`; when one is due, in `window`. Nothing here can start a login.
+
+mod renewal;
+mod service;
+mod steps;
+mod view;
+mod window;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use jiff::Timestamp;
+use thv_config::Paths;
+use thv_config::disk::Fingerprint;
+use thv_config::world::World;
+use thv_http::Bearer;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use service::{OAuthService, TokenService};
+pub use steps::{Step, Steps, Unwatched};
+pub use view::LastRefresh;
+pub(crate) use view::View;
+pub(crate) use window::Need;
+
+use crate::binding::Binding;
+use crate::credentials::{AuthError, LoginReason};
+use crate::grant::{Grant, TokenFingerprint};
+use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL, RETRY_STORE};
+use crate::skew::{Skew, shifted};
+use crate::vault::{Vault, VaultError, Wiped};
+use renewal::Renewal;
+use window::need;
+
+/// Keeps the grants of one process fresh. Clones are the same engine.
+#[derive(Clone)]
+pub struct RefreshEngine {
+    inner: Arc<Inner>,
+}
+
+/// What an engine works with.
+#[derive(Debug)]
+pub struct EngineParts {
+    /// Clock and environment.
+    pub world: World,
+    /// Where grants are stored.
+    pub vault: Vault,
+    /// Who renews them.
+    pub service: Arc<dyn TokenService>,
+    /// The directory of the locks between processes; see [`RefreshEngine::lock_dir`].
+    pub lock_dir: PathBuf,
+    /// Told of each step of a renewal: [`Unwatched`] outside tests.
+    pub steps: Arc<dyn Steps>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) parts: EngineParts,
+    pub(crate) skew: Skew,
+    /// Shortens windows and lengthens pauses of this process.
+    pub(crate) jitter: u8,
+    lanes: Mutex<HashMap<Binding, Weak<Lane>>>,
+}
+
+/// One binding's grant in this process.
+pub(crate) struct Lane {
+    pub(crate) binding: Binding,
+    pub(crate) view: watch::Sender<View>,
+    looked: Mutex<Looked>,
+    /// Lets one task look while the others wait for what it sees.
+    turn: tokio::sync::Mutex<()>,
+    flight: Mutex<Option<Flight>>,
+    /// An answer of the provider that could not be stored, and the generation it belongs over.
+    pub(crate) unsaved: Mutex<Option<(u64, Grant)>>,
+}
+
+/// The last look at the store, on the monotonic clock.
+#[derive(Debug, Default)]
+struct Looked {
+    at: Option<Duration>,
+    epoch: u64,
+    read_at: Option<Duration>,
+    marks: Vec<Option<Fingerprint>>,
+}
+
+/// What a renewal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The access token expires or has expired.
+    Expiring,
+    /// The registry refused this access token.
+    Refused(TokenFingerprint),
+}
+
+type Flight = Shared<BoxFuture<'static, Result<Arc<Grant>, AuthError>>>;
+
+// === impl RefreshEngine ===
+
+impl RefreshEngine {
+    /// An engine made of `parts`. Does nothing yet.
+    pub fn new(parts: EngineParts) -> Self {
+        let mut jitter = [0];
+        // Without randomness all processes renew at the same moment, which the lock between them can bear.
+        let _ = getrandom::fill(&mut jitter);
+        Self {
+            inner: Arc::new(Inner {
+                parts,
+                skew: Skew::new(),
+                jitter: jitter[0],
+                lanes: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The directory for the locks between processes: `grants` beside the secrets.
+    pub fn lock_dir(paths: &Paths) -> PathBuf {
+        paths.secrets_file().with_file_name("grants")
+    }
+
+    /// How far servers' clocks are ahead of ours. Callers that see a `Date` may add to it.
+    pub fn skew(&self) -> &Skew {
+        &self.inner.skew
+    }
+
+    /// Where grants are stored.
+    pub fn vault(&self) -> &Vault {
+        &self.inner.parts.vault
+    }
+
+    /// Looks at the store every [`LOOK_INTERVAL`] until `stop`, so that what other processes do shows without being asked
+    /// for.
+    pub fn spawn_watch(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let clock = Arc::clone(&engine.inner.parts.world.clock);
+            loop {
+                let sleep = clock.sleep(LOOK_INTERVAL);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep => {}
+                }
+                for lane in engine.inner.living_lanes() {
+                    engine.inner.look(&lane).await;
+                }
+            }
+        })
+    }
+
+    /// Puts the grant of a login to use that has just been stored. Without this, it is found at the next look at the store.
+    pub fn adopt(&self, binding: &Binding, stored: Grant) {
+        if !stored.clock_offset.is_zero() {
+            let ours = shifted(stored.received_at, -stored.clock_offset);
+            self.inner.skew.observe(ours, stored.received_at);
+        }
+        let lane = self.lane(binding);
+        lane.forget_unsaved();
+        lane.view.send_modify(|view| {
+            *view = View::default();
+            view.hold(Arc::new(stored));
+        });
+    }
+
+    /// Deletes every login to the registry from the store and from memory. A renewal in flight finds out when it stores.
+    pub(crate) async fn wipe(&self, binding: &Binding) -> Result<Wiped, VaultError> {
+        let vault = self.inner.parts.vault.clone();
+        let bound = binding.clone();
+        let wiped = blocking(move || vault.wipe(&bound)).await?;
+        if !wiped.read_only {
+            let lane = self.lane(binding);
+            lane.forget_unsaved();
+            lane.view.send_modify(|view| view.read(Ok(None)));
+        }
+        Ok(wiped)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn lane(&self, binding: &Binding) -> Arc<Lane> {
+        let mut lanes = self
+            .inner
+            .lanes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(binding).and_then(Weak::upgrade) {
+            return lane;
+        }
+        lanes.retain(|_, lane| lane.strong_count() > 0);
+        let lane = Arc::new(Lane::new(binding.clone()));
+        lanes.insert(binding.clone(), Arc::downgrade(&lane));
+        lane
+    }
+}
+
+impl fmt::Debug for RefreshEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshEngine")
+            .field("lock_dir", &self.inner.parts.lock_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Our clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.world.clock.now()
+    }
+
+    pub(crate) fn monotonic(&self) -> Duration {
+        self.parts.world.clock.monotonic()
+    }
+
+    /// The provider's clock, as far as it is known: from what was learnt since the start, else from the grant.
+    pub(crate) fn provider_now(&self, grant: &Grant) -> Timestamp {
+        shifted(self.now(), self.skew.offset().unwrap_or(grant.clock_offset))
+    }
+
+    pub(crate) fn need(&self, grant: &Grant) -> Need {
+        need(grant, self.provider_now(grant), self.jitter)
+    }
+
+    pub(crate) fn is_usable(&self, grant: &Grant) -> bool {
+        grant.is_usable(self.provider_now(grant))
+    }
+
+    /// The grant whose access token may be sent now, renewed first where that is due.
+    pub(crate) async fn usable_grant(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+    ) -> Result<Arc<Grant>, AuthError> {
+        self.look(lane).await;
+        let view = lane.view.borrow().clone();
+        let Some(grant) = view.grant() else {
+            return Err(view.absence().unwrap_or(AuthError::LoginRequired {
+                reason: LoginReason::NeverLoggedIn,
+            }));
+        };
+        match self.need(grant) {
+            Need::Nothing => Ok(Arc::clone(grant)),
+            Need::Login(reason) => Err(AuthError::LoginRequired { reason }),
+            Need::Soon => {
+                if self.waits_for(&view).is_none() {
+                    drop(self.join(lane, Cause::Expiring));
+                }
+                Ok(Arc::clone(grant))
+            }
+            Need::Now => {
+                let renewed = match self.waits_for(&view) {
+                    Some(error) => Err(error),
+                    None => self.join(lane, Cause::Expiring).await,
+                };
+                match renewed {
+                    Err(AuthError::Unreachable { .. } | AuthError::Store { .. })
+                        if self.is_usable(grant) =>
+                    {
+                        Ok(Arc::clone(grant))
+                    }
+                    renewed => renewed,
+                }
+            }
+        }
+    }
+
+    /// Renews the grant whose access token `refused` the registry does not take, at most once for it. Whether there is
+    /// another token to try now.
+    pub(crate) async fn renew_refused(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        refused: TokenFingerprint,
+    ) -> bool {
+        self.read(lane).await;
+        let view = lane.view.borrow().clone();
+        let Some(grant) = view.grant() else {
+            return false;
+        };
+        if grant.access_fingerprint() != Some(refused) {
+            return self.is_usable(grant);
+        }
+        if self.waits_for(&view).is_some() {
+            return false;
+        }
+        if let Some(flight) = self.join_forced(lane, refused) {
+            match flight.await {
+                Ok(renewed) if renewed.access_fingerprint() != Some(refused) => return true,
+                Ok(_) | Err(AuthError::LoginRequired { .. }) => {}
+                // Nothing is known of the grant: the registry's word is not the last.
+                Err(AuthError::Unreachable { .. } | AuthError::Store { .. }) => return false,
+            }
+        }
+        lane.view.send_modify(|view| {
+            let current = view.grant().and_then(|grant| grant.access_fingerprint());
+            if current == Some(refused) {
+                view.refused = current;
+            }
+        });
+        false
+    }
+
+    /// Why a renewal may not begin yet.
+    fn waits_for(&self, view: &View) -> Option<AuthError> {
+        let failure = view.failure.as_ref()?;
+        (self.monotonic() < failure.retry_at).then(|| failure.error.clone())
+    }
+
+    /// Looks at the store, unless somebody has just done so.
+    pub(crate) async fn look(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let is_due = || {
+            let looked = lane.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_recent = |at| self.monotonic().saturating_sub(at) < LOOK_INTERVAL;
+            !looked.at.is_some_and(is_recent) || looked.epoch != self.parts.vault.epoch()
+        };
+        if !is_due() {
+            return;
+        }
+        let _turn = lane.turn.lock().await;
+        if is_due() {
+            self.look_now(lane, false).await;
+        }
+    }
+
+    /// Reads the store, whatever was seen before.
+    pub(crate) async fn read(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let _turn = lane.turn.lock().await;
+        self.look_now(lane, true).await;
+    }
+
+    async fn look_now(self: &Arc<Self>, lane: &Arc<Lane>, always: bool) {
+        let in_trouble = lane.view.borrow().trouble.is_some();
+        let inner = Arc::clone(self);
+        let looking = Arc::clone(lane);
+        blocking(move || {
+            let now = inner.monotonic();
+            let epoch = inner.parts.vault.epoch();
+            let marks = inner.parts.vault.marks();
+            let mut looked = looking
+                .looked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            looked.at = Some(now);
+            let is_known = looked.marks == marks
+                && looked.epoch == epoch
+                && looked.read_at.is_some_and(|read_at| {
+                    !in_trouble || now < read_at.saturating_add(RETRY_STORE)
+                });
+            if is_known && !always {
+                return;
+            }
+            looked.read_at = Some(now);
+            looked.marks = marks;
+            looked.epoch = epoch;
+            drop(looked);
+            let before = looking.view.borrow().generation();
+            let reading = inner.parts.vault.load(&looking.binding);
+            looking.view.send_modify(|view| {
+                // What was put to use since the reading began is newer than the reading.
+                if view.generation() == before {
+                    view.read(reading);
+                }
+            });
+        })
+        .await;
+    }
+
+    /// The renewal in flight, or a new one.
+    fn join(self: &Arc<Self>, lane: &Arc<Lane>, cause: Cause) -> Flight {
+        let mut slot = lane.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fly(lane, &mut slot, cause)
+    }
+
+    /// The same for a refused token, unless a renewal for one has just been forced.
+    fn join_forced(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        refused: TokenFingerprint,
+    ) -> Option<Flight> {
+        let mut slot = lane.flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            let now = self.monotonic();
+            let forced = lane.view.borrow().forced_at;
+            if forced.is_some_and(|at| now < at.saturating_add(FORCED_FLOOR)) {
+                return None;
+            }
+            lane.view.send_modify(|view| view.forced_at = Some(now));
+        }
+        Some(self.fly(lane, &mut slot, Cause::Refused(refused)))
+    }
+
+    fn fly(self: &Arc<Self>, lane: &Arc<Lane>, slot: &mut Option<Flight>, cause: Cause) -> Flight {
+        if let Some(flight) = slot {
+            return flight.clone();
+        }
+        let landing = Landing(Arc::clone(lane));
+        let renewal = Renewal::new(Arc::clone(self), Arc::clone(lane), cause);
+        let task = tokio::spawn(async move {
+            let _landing = landing;
+            renewal.run().await
+        });
+        let flight = task
+            .map(|outcome| {
+                outcome.unwrap_or_else(|_| {
+                    Err(AuthError::Unreachable {
+                        cause: "the renewal was cut off".to_owned(),
+                    })
+                })
+            })
+            .boxed()
+            .shared();
+        *slot = Some(flight.clone());
+        flight
+    }
+
+    fn living_lanes(&self) -> Vec<Arc<Lane>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    fn new(binding: Binding) -> Self {
+        Self {
+            binding,
+            view: watch::Sender::new(View::default()),
+            looked: Mutex::default(),
+            turn: tokio::sync::Mutex::new(()),
+            flight: Mutex::default(),
+            unsaved: Mutex::default(),
+        }
+    }
+
+    /// Whether a renewal is running.
+    pub(crate) fn is_renewing(&self) -> bool {
+        self.flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    fn forget_unsaved(&self) {
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Makes room for the next renewal, however this one ends.
+struct Landing(Arc<Lane>);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        *self.0.flight.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// The bearer of `grant`, for the registry's origin only.
+pub(crate) fn bearer_of(grant: &Grant, binding: &Binding) -> Option<Bearer> {
+    let token = grant.access_token.clone()?;
+    Some(Bearer::new(token, binding.origin()))
+}
+
+/// Runs `work` where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down: nobody waits for the outcome any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,542 @@
+//! One renewal of one grant, from the lock between processes to the new token in use.
+//!
+//! The order is the point: lock, read again and adopt what another process did, find the provider, write down that the
+//! refresh token is about to be spent, spend it, store what came back, and only then use it. Whoever finds the note without
+//! its end knows that the outcome is unknown. Only a JSON verdict of the provider ends a grant; everything else is tried again
+//! later.
+
+use std::future::Future;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret as _, SecretString};
+use thv_config::disk::{FileLock, LockError};
+
+use super::view::{Failure, LastRefresh, Trouble};
+use super::window::{Need, pause};
+use super::{Cause, Inner, Lane, Step, blocking};
+use crate::credentials::{AuthError, LoginReason};
+use crate::grant::{Death, DeathReason, Grant, GrantOrigin, RefreshIntent};
+use crate::limits::{FLIGHT_DEADLINE, LOCK_WAIT, PERSIST_PAUSE, PERSIST_TRIES, RETRY_STORE};
+use crate::oauth::{TokenError, TokenHint, TokenSet};
+use crate::vault::VaultError;
+
+/// The provider's word for a refresh token that is not valid (RFC 6749 section 5.2).
+const INVALID_GRANT: &str = "invalid_grant";
+
+pub(super) struct Renewal {
+    inner: Arc<Inner>,
+    lane: Arc<Lane>,
+    cause: Cause,
+}
+
+/// Why a renewal ends without a token, and when the next may begin.
+struct Setback {
+    error: AuthError,
+    pause: Pause,
+}
+
+enum Pause {
+    /// The provider could not help; it may have said when it can.
+    Provider(Option<Duration>),
+    /// The provider was not asked.
+    Short,
+    /// Another renewal would not help.
+    Never,
+}
+
+/// What a part of a renewal comes to, when that is its end.
+type Outcome = Result<Arc<Grant>, Setback>;
+
+// === impl Renewal ===
+
+impl Renewal {
+    pub(super) fn new(inner: Arc<Inner>, lane: Arc<Lane>, cause: Cause) -> Self {
+        Self { inner, lane, cause }
+    }
+
+    /// Runs to the end, whoever waits for it.
+    pub(super) async fn run(self) -> Result<Arc<Grant>, AuthError> {
+        let outcome = match self.locked().await {
+            Ok(outcome) | Err(outcome) => outcome,
+        };
+        self.note(&outcome);
+        outcome.map_err(|setback| setback.error)
+    }
+
+    /// Everything that happens under the lock between processes. Tokens from the environment are nobody else's business.
+    async fn locked(&self) -> Result<Outcome, Outcome> {
+        let is_stored = self
+            .lane
+            .view
+            .borrow()
+            .grant()
+            .is_none_or(|grant| grant.origin != GrantOrigin::Environment);
+        let _lock = if is_stored {
+            Some(self.lock().await.map_err(Err)?)
+        } else {
+            None
+        };
+        self.reached(Step::Locked);
+        self.save_unsaved().await?;
+        let grant = self.reread().await?;
+        self.reached(Step::Reread);
+        let refresh_token = self.token_to_spend(&grant)?;
+        let mut deadline = self.inner.parts.world.clock.sleep(FLIGHT_DEADLINE);
+        let service = &self.inner.parts.service;
+        match within(&mut deadline, service.prepare(&self.lane.binding)).await {
+            Some(Ok(())) => {}
+            Some(Err(cause)) => return Err(Err(Setback::provider(cause, None))),
+            None => return Err(Err(Setback::too_slow())),
+        }
+        self.reached(Step::ProviderKnown);
+        let was_unknown = grant.has_unknown_outcome();
+        let marked = self.mark(&grant, &refresh_token).await?;
+        self.reached(Step::IntentStored);
+        let answer = within(
+            &mut deadline,
+            service.refresh(&self.lane.binding, &refresh_token, &grant.scopes),
+        )
+        .await;
+        self.reached(Step::Answered);
+        Ok(match answer {
+            Some(Ok(tokens)) => self.keep(&marked, tokens).await,
+            Some(Err(error)) => self.judge(&marked, &error, was_unknown).await,
+            None => Err(Setback::too_slow()),
+        })
+    }
+
+    async fn lock(&self) -> Result<FileLock, Setback> {
+        let path = self
+            .inner
+            .parts
+            .lock_dir
+            .join(format!("{}.lock", self.lane.binding.key()));
+        let clock = Arc::clone(&self.inner.parts.world.clock);
+        let locked = blocking(move || FileLock::acquire(&path, clock.as_ref(), LOCK_WAIT)).await;
+        locked.map_err(|error| {
+            let cause = error.to_string();
+            let error = match error {
+                LockError::Timeout { .. } => AuthError::Unreachable { cause },
+                LockError::Io { .. } => AuthError::Store {
+                    cause,
+                    locked: false,
+                },
+            };
+            Setback {
+                error,
+                pause: Pause::Short,
+            }
+        })
+    }
+
+    /// Stores what an earlier renewal brought and could not store.
+    async fn save_unsaved(&self) -> Result<(), Outcome> {
+        let unsaved = self.lane.take_unsaved();
+        let Some((expected, grant)) = unsaved else {
+            return Ok(());
+        };
+        match self.write(expected, grant.clone()).await {
+            Ok(stored) => Err(Ok(self.expose(stored))),
+            Err(VaultError::Moved) => Ok(()),
+            Err(error) => {
+                self.lane.keep_unsaved(expected, grant);
+                Err(Err(Setback::store(&error)))
+            }
+        }
+    }
+
+    /// What the store holds now. Ends here when there is nothing to renew, or when somebody else has renewed it.
+    async fn reread(&self) -> Result<Arc<Grant>, Outcome> {
+        self.inner.read(&self.lane).await;
+        let view = self.lane.view.borrow().clone();
+        if let Some(trouble) = &view.trouble {
+            return Err(Err(Setback::trouble(trouble)));
+        }
+        let Some(grant) = view.grant() else {
+            return Err(Err(Setback::login(LoginReason::NeverLoggedIn)));
+        };
+        let need = self.inner.need(grant);
+        if let Need::Login(reason) = need {
+            return Err(Err(Setback::login(reason)));
+        }
+        let is_adoptable = match self.cause {
+            Cause::Expiring => need == Need::Nothing,
+            Cause::Refused(refused) => {
+                grant.access_fingerprint() != Some(refused)
+                    && matches!(need, Need::Nothing | Need::Soon)
+            }
+        };
+        if is_adoptable {
+            self.ended("adopted");
+            return Err(Ok(Arc::clone(grant)));
+        }
+        Ok(Arc::clone(grant))
+    }
+
+    fn token_to_spend(&self, grant: &Arc<Grant>) -> Result<SecretString, Outcome> {
+        if let Some(token) = &grant.refresh_token {
+            return Ok(token.clone());
+        }
+        Err(match self.cause {
+            Cause::Expiring if self.inner.is_usable(grant) => Ok(Arc::clone(grant)),
+            Cause::Expiring => Err(Setback::login(LoginReason::ExpiredNoRefresh)),
+            Cause::Refused(_) => Err(Setback::login(LoginReason::Rejected)),
+        })
+    }
+
+    /// Writes down that the token is about to be spent. The write replaces the store's whole file by one that is as large as
+    /// the next will be: where it succeeds, the next one will.
+    async fn mark(&self, grant: &Arc<Grant>, token: &SecretString) -> Result<Arc<Grant>, Outcome> {
+        if grant.origin == GrantOrigin::Environment {
+            return Ok(Arc::clone(grant));
+        }
+        let marked = Grant {
+            intent: Some(RefreshIntent {
+                generation: grant.generation,
+                token: crate::grant::TokenFingerprint::of(token).to_hex(),
+                at: self.inner.now(),
+            }),
+            ..(**grant).clone()
+        };
+        match self.write(grant.generation, marked).await {
+            Ok(marked) => {
+                let marked = Arc::new(marked);
+                self.lane
+                    .view
+                    .send_modify(|view| view.hold(Arc::clone(&marked)));
+                Ok(marked)
+            }
+            Err(VaultError::Moved) => Err(self.after_move().await),
+            Err(error) => Err(Err(Setback::store(&error))),
+        }
+    }
+
+    /// Stores and uses what the provider gave.
+    async fn keep(&self, marked: &Grant, tokens: TokenSet) -> Outcome {
+        if let Some(date) = tokens.server_date {
+            self.inner.skew.observe(self.inner.now(), date);
+        }
+        if is_of_somebody_else(marked, &tokens) {
+            return self.bury(marked, DeathReason::AccountMismatch).await;
+        }
+        let renewed = marked.renewed(tokens, self.inner.now());
+        if marked.origin == GrantOrigin::Environment {
+            let renewed = Arc::new(renewed);
+            self.lane.view.send_modify(|view| {
+                view.memory = Some((marked.generation, Arc::clone(&renewed)));
+            });
+            return Ok(self.expose_shared(renewed));
+        }
+        let mut tries = 1;
+        loop {
+            match self.write(marked.generation, renewed.clone()).await {
+                Ok(stored) => {
+                    self.reached(Step::Stored);
+                    return Ok(self.expose(stored));
+                }
+                Err(VaultError::Moved) => {
+                    let outcome = self.after_move().await;
+                    if self.lane.view.borrow().grant().is_none() {
+                        self.give_back(renewed);
+                    }
+                    return outcome;
+                }
+                Err(error) if tries >= PERSIST_TRIES => {
+                    tracing::warn!(%error, "a renewed registry login cannot be stored; it is kept in memory and stored later");
+                    self.lane.keep_unsaved(marked.generation, renewed);
+                    return Err(Setback::store(&error));
+                }
+                Err(_) => {
+                    tries += 1;
+                    self.inner.parts.world.clock.sleep(PERSIST_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// What a failure of the provider means for the grant.
+    async fn judge(&self, marked: &Grant, error: &TokenError, was_unknown: bool) -> Outcome {
+        match error {
+            TokenError::Verdict { error, .. } if error == INVALID_GRANT => {
+                self.inner.read(&self.lane).await;
+                let moved = self.lane.view.borrow().generation() != Some(marked.generation);
+                if moved {
+                    return self.after_move().await;
+                }
+                let reason = if was_unknown {
+                    DeathReason::OutcomeUnknown
+                } else {
+                    DeathReason::Revoked
+                };
+                self.bury(marked, reason).await
+            }
+            TokenError::Verdict { .. } => {
+                self.unmark(marked).await;
+                Err(Setback::provider(error.to_string(), None))
+            }
+            TokenError::Transient {
+                unsent,
+                retry_after,
+                ..
+            } => {
+                if *unsent && !was_unknown {
+                    self.unmark(marked).await;
+                }
+                Err(Setback::provider(error.to_string(), *retry_after))
+            }
+            TokenError::Malformed { .. } => Err(Setback::provider(error.to_string(), None)),
+        }
+    }
+
+    /// Removes the note: it is known that the token was not spent.
+    async fn unmark(&self, marked: &Grant) {
+        if marked.origin == GrantOrigin::Environment {
+            return;
+        }
+        let unmarked = Grant {
+            intent: None,
+            ..marked.clone()
+        };
+        match self.write(marked.generation, unmarked).await {
+            Ok(stored) => self
+                .lane
+                .view
+                .send_modify(|view| view.hold(Arc::new(stored))),
+            Err(error) => tracing::debug!(%error, "the note of a renewal that did not begin stays"),
+        }
+    }
+
+    /// Remembers, on disk where that is possible, that the grant is of no use any more.
+    async fn bury(&self, marked: &Grant, reason: DeathReason) -> Outcome {
+        let death = Death {
+            reason,
+            at: self.inner.now(),
+        };
+        let dead = Grant {
+            intent: None,
+            dead: Some(death.clone()),
+            ..marked.clone()
+        };
+        let stored = if marked.origin == GrantOrigin::Environment {
+            dead
+        } else {
+            match self.write(marked.generation, dead.clone()).await {
+                Ok(stored) => stored,
+                Err(VaultError::Moved) => return self.after_move().await,
+                Err(error) => {
+                    tracing::debug!(%error, "the end of a registry login is remembered in memory only");
+                    dead
+                }
+            }
+        };
+        self.reached(Step::Stored);
+        self.lane.view.send_modify(|view| {
+            view.verdict = stored.refresh_fingerprint().map(|token| (token, death));
+            view.memory = None;
+            view.hold(Arc::new(stored));
+        });
+        let reason = reason.login_reason();
+        self.ended(reason.as_str());
+        tracing::warn!(registry = %thv_http::display_url(&self.lane.binding.registry_url), %reason, "registry login needed");
+        Err(Setback::login(reason))
+    }
+
+    /// Somebody else wrote or deleted the record: what they left counts.
+    async fn after_move(&self) -> Outcome {
+        self.inner.read(&self.lane).await;
+        let view = self.lane.view.borrow().clone();
+        if let Some(trouble) = &view.trouble {
+            return Err(Setback::trouble(trouble));
+        }
+        match view.grant() {
+            None => Err(Setback::login(LoginReason::NeverLoggedIn)),
+            Some(grant) => match self.inner.need(grant) {
+                Need::Login(reason) => Err(Setback::login(reason)),
+                _ if self.inner.is_usable(grant) => {
+                    self.ended("adopted");
+                    Ok(Arc::clone(grant))
+                }
+                _ => Err(Setback {
+                    error: AuthError::Unreachable {
+                        cause: "the login was replaced during its renewal".to_owned(),
+                    },
+                    pause: Pause::Short,
+                }),
+            },
+        }
+    }
+
+    async fn write(&self, expected: u64, grant: Grant) -> Result<Grant, VaultError> {
+        let vault = self.inner.parts.vault.clone();
+        let binding = self.lane.binding.clone();
+        blocking(move || vault.store(&binding, Some(expected), &grant)).await
+    }
+
+    fn expose(&self, stored: Grant) -> Arc<Grant> {
+        self.expose_shared(Arc::new(stored))
+    }
+
+    fn expose_shared(&self, grant: Arc<Grant>) -> Arc<Grant> {
+        self.lane
+            .view
+            .send_modify(|view| view.hold(Arc::clone(&grant)));
+        self.ended("renewed");
+        self.reached(Step::Exposed);
+        grant
+    }
+
+    /// Gives tokens back that came after a logout. Nobody waits for it.
+    fn give_back(&self, grant: Grant) {
+        let inner = Arc::clone(&self.inner);
+        let binding = self.lane.binding.clone();
+        tokio::spawn(async move {
+            let service = &inner.parts.service;
+            if let Some(token) = &grant.refresh_token {
+                service
+                    .revoke(&binding, token, TokenHint::RefreshToken)
+                    .await;
+            }
+            if let Some(token) = &grant.access_token {
+                service
+                    .revoke(&binding, token, TokenHint::AccessToken)
+                    .await;
+            }
+        });
+    }
+
+    /// Remembers when the next renewal may begin.
+    fn note(&self, outcome: &Outcome) {
+        let now = self.inner.monotonic();
+        self.lane.view.send_modify(|view| match outcome {
+            Ok(_)
+            | Err(Setback {
+                pause: Pause::Never,
+                ..
+            }) => view.failure = None,
+            Err(setback) => {
+                let before = view.failure.as_ref().map_or(0, |failure| failure.count);
+                let count = before.saturating_add(1);
+                let wait = match setback.pause {
+                    Pause::Provider(asked) => pause(count, asked, self.inner.jitter),
+                    Pause::Short | Pause::Never => RETRY_STORE,
+                };
+                view.failure = Some(Failure {
+                    error: setback.error.clone(),
+                    count,
+                    retry_at: now.saturating_add(wait),
+                });
+            }
+        });
+        if let Err(setback) = outcome
+            && !matches!(setback.pause, Pause::Never)
+        {
+            self.ended(setback.error.reason());
+            tracing::warn!(registry = %thv_http::display_url(&self.lane.binding.registry_url), error = %setback.error, "a registry login was not renewed");
+        }
+    }
+
+    fn ended(&self, result: &'static str) {
+        let at = self.inner.now();
+        self.lane
+            .view
+            .send_modify(|view| view.last_refresh = Some(LastRefresh { at, result }));
+    }
+
+    fn reached(&self, step: Step) {
+        self.inner.parts.steps.reached(step);
+    }
+}
+
+// === impl Setback ===
+
+impl Setback {
+    fn login(reason: LoginReason) -> Self {
+        Self {
+            error: AuthError::LoginRequired { reason },
+            pause: Pause::Never,
+        }
+    }
+
+    fn provider(cause: String, asked: Option<Duration>) -> Self {
+        Self {
+            error: AuthError::Unreachable { cause },
+            pause: Pause::Provider(asked),
+        }
+    }
+
+    fn too_slow() -> Self {
+        let cause = format!("it did not answer within {FLIGHT_DEADLINE:?}");
+        Self::provider(cause, None)
+    }
+
+    fn trouble(trouble: &Trouble) -> Self {
+        Self {
+            error: trouble.error(),
+            pause: Pause::Short,
+        }
+    }
+
+    fn store(error: &VaultError) -> Self {
+        let error = match error {
+            VaultError::Store(error) => Trouble::of(error).error(),
+            VaultError::Record(_) | VaultError::Moved => AuthError::Store {
+                cause: error.to_string(),
+                locked: false,
+            },
+        };
+        Self {
+            error,
+            pause: Pause::Short,
+        }
+    }
+}
+
+/// The outcome of `work`, unless the deadline is first.
+async fn within<T>(
+    deadline: &mut (impl Future<Output = ()> + Unpin),
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        outcome = work => Some(outcome),
+        () = deadline => None,
+    }
+}
+
+/// Whether an ID token among the renewed tokens names another subject than the login (OpenID Connect Core section 12.2). It
+/// came straight from the token endpoint, whose TLS vouches for it (section 3.1.3.7), and is used for nothing else.
+fn is_of_somebody_else(grant: &Grant, tokens: &TokenSet) -> bool {
+    let (Some(account), Some(token)) = (&grant.account, &tokens.id_token) else {
+        return false;
+    };
+    claimed_subject(token).is_some_and(|subject| subject != account.sub)
+}
+
+fn claimed_subject(id_token: &SecretString) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        sub: String,
+    }
+    let payload = id_token.expose_secret().split('.').nth(1)?;
+    let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    Some(claims.sub)
+}
+
+// === impl Lane ===
+
+impl Lane {
+    fn take_unsaved(&self) -> Option<(u64, Grant)> {
+        self.unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    fn keep_unsaved(&self, expected: u64, grant: Grant) {
+        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = Some((expected, grant));
+    }
+}

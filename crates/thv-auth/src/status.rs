@@ -1,0 +1,322 @@
+//! The whole picture of a registry's login, for people and for programs: [`AuthReport`].
+//!
+//! It is put together from the store, the last outcomes and the settings. Making one asks neither the provider nor the
+//! registry, and spends nothing.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use thv_secrets::StoreKind;
+
+use crate::binding::Binding;
+use crate::credentials::{AuthError, Credentials as _, LoginReason};
+use crate::grant::{Grant, GrantOrigin};
+use crate::refresh::{Need, RefreshEngine, View, blocking};
+use crate::skew::shifted;
+use crate::tokens::GrantCredentials;
+
+/// Where a registry's login stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthState {
+    /// The registry is read anonymously.
+    None,
+    /// A login is needed.
+    LoginRequired,
+    /// A usable grant is known.
+    Authenticated,
+    /// There is a grant, and its provider cannot be reached to renew it.
+    ProviderUnavailable,
+    /// The secret store cannot be used, so that nothing is known.
+    StoreUnavailable,
+}
+
+/// The whole picture. Nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuthReport {
+    /// Where the login stands.
+    pub state: AuthState,
+    /// The word of what is missing, as in the error answers of reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The same for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Who is logged in, when an ID token told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<ReportedAccount>,
+    /// The identity provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Our client identifier there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Sent as `resource`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Sent as `audience`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The scopes.
+    pub scopes: ReportedScopes,
+    /// Where the grant comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<GrantOrigin>,
+    /// The secret store.
+    pub store: ReportedStore,
+    /// The type of the access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<String>,
+    /// When the access token expires, by our clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Whether the grant can be renewed without anybody.
+    pub refreshable: bool,
+    /// Whether it is being renewed by this process now.
+    pub refreshing: bool,
+    /// The end of the last renewal in this process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_refresh: Option<ReportedRefresh>,
+    /// A renewal began at this time, and nothing is known of its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_outcome_unknown_since: Option<Timestamp>,
+    /// Seconds until a renewal is tried again after a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+    /// How many seconds servers' clocks are ahead of ours; absent before one was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_skew_s: Option<i64>,
+    /// Rules that are not applied to this registry.
+    pub relaxations: Vec<&'static str>,
+    /// A login that is running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_login: Option<PendingLogin>,
+}
+
+/// Who is logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReportedAccount {
+    /// The issuer's name for the account.
+    pub sub: String,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// Scopes asked for and granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReportedScopes {
+    /// Asked for.
+    pub requested: Vec<String>,
+    /// Granted, as far as the provider named them.
+    pub granted: Vec<String>,
+}
+
+/// The secret store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReportedStore {
+    /// `encrypted` or `environment`; absent when none can be opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// Whether it can be used.
+    pub usable: bool,
+    /// Why it cannot, and what to type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The end of a renewal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReportedRefresh {
+    /// When, by our clock.
+    pub at: Timestamp,
+    /// `renewed`, `adopted`, or the word of the failure.
+    pub result: &'static str,
+}
+
+/// A login that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PendingLogin {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it is given up.
+    pub expires_at: Timestamp,
+}
+
+impl AuthReport {
+    /// The report of a registry that is read anonymously.
+    pub fn anonymous() -> Self {
+        Self {
+            state: AuthState::None,
+            reason: None,
+            detail: None,
+            account: None,
+            issuer: None,
+            client_id: None,
+            resource: None,
+            audience: None,
+            scopes: ReportedScopes::default(),
+            source: None,
+            store: ReportedStore::default(),
+            token_type: None,
+            expires_at: None,
+            refreshable: false,
+            refreshing: false,
+            last_refresh: None,
+            refresh_outcome_unknown_since: None,
+            retry_after_s: None,
+            clock_skew_s: None,
+            relaxations: Vec::new(),
+            pending_login: None,
+        }
+    }
+
+    /// The report of a registry that `binding` is for. Reads the store, nothing else.
+    pub async fn of(engine: &RefreshEngine, binding: &Binding) -> Self {
+        let credentials = GrantCredentials::new(engine, binding);
+        credentials.look().await;
+        let store = store_report(engine).await;
+        let lane = engine.lane(binding);
+        let view = lane.view.borrow().clone();
+        let error = current_error(engine, &view, credentials.login_needed());
+        let mut report = Self {
+            state: state(&view, error.as_ref()),
+            reason: error.as_ref().map(AuthError::reason),
+            detail: match view.unreadable() {
+                Some(record) => Some(record.to_string()),
+                None => error.as_ref().map(AuthError::to_string),
+            },
+            issuer: Some(binding.issuer.clone()),
+            client_id: Some(binding.client_id.clone()),
+            resource: binding.resource.clone(),
+            audience: binding.audience.clone(),
+            store,
+            refreshing: lane.is_renewing(),
+            last_refresh: view.last_refresh.as_ref().map(|last| ReportedRefresh {
+                at: last.at,
+                result: last.result,
+            }),
+            retry_after_s: retry_after(engine, &view),
+            clock_skew_s: engine.skew().offset().map(SignedDuration::as_secs_rounded),
+            relaxations: relaxations(binding),
+            ..Self::anonymous()
+        };
+        report.scopes.requested.clone_from(&binding.scopes);
+        if let Some(grant) = view.grant() {
+            report.add(engine, grant);
+        }
+        report
+    }
+
+    /// The same report with a login that is running.
+    #[must_use]
+    pub fn with_pending_login(mut self, pending: Option<PendingLogin>) -> Self {
+        self.pending_login = pending;
+        self
+    }
+
+    fn add(&mut self, engine: &RefreshEngine, grant: &Grant) {
+        let offset = engine.skew().offset().unwrap_or(grant.clock_offset);
+        self.account = grant.account.as_ref().map(|account| ReportedAccount {
+            sub: account.sub.clone(),
+            name: account.name.clone(),
+            email: account.email.clone(),
+        });
+        self.scopes.granted.clone_from(&grant.scopes);
+        self.source = Some(grant.origin);
+        self.token_type = Some(grant.token_type.clone());
+        self.expires_at = grant.expires_at.map(|expiry| shifted(expiry, -offset));
+        self.refreshable = grant.refresh_token.is_some() && grant.dead.is_none();
+        self.refresh_outcome_unknown_since = grant
+            .intent
+            .as_ref()
+            .filter(|_| grant.has_unknown_outcome())
+            .map(|intent| intent.at);
+        if self.clock_skew_s.is_none() {
+            self.clock_skew_s = Some(grant.clock_offset.as_secs_rounded());
+        }
+    }
+}
+
+/// Rounding to whole seconds.
+trait Rounded {
+    fn as_secs_rounded(self) -> i64;
+}
+
+impl Rounded for SignedDuration {
+    fn as_secs_rounded(self) -> i64 {
+        let half = if self.is_negative() { -500 } else { 500 };
+        self.saturating_add(Self::from_millis(half)).as_secs()
+    }
+}
+
+/// What a read would meet now.
+fn current_error(
+    engine: &RefreshEngine,
+    view: &View,
+    needed: Option<LoginReason>,
+) -> Option<AuthError> {
+    if let Some(reason) = needed {
+        return Some(AuthError::LoginRequired { reason });
+    }
+    if let Some(error) = view.absence() {
+        return Some(error);
+    }
+    let grant = view.grant()?;
+    let is_due = engine.inner().need(grant) == Need::Now && !engine.inner().is_usable(grant);
+    view.failure
+        .as_ref()
+        .filter(|_| is_due)
+        .map(|failure| failure.error.clone())
+}
+
+fn state(view: &View, error: Option<&AuthError>) -> AuthState {
+    match error {
+        Some(AuthError::LoginRequired { .. }) => AuthState::LoginRequired,
+        Some(AuthError::Unreachable { .. }) => AuthState::ProviderUnavailable,
+        Some(AuthError::Store { .. }) => AuthState::StoreUnavailable,
+        None if view.grant().is_some() => AuthState::Authenticated,
+        None => AuthState::LoginRequired,
+    }
+}
+
+fn retry_after(engine: &RefreshEngine, view: &View) -> Option<u64> {
+    let now = engine.inner().monotonic();
+    let left = view.failure.as_ref()?.retry_at.checked_sub(now)?;
+    (left > Duration::ZERO).then(|| left.as_secs().max(1))
+}
+
+fn relaxations(binding: &Binding) -> Vec<&'static str> {
+    let plain = |url: &url::Url| url.scheme() == "http";
+    let mut relaxations = Vec::new();
+    if binding.allow_private_ip {
+        relaxations.push("private_addresses_allowed");
+    }
+    if plain(&binding.registry_url) {
+        relaxations.push("registry_over_plain_http");
+    }
+    if url::Url::parse(&binding.issuer).is_ok_and(|issuer| plain(&issuer)) {
+        relaxations.push("issuer_over_plain_http");
+    }
+    relaxations
+}
+
+async fn store_report(engine: &RefreshEngine) -> ReportedStore {
+    let vault = engine.vault().clone();
+    match blocking(move || vault.store_kind()).await {
+        Ok(kind) => ReportedStore {
+            kind: Some(StoreKind::as_str(kind)),
+            usable: true,
+            problem: None,
+        },
+        Err(error) => ReportedStore {
+            kind: None,
+            usable: false,
+            problem: Some(error.to_string()),
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! The credential of a registry that is logged in to, or can be: stored grants, kept fresh.
+//!
+//! This is what a registry source asks before each request. It answers from the engine's view of the store and can start a
+//! renewal, never a login.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use thv_http::Bearer;
+
+use crate::binding::Binding;
+use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
+use crate::grant::{Grant, TokenFingerprint};
+use crate::refresh::{Lane, Need, RefreshEngine, View, bearer_of};
+
+/// The credential for one binding.
+pub struct GrantCredentials {
+    engine: RefreshEngine,
+    lane: Arc<Lane>,
+}
+
+impl GrantCredentials {
+    /// The credential for `binding`. Inside a runtime the store is read at once, in the background.
+    pub fn new(engine: &RefreshEngine, binding: &Binding) -> Self {
+        let credentials = Self {
+            lane: engine.lane(binding),
+            engine: engine.clone(),
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let inner = Arc::clone(credentials.engine.inner());
+            let lane = Arc::clone(&credentials.lane);
+            drop(runtime.spawn(async move { inner.look(&lane).await }));
+        }
+        credentials
+    }
+
+    /// Reads the store unless that has just been done, so that [`Credentials::status`] tells the truth of now.
+    pub async fn look(&self) {
+        self.engine.inner().look(&self.lane).await;
+    }
+
+    /// Resolves when another grant is in use than the one in use now, or none, or when it is known that a login is needed.
+    pub async fn changed(&self) {
+        let mut views = self.lane.view.subscribe();
+        let before = self.standing(&views.borrow_and_update());
+        // The sender lives in the lane, which lives as long as `self`.
+        let _ = views.wait_for(|view| self.standing(view) != before).await;
+    }
+
+    /// What the registry's catalog depends on: who reads it, and whether anybody may.
+    fn standing(&self, view: &View) -> (String, Option<LoginReason>) {
+        (self.identity_in(view), self.login_needed_in(view))
+    }
+
+    fn identity_in(&self, view: &View) -> String {
+        let key = self.lane.binding.key();
+        let who = view.grant().map(|grant| match &grant.account {
+            Some(account) => format!("account\n{}", account.sub),
+            None => format!("login\n{}", grant.login_id),
+        });
+        format!("oauth\n{key}\n{}", who.as_deref().unwrap_or("nobody"))
+    }
+
+    fn login_needed_in(&self, view: &View) -> Option<LoginReason> {
+        match view.absence() {
+            Some(AuthError::LoginRequired { reason }) => return Some(reason),
+            Some(AuthError::Unreachable { .. } | AuthError::Store { .. }) => return None,
+            None => {}
+        }
+        match self.engine.inner().need(view.grant()?) {
+            Need::Login(reason) => Some(reason),
+            Need::Nothing | Need::Soon | Need::Now => {
+                view.is_refused().then_some(LoginReason::Rejected)
+            }
+        }
+    }
+
+    fn status_in(&self, view: &View) -> AuthStatus {
+        if view.grant().is_some() && self.login_needed_in(view).is_none() {
+            AuthStatus::Authenticated
+        } else {
+            AuthStatus::Configured
+        }
+    }
+
+    fn bearer_of(&self, grant: &Grant) -> Option<Bearer> {
+        bearer_of(grant, &self.lane.binding)
+    }
+}
+
+impl Credentials for GrantCredentials {
+    fn status(&self) -> AuthStatus {
+        self.status_in(&self.lane.view.borrow())
+    }
+
+    /// One account's reading is kept apart from another's. Where no ID token said who logged in, each login counts as
+    /// somebody else's.
+    fn identity(&self) -> String {
+        self.identity_in(&self.lane.view.borrow())
+    }
+
+    fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>> {
+        async move {
+            let grant = self.engine.inner().usable_grant(&self.lane).await?;
+            Ok(self.bearer_of(&grant))
+        }
+        .boxed()
+    }
+
+    fn login_needed(&self) -> Option<LoginReason> {
+        self.login_needed_in(&self.lane.view.borrow())
+    }
+
+    fn rejected<'a>(&'a self, bearer: &'a Bearer) -> BoxFuture<'a, bool> {
+        async move {
+            let refused = TokenFingerprint::of(bearer.token());
+            self.engine.inner().renew_refused(&self.lane, refused).await
+        }
+        .boxed()
+    }
+
+    fn accepted(&self, bearer: &Bearer) {
+        if !self.lane.view.borrow().is_refused() {
+            return;
+        }
+        let accepted = TokenFingerprint::of(bearer.token());
+        self.lane.view.send_modify(|view| {
+            if view.refused == Some(accepted) {
+                view.refused = None;
+            }
+        });
+    }
+}
+
+impl fmt::Debug for GrantCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantCredentials")
+            .field("issuer", &self.lane.binding.issuer)
+            .field("client_id", &self.lane.binding.client_id)
+            .finish_non_exhaustive()
+    }
+}
