@@ -5,13 +5,15 @@ use crate::scope::SecretName;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use thv_config::disk::write_atomic;
-use thv_config::{ManualClock, MapEnv, SecretsSettings};
+use thv_config::{ManualClock, MapEnv, SecretsSettings, SystemClock};
 
 /// A user's home. Each call of [`Home::secrets`] is like another process.
 struct Home {
     directory: tempfile::TempDir,
     variables: Vec<(&'static str, String)>,
     keyrings: Vec<Arc<FakeKeyring>>,
+    /// Threads that wait for each other's locks need time that passes by itself.
+    has_real_clock: bool,
 }
 
 impl Home {
@@ -20,6 +22,7 @@ impl Home {
             directory: tempfile::tempdir().unwrap(),
             variables: Vec::new(),
             keyrings: Vec::new(),
+            has_real_clock: false,
         }
     }
 
@@ -59,7 +62,11 @@ impl Home {
             MapEnv::new().with_home(self.directory.path()),
             |env, (name, value)| env.with_var(*name, value.clone()),
         );
-        World::new(ManualClock::new(Timestamp::UNIX_EPOCH), env)
+        if self.has_real_clock {
+            World::new(SystemClock::new(), env)
+        } else {
+            World::new(ManualClock::new(Timestamp::UNIX_EPOCH), env)
+        }
     }
 
     fn paths(&self) -> Paths {
@@ -200,7 +207,10 @@ fn a_login_makes_up_a_password_and_gives_it_to_the_keyring() {
 
 #[test]
 fn two_logins_at_once_agree_on_one_password() {
-    let home = Home::new().with_keyring(FakeKeyring::durable());
+    let home = Home {
+        has_real_clock: true,
+        ..Home::new().with_keyring(FakeKeyring::durable())
+    };
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| home.secrets().open_for_login().unwrap());
