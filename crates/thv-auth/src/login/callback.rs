@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use url::form_urlencoded;
 
 use crate::oauth::Attempt;
-use crate::oauth::token::shown;
+use crate::oauth::answer::shown;
 
 /// Longest description of an identity provider that is passed on to people, in characters.
 const DESCRIPTION_LENGTH: usize = 200;
