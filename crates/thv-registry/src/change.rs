@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use thv_auth::binding::DEFAULT_SCOPES;
 use thv_config::world::Env;
-use thv_config::{ConfigError, RegistrySource};
+use thv_config::{Config, ConfigError, OAuthSettings, RegistryAuth, RegistrySource};
 use url::Url;
 
 use crate::source::outbound::Outbound;
@@ -43,6 +44,20 @@ pub enum SourceRequest {
     },
 }
 
+/// The login that goes with a source (RFC 6749, section 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginRequest {
+    /// Issuer identifier of the authorization server.
+    pub issuer: String,
+    /// Client identifier.
+    pub client_id: String,
+    /// Audience; `None` keeps the one there is when issuer and client stay the same.
+    pub audience: Option<String>,
+    /// Scopes; `None` keeps those there are when issuer and client stay the same, and is
+    /// `openid offline_access` otherwise.
+    pub scopes: Option<Vec<String>>,
+}
+
 /// Why a source was not set. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -80,6 +95,12 @@ pub enum ChangeError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The login that was to be configured with the source cannot be.
+    #[error("failed to configure registry auth: configuring OAuth: {cause}")]
+    Login {
+        /// Why not.
+        cause: String,
+    },
     /// The configuration cannot be read or written.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -101,6 +122,59 @@ pub(crate) struct Change {
     pub(crate) allow_private_ip: Option<bool>,
     pub(crate) kind: SourceKind,
 }
+
+/// `config` with `change` and the login that goes with it, or without any.
+pub(crate) fn applied(
+    config: &Config,
+    change: &Change,
+    login: Option<&LoginRequest>,
+) -> Result<Config, ChangeError> {
+    let mut after = config.clone();
+    after.source = change.source.clone();
+    if let Some(allow_private_ip) = change.allow_private_ip {
+        after.allow_private_ip = allow_private_ip;
+    }
+    after.auth = None;
+    let Some(login) = login else {
+        return Ok(after);
+    };
+    if !matches!(change.kind, SourceKind::Url | SourceKind::Api) {
+        return Err(ChangeError::Login {
+            cause: "only a registry that is reached by `url` or `api_url` has a use for a login"
+                .to_owned(),
+        });
+    }
+    let before = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let same = before
+        .filter(|before| before.issuer == login.issuer && before.client_id == login.client_id);
+    let default_scopes = || DEFAULT_SCOPES.map(str::to_owned).to_vec();
+    after.auth = Some(RegistryAuth {
+        kind: "oauth".to_owned(),
+        oauth: Some(OAuthSettings {
+            issuer: login.issuer.clone(),
+            client_id: login.client_id.clone(),
+            audience: login
+                .audience
+                .clone()
+                .or_else(|| same.and_then(|same| same.audience.clone())),
+            scopes: login
+                .scopes
+                .clone()
+                .or_else(|| same.map(|same| same.scopes.clone()))
+                .unwrap_or_else(default_scopes),
+            callback_port: same
+                .and_then(|same| same.callback_port)
+                .or(Some(DEFAULT_CALLBACK_PORT)),
+            cached_refresh_token_ref: None,
+            cached_token_expiry: None,
+        }),
+    });
+    Ok(after)
+}
+
+/// Where the redirect of a login arrives, unless the configuration says otherwise: clients are
+/// registered with it.
+const DEFAULT_CALLBACK_PORT: u16 = 8666;
 
 const WHAT_FILE: &str = "local registry file";
 const WHAT_URL: &str = "remote registry";

@@ -31,6 +31,8 @@ pub enum Fault {
         cause: String,
         /// When the source asked to be tried again.
         retry_after: Option<Duration>,
+        /// Whose fault it is.
+        blame: Blame,
     },
     /// Our own configuration cannot be used; nothing was asked of the source.
     #[error("the configuration cannot be used: {cause}")]
@@ -38,6 +40,17 @@ pub enum Fault {
         /// What is wrong with it.
         cause: String,
     },
+}
+
+/// Who stands in the way of reading a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The registry itself, or the way to it.
+    Registry,
+    /// The identity provider: the registry was not asked, for want of a token.
+    IdentityProvider,
+    /// The secret store of this machine.
+    SecretStore,
 }
 
 /// Why a name leads to no server.
@@ -69,6 +82,19 @@ pub enum LookupFault {
     /// The registry cannot be read.
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+// === impl Blame ===
+
+impl Blame {
+    /// The word for it on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry_unreachable",
+            Self::IdentityProvider => "identity_provider_unreachable",
+            Self::SecretStore => "secret_store_unavailable",
+        }
+    }
 }
 
 // === impl Fault ===

@@ -28,9 +28,9 @@ mod state;
 mod version_order;
 pub mod view;
 
-pub use change::{ChangeError, SourceRequest};
+pub use change::{ChangeError, LoginRequest, SourceRequest};
 pub use entry::{Entry, Extension, ExtensionEntry, OFFICIAL_META, ViewRef};
-pub use error::{Fault, LookupError, LookupFault};
+pub use error::{Blame, Fault, LookupError, LookupFault};
 pub use format::page::LifeCycle;
 pub use prepared::Prepared;
 pub use registries::{DEFAULT_REGISTRY, Registries};

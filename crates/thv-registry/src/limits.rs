@@ -73,6 +73,9 @@ pub const BACKOFF_LONGEST: Duration = Duration::from_mins(1);
 /// How often the configuration's source file is looked at.
 pub const FILE_POLL: Duration = Duration::from_millis(500);
 
+/// How often a registry's credential is asked what it knows of itself.
+pub const LOGIN_POLL: Duration = Duration::from_millis(250);
+
 /// How long another process may hold a cache file's lock before this one goes without writing.
 pub const CACHE_LOCK_TIME: Duration = Duration::from_secs(5);
 

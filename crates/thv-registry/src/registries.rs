@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use thv_auth::CredentialSource;
+use thv_auth::binding::Binding;
 use thv_config::disk;
 use thv_config::world::World;
 use thv_config::{Config, ConfigStore, ConfigWatch, Paths};
@@ -14,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::cache::sweep;
-use crate::change::{self, ChangeError, SourceRequest};
-use crate::limits::FILE_POLL;
-use crate::registry::Registry;
+use crate::change::{self, ChangeError, LoginRequest, SourceRequest};
+use crate::limits::{FILE_POLL, LOGIN_POLL};
+use crate::registry::{Registry, Standing};
 use crate::settings::Settings;
 use crate::source::SourceKind;
 use crate::source::outbound::Outbound;
@@ -32,6 +34,7 @@ pub struct Registries {
     paths: Paths,
     config: ConfigStore,
     user_agent: String,
+    logins: Arc<dyn CredentialSource>,
     revalidation: Revalidation,
     current: ArcSwap<Registry>,
     /// Changes come one after the other.
@@ -48,6 +51,7 @@ impl Registries {
         paths: Paths,
         config: ConfigStore,
         user_agent: String,
+        logins: Arc<dyn CredentialSource>,
         revalidation: Revalidation,
     ) -> Arc<Self> {
         let settings = match config.load_async().await {
@@ -61,6 +65,7 @@ impl Registries {
         let registry = Registry::new(
             DEFAULT_REGISTRY,
             settings,
+            logins.as_ref(),
             world.clone(),
             outbound,
             &paths.catalog_cache_dir(),
@@ -71,6 +76,7 @@ impl Registries {
             paths,
             config,
             user_agent,
+            logins,
             revalidation,
             current: ArcSwap::new(registry),
             turn: Mutex::new(()),
@@ -87,30 +93,42 @@ impl Registries {
         (name == DEFAULT_REGISTRY).then(|| self.current.load_full())
     }
 
-    /// Sets the source of `default`: checks `request` against the source itself, writes the
-    /// configuration in one step, and begins to load. Login settings are cleared: they belonged
-    /// to the source before.
+    /// Sets the source of `default`, and the login that goes with it: checks both against the
+    /// source and the issuer themselves, writes the configuration in one step, and begins to
+    /// load. Without `login` the login settings are cleared: they belonged to the source before.
     ///
     /// # Errors
     /// Says why nothing was changed.
-    pub async fn set(&self, request: &SourceRequest) -> Result<SourceKind, ChangeError> {
+    pub async fn set(
+        &self,
+        request: &SourceRequest,
+        login: Option<&LoginRequest>,
+    ) -> Result<SourceKind, ChangeError> {
         let _turn = self.turn.lock().await;
         let outbound = Arc::clone(self.current.load().outbound());
         let change = change::check(request, &outbound, self.world.env.as_ref()).await?;
+        if let Some(login) = login {
+            let config = self.config.load_async().await?;
+            let after = change::applied(&config, &change, Some(login))?;
+            self.check_login(&after).await?;
+        }
         let kind = change.kind;
+        let login = login.cloned();
         let config = self
             .config
             .update_async(move |config: &mut Config| {
-                config.source = change.source;
-                if let Some(allow_private_ip) = change.allow_private_ip {
-                    config.allow_private_ip = allow_private_ip;
-                }
-                config.auth = None;
+                *config = change::applied(config, &change, login.as_ref())?;
                 Ok::<_, ChangeError>(config.clone())
             })
             .await?;
         self.apply(&config);
         Ok(kind)
+    }
+
+    async fn check_login(&self, config: &Config) -> Result<(), ChangeError> {
+        let refused = |cause: String| ChangeError::Login { cause };
+        let binding = Binding::of(config).map_err(|error| refused(error.to_string()))?;
+        self.logins.check(&binding).await.map_err(refused)
     }
 
     /// Takes over a configuration; does nothing when it describes the registry there is.
@@ -129,20 +147,72 @@ impl Registries {
                 settings.extra_ca.clone(),
             )
         };
+        let registry = self.replace(settings, outbound);
+        let info = registry.info();
+        info!(kind = info.kind.as_str(), source = %info.source, "registry changed");
+    }
+
+    /// Puts a new registry in the place of the one there is.
+    fn replace(&self, settings: Settings, outbound: Arc<Outbound>) -> Arc<Registry> {
         let registry = Registry::new(
             DEFAULT_REGISTRY,
             settings,
+            self.logins.as_ref(),
             self.world.clone(),
             outbound,
             &self.paths.catalog_cache_dir(),
             self.revalidation,
         );
-        let name = registry.info();
-        info!(kind = name.kind.as_str(), source = %name.source, "registry changed");
         self.current.store(Arc::clone(&registry));
         if self.revalidation == Revalidation::Behind {
             registry.start();
         }
+        registry
+    }
+
+    /// Follows what the registry's credential says of itself: a login or a logout in another
+    /// process shows within a second, and what one identity was shown is not kept for another.
+    async fn watch_login(&self) {
+        let mut seen: Option<(Arc<Registry>, Standing)> = None;
+        loop {
+            let registry = self.current.load_full();
+            let standing = registry.standing();
+            let before = seen
+                .take()
+                .filter(|(before, _)| Arc::ptr_eq(before, &registry))
+                .map(|(_, standing)| standing);
+            let mut registry = registry;
+            if let Some(before) = before.filter(|before| *before != standing) {
+                registry = self.react(registry, &before, &standing).await;
+            }
+            let standing = registry.standing();
+            seen = Some((registry, standing));
+            self.world.clock.sleep(LOGIN_POLL).await;
+        }
+    }
+
+    async fn react(
+        &self,
+        registry: Arc<Registry>,
+        before: &Standing,
+        now: &Standing,
+    ) -> Arc<Registry> {
+        if let Some(reason) = now.login_needed {
+            if before.login_needed.is_none() {
+                registry.withdraw(reason).await;
+            }
+            return registry;
+        }
+        if before.identity == now.identity {
+            registry.reload();
+            return registry;
+        }
+        let _turn = self.turn.lock().await;
+        if !Arc::ptr_eq(&self.current.load(), &registry) {
+            return registry;
+        }
+        let outbound = Arc::clone(registry.outbound());
+        self.replace(registry.settings().clone(), outbound)
     }
 
     /// Begins to load, and watches the configuration and the source's file until `stop`: what
@@ -154,6 +224,14 @@ impl Registries {
         tokio::spawn(async move {
             tokio::select! {
                 () = registries.watch_config() => {}
+                () = ended.cancelled() => {}
+            }
+        });
+        let registries = Arc::clone(self);
+        let ended = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = registries.watch_login() => {}
                 () = ended.cancelled() => {}
             }
         });

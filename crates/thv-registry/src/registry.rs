@@ -5,13 +5,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use thv_config::disk::{self, Fingerprint};
+use thv_auth::{CredentialSource, LoginReason};
 use thv_config::world::World;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::cache::{CacheFile, Changes};
 use crate::entry::Entry;
-use crate::error::{Fault, LookupError, LookupFault};
+use crate::error::{Blame, Fault, LookupError, LookupFault};
 use crate::flight::{Flight, Flights, Seat, Wanted};
 use crate::limits::MAX_LOGGED_REASONS;
 use crate::settings::{RegistryInfo, Settings};
@@ -31,7 +32,7 @@ use crate::state::{Decision, Moment, Revalidation, State, is_fresh};
 /// A registry. See the [module](self).
 #[derive(Debug)]
 pub struct Registry {
-    info: RegistryInfo,
+    name: String,
     settings: Settings,
     inner: Arc<Inner>,
 }
@@ -80,7 +81,10 @@ pub struct CatalogStatus {
 struct Inner {
     source: Result<Source, String>,
     context: Context,
-    cache: Option<CacheFile>,
+    /// What is read and how, and where such catalogs are kept; `None` for sources on this machine.
+    cache_place: Option<(PathBuf, String)>,
+    /// Known once the credential's identity is.
+    cache: OnceLock<CacheFile>,
     /// Orders writes of the cache file.
     cache_turn: Mutex<()>,
     /// The file of a file source as it was just before it was last read.
@@ -91,6 +95,13 @@ struct Inner {
     changed: Notify,
     flights: Flights,
     stop: CancellationToken,
+}
+
+/// What a registry's credential says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) identity: String,
+    pub(crate) login_needed: Option<LoginReason>,
 }
 
 /// What a file looked like; `None` when there was none.
@@ -110,20 +121,19 @@ impl Registry {
     pub(crate) fn new(
         name: &str,
         settings: Settings,
+        logins: &dyn CredentialSource,
         world: World,
         outbound: Arc<Outbound>,
         cache_directory: &Path,
         revalidation: Revalidation,
     ) -> Arc<Self> {
         let source = settings.source();
-        let credentials = settings.credentials();
+        let credentials = settings.credentials(logins);
         let cached = source.as_ref().ok().filter(|source| source.is_cached());
-        let cache = cached.map(|source| {
-            let identity = settings.cache_identity(source, credentials.as_ref());
-            CacheFile::new(cache_directory, identity, Arc::clone(&world.clock))
-        });
+        let cache_place =
+            cached.map(|source| (cache_directory.to_owned(), settings.cache_key(source)));
         Arc::new(Self {
-            info: settings.info(name),
+            name: name.to_owned(),
             settings,
             inner: Arc::new(Inner {
                 source,
@@ -132,7 +142,8 @@ impl Registry {
                     outbound,
                     credentials,
                 },
-                cache,
+                cache_place,
+                cache: OnceLock::new(),
                 cache_turn: Mutex::new(()),
                 file_read: ArcSwapOption::empty(),
                 revalidation,
@@ -146,12 +157,28 @@ impl Registry {
 
     /// Name, `default` today.
     pub fn name(&self) -> &str {
-        &self.info.name
+        &self.name
     }
 
-    /// What the registry is, without its content.
-    pub fn info(&self) -> &RegistryInfo {
-        &self.info
+    /// What the registry is, without its content, and where its login stands now.
+    pub fn info(&self) -> RegistryInfo {
+        let credentials = self.inner.context.credentials.as_ref();
+        self.settings.info(&self.name, credentials)
+    }
+
+    /// What the credential says of itself: who reads, and what is missing.
+    pub(crate) fn standing(&self) -> Standing {
+        let credentials = &self.inner.context.credentials;
+        Standing {
+            identity: credentials.identity(),
+            login_needed: credentials.login_needed(),
+        }
+    }
+
+    /// Forgets the catalog, in memory and on disk: the credential that it was read with is
+    /// definitely gone.
+    pub(crate) async fn withdraw(&self, reason: LoginReason) {
+        self.inner.withdraw(reason).await;
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -265,7 +292,7 @@ impl Registry {
             loading: self.inner.flights.is_loading(),
             fault: fault.map(|failure| (failure.fault.clone(), failure.since)),
             checked_at: known
-                .filter(|_| self.inner.cache.is_some())
+                .filter(|_| self.inner.cache_place.is_some())
                 .map(|known| known.marks.checked_at),
             counts: known.map_or_else(Counts::default, |known| known.snapshot.counts()),
             bad_rows: known.map_or(0, |known| known.snapshot.bad_rows()),
@@ -273,7 +300,7 @@ impl Registry {
             cache_file: self
                 .inner
                 .cache
-                .as_ref()
+                .get()
                 .map(|cache| cache.path().to_owned()),
         }
     }
@@ -297,7 +324,7 @@ impl Inner {
     }
 
     fn decide(self: &Arc<Self>, state: &State) -> Decision {
-        let can_age = self.cache.is_some();
+        let can_age = self.cache_place.is_some();
         let decision = state.decide(self.moment(), self.revalidation, can_age);
         if let Decision::Serve { load: true, .. } | Decision::Fail { load: true } = decision {
             drop(self.board(Depth::Changes, Wanted::ByRegistry));
@@ -307,7 +334,15 @@ impl Inner {
 
     /// The answer that needs no waiting, if there is one.
     fn answer_at_once(self: &Arc<Self>) -> Option<Result<Served, Fault>> {
+        let login_needed = self.context.credentials.login_needed();
+        if let Some(reason) = login_needed {
+            return Some(Err(self.auth_required(reason)));
+        }
         let state = self.state.load();
+        if state.waited_for_login() {
+            // Somebody has logged in since.
+            return None;
+        }
         match self.decide(&state) {
             Decision::Serve { stale, .. } => {
                 let known = state.known.as_ref()?;
@@ -380,6 +415,7 @@ impl Inner {
                 patience.as_secs()
             ),
             retry_after: Some(Duration::from_secs(1)),
+            blame: Blame::Registry,
         }
     }
 
@@ -462,19 +498,20 @@ impl Inner {
     /// Brings back the catalog of an earlier run, where the credential that it was read with is
     /// at hand.
     async fn restore(self: &Arc<Self>, source: &Source) -> Result<Option<Known>, Fault> {
-        if self.cache.is_none() {
+        let Some((directory, key)) = &self.cache_place else {
             return Ok(None);
+        };
+        let credentials = &self.context.credentials;
+        credentials.prepare().await;
+        if let Some(reason) = credentials.login_needed() {
+            return Err(self.auth_required(reason));
         }
-        if let Err(thv_auth::AuthError::LoginRequired { reason }) =
-            self.context.credentials.bearer().await
-        {
-            return Err(Fault::AuthRequired {
-                source_name: source.shown(),
-                reason,
-            });
-        }
+        self.cache.get_or_init(|| {
+            let identity = format!("{key}\n{}", credentials.identity());
+            CacheFile::new(directory, identity, Arc::clone(&self.context.world.clock))
+        });
         let inner = Arc::clone(self);
-        let contents = tokio::task::spawn_blocking(move || inner.cache.as_ref()?.load());
+        let contents = tokio::task::spawn_blocking(move || inner.cache.get()?.load());
         let Some(contents) = contents.await.ok().flatten() else {
             return Ok(None);
         };
@@ -504,13 +541,13 @@ impl Inner {
         if whole && known.snapshot.counts().omitted > 0 {
             self.log_omissions(&known.snapshot);
         }
-        if self.cache.is_none() {
+        if self.cache_place.is_none() {
             return;
         }
         let _turn = self.cache_turn.lock().await;
         let inner = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
-            let Some(cache) = &inner.cache else {
+            let Some(cache) = inner.cache.get() else {
                 return;
             };
             let Known { snapshot, marks } = &known;
@@ -536,11 +573,25 @@ impl Inner {
         }
     }
 
+    fn auth_required(&self, reason: LoginReason) -> Fault {
+        Fault::AuthRequired {
+            source_name: self.shown(),
+            reason,
+        }
+    }
+
+    async fn withdraw(self: &Arc<Self>, reason: LoginReason) {
+        let fault = self.auth_required(reason);
+        let state = self.state.load().failed(fault, self.moment());
+        self.publish(state);
+        self.forget().await;
+    }
+
     async fn forget(self: &Arc<Self>) {
         let _turn = self.cache_turn.lock().await;
         let inner = Arc::clone(self);
         let removed = tokio::task::spawn_blocking(move || {
-            if let Some(cache) = &inner.cache {
+            if let Some(cache) = inner.cache.get() {
                 cache.remove();
             }
         });
@@ -554,6 +605,7 @@ fn given_up() -> Fault {
         url: None,
         cause: "the load was given up".to_owned(),
         retry_after: None,
+        blame: Blame::Registry,
     }
 }
 

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use thv_auth::{Anonymous, AuthStatus, Credentials, NotLoggedIn};
+use thv_auth::binding::Binding;
+use thv_auth::{Anonymous, AuthStatus, CredentialSource, Credentials};
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use url::Url;
 
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) allow_private_ip: bool,
     pub(crate) auth_kind: Option<String>,
     pub(crate) oauth: Option<OAuthSettings>,
+    pub(crate) binding: Option<Binding>,
     pub(crate) extra_ca: Option<PathBuf>,
     /// Why the configuration could not be read at all.
     pub(crate) unreadable: Option<String>,
@@ -61,7 +63,8 @@ impl Settings {
             source: config.source.clone(),
             allow_private_ip: config.allow_private_ip,
             auth_kind: auth.map(|auth| auth.kind.clone()),
-            oauth: auth.and_then(|auth| auth.oauth.clone()),
+            oauth: auth.and_then(|auth| auth.oauth.clone()).map(without_grant),
+            binding: Binding::of(config).ok(),
             extra_ca: config.ca_certificate_path.clone(),
             unreadable: None,
         }
@@ -75,6 +78,7 @@ impl Settings {
             allow_private_ip: false,
             auth_kind: None,
             oauth: None,
+            binding: None,
             extra_ca: None,
             unreadable: Some(cause),
         }
@@ -95,16 +99,16 @@ impl Settings {
 
     /// The credential with which the source is read. Documents on this machine need none,
     /// whatever the configuration says.
-    pub(crate) fn credentials(&self) -> Arc<dyn Credentials> {
-        match (&self.source, &self.oauth) {
-            (RegistrySource::Url(_) | RegistrySource::Api(_), Some(oauth)) => Arc::new(
-                NotLoggedIn::new(oauth.issuer.clone(), oauth.client_id.clone()),
-            ),
+    pub(crate) fn credentials(&self, logins: &dyn CredentialSource) -> Arc<dyn Credentials> {
+        match (&self.source, &self.binding) {
+            (RegistrySource::Url(_) | RegistrySource::Api(_), Some(binding)) => {
+                logins.credentials(binding)
+            }
             _ => Arc::new(Anonymous),
         }
     }
 
-    pub(crate) fn info(&self, name: &str) -> RegistryInfo {
+    pub(crate) fn info(&self, name: &str, credentials: &dyn Credentials) -> RegistryInfo {
         let (kind, source) = match self.source() {
             Ok(source) => (source.kind(), source.shown()),
             Err(_) => self.as_written(),
@@ -114,10 +118,10 @@ impl Settings {
             name: name.to_owned(),
             kind,
             source,
-            auth_status: if auth_type.is_empty() {
-                AuthStatus::None
-            } else {
-                AuthStatus::Configured
+            auth_status: match credentials.status() {
+                // Configured for a source that has no use for it.
+                AuthStatus::None if !auth_type.is_empty() => AuthStatus::Configured,
+                status => status,
             },
             auth_type,
             auth_config: self.oauth.as_ref().map(|oauth| AuthConfig {
@@ -138,15 +142,23 @@ impl Settings {
         }
     }
 
-    /// Names what is read, how, and by whom: what one identity was shown is cached under it.
-    pub(crate) fn cache_identity(&self, source: &Source, credentials: &dyn Credentials) -> String {
+    /// Names what is read and how. With the reader's identity it names a cache file.
+    pub(crate) fn cache_key(&self, source: &Source) -> String {
         format!(
-            "{}\n{}\n{}\n{}",
+            "{}\n{}\n{}",
             source.kind().as_str(),
             source.shown(),
             self.allow_private_ip,
-            credentials.identity()
         )
+    }
+}
+
+/// Login settings without what a login leaves there: a renewed grant is no other registry.
+fn without_grant(oauth: OAuthSettings) -> OAuthSettings {
+    OAuthSettings {
+        cached_refresh_token_ref: None,
+        cached_token_expiry: None,
+        ..oauth
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use thv_auth::LoginReason;
 
 use crate::error::Fault;
 use crate::limits::{BACKOFF_FIRST, BACKOFF_LONGEST, FRESH_WHEN_CHEAP, FRESH_WHEN_WHOLE};
@@ -103,6 +104,17 @@ impl State {
         }
     }
 
+    /// Whether the last failure was a login that nobody had made: what is stored may say otherwise
+    /// by now. A refusal by the registry is not such a failure; only asking again shows its end.
+    pub(crate) fn waited_for_login(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| match &failure.fault {
+            Fault::AuthRequired { reason, .. } => {
+                !matches!(reason, LoginReason::Rejected | LoginReason::NotConfigured)
+            }
+            _ => false,
+        })
+    }
+
     /// This state after a load that failed.
     pub(crate) fn failed(&self, fault: Fault, moment: Moment) -> Self {
         let before = self.failure.as_ref();
@@ -161,10 +173,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use thv_auth::LoginReason;
-
     use super::*;
     use crate::cache::Marks;
+    use crate::error::Blame;
     use crate::snapshot::{Edition, Snapshot};
 
     const NOW: &str = "2026-05-05T12:00:00Z";
@@ -199,6 +210,7 @@ mod tests {
             url: Some("https://r.example".to_owned()),
             cause: "it is down".to_owned(),
             retry_after: None,
+            blame: Blame::Registry,
         }
     }
 
@@ -332,6 +344,7 @@ mod tests {
             url: None,
             cause: String::new(),
             retry_after: Some(Duration::from_secs(7)),
+            blame: Blame::Registry,
         };
         let state = State::default().failed(asked, moment(Duration::from_secs(1)));
         assert_eq!(state.failure.unwrap().retry_at, Duration::from_secs(8));

@@ -37,6 +37,7 @@ impl Scene {
             paths,
             config,
             "test".to_owned(),
+            Arc::new(thv_auth::NoGrants),
             Revalidation::Behind,
         )
         .await;
@@ -70,7 +71,7 @@ async fn a_change_right_behind_the_first_load_is_noticed() {
     let request = SourceRequest::File {
         path: path.display().to_string(),
     };
-    scene.registries.set(&request).await.unwrap();
+    scene.registries.set(&request, None).await.unwrap();
     assert_eq!(scene.name().await, "test.a/one");
 
     // Before anybody has looked at the file since the load.

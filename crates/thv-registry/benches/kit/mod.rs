@@ -57,6 +57,7 @@ impl Reader {
             paths,
             config,
             "bench".to_owned(),
+            Arc::new(thv_auth::NoGrants),
             Revalidation::Before,
         )
         .await;

@@ -16,7 +16,7 @@ use super::{Context, Depth, Difference, Known, Loaded, Remote};
 use crate::assemble::Assembler;
 use crate::cache::Marks;
 use crate::entry::Extension;
-use crate::error::Fault;
+use crate::error::{Blame, Fault};
 use crate::format::FormatError;
 use crate::format::page::{Official, Row};
 use crate::format::upstream::parse_document;
@@ -100,6 +100,7 @@ pub(crate) async fn load_file(
         url: None,
         cause: format!("local registry file {}: {cause}", path.display()),
         retry_after: None,
+        blame: Blame::Registry,
     };
     let owned = path.to_owned();
     let bytes = tokio::task::spawn_blocking(move || disk::read_bounded(&owned, MAX_DOCUMENT_BYTES))

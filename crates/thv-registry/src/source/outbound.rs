@@ -8,11 +8,11 @@ use http::header::{ACCEPT, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use thv_auth::{AuthError, AuthStatus, Credentials, LoginReason};
 use thv_config::world::World;
-use thv_http::{Http, HttpError, HttpOptions, Limits, Policy, Reply, Request};
+use thv_http::{Bearer, Http, HttpError, HttpOptions, Limits, Policy, Reply, Request};
 use url::Url;
 
 use super::Remote;
-use crate::error::Fault;
+use crate::error::{Blame, Fault};
 use crate::limits::{IDLE_TIME, MAX_REDIRECTS};
 
 /// The HTTP client of all registries that share its settings.
@@ -60,10 +60,48 @@ impl Outbound {
         headers: &HeaderMap,
         bounds: Bounds,
     ) -> Result<Result<Reply, HttpError>, Fault> {
-        let bearer = credentials
-            .bearer()
-            .await
-            .map_err(|error| credential_fault(remote, &error))?;
+        let bearer = bearer_of(remote, credentials).await?;
+        let answer = self
+            .send(remote, &url, headers, bounds, bearer.clone())
+            .await?;
+        let (Some(sent), Ok(reply)) = (bearer, &answer) else {
+            return Ok(answer);
+        };
+        if reply.status != StatusCode::UNAUTHORIZED {
+            if reply.status.is_success() {
+                credentials.accepted(&sent);
+            }
+            return Ok(answer);
+        }
+        // RFC 6750, section 3.1: the token may have ended before its time. One more try with
+        // another one, and no more.
+        if !credentials.rejected(&sent).await {
+            return Ok(answer);
+        }
+        let bearer = bearer_of(remote, credentials).await?;
+        let answer = self
+            .send(remote, &url, headers, bounds, bearer.clone())
+            .await?;
+        if let (Some(sent), Ok(reply)) = (bearer, &answer) {
+            match reply.status {
+                StatusCode::UNAUTHORIZED => {
+                    credentials.rejected(&sent).await;
+                }
+                status if status.is_success() => credentials.accepted(&sent),
+                _ => {}
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn send(
+        &self,
+        remote: &Remote,
+        url: &Url,
+        headers: &HeaderMap,
+        bounds: Bounds,
+        bearer: Option<Bearer>,
+    ) -> Result<Result<Reply, HttpError>, Fault> {
         let http = self.http.as_ref().map_err(set_up_fault)?;
         let limits = Limits {
             total: bounds.time,
@@ -72,7 +110,7 @@ impl Outbound {
             max_bytes: bounds.bytes,
             max_redirects: MAX_REDIRECTS,
         };
-        let mut request = Request::get(url)
+        let mut request = Request::get(url.clone())
             .policy(Policy::for_registry(remote.allow_private_ip))
             .limits(limits)
             .header(ACCEPT, HeaderValue::from_static("application/json"));
@@ -128,6 +166,14 @@ fn set_up_fault(error: &HttpError) -> Fault {
     }
 }
 
+async fn bearer_of(
+    remote: &Remote,
+    credentials: &dyn Credentials,
+) -> Result<Option<Bearer>, Fault> {
+    let bearer = credentials.bearer().await;
+    bearer.map_err(|error| credential_fault(remote, &error))
+}
+
 /// The fault of a registry that cannot be read, for `cause`.
 pub(crate) fn unavailable(
     remote: &Remote,
@@ -138,6 +184,16 @@ pub(crate) fn unavailable(
         url: Some(remote.configured.clone()),
         cause: cause.into(),
         retry_after,
+        blame: Blame::Registry,
+    }
+}
+
+fn blamed(remote: &Remote, error: &AuthError, blame: Blame) -> Fault {
+    Fault::Unavailable {
+        url: Some(remote.configured.clone()),
+        cause: error.to_string(),
+        retry_after: None,
+        blame,
     }
 }
 
@@ -147,8 +203,7 @@ fn credential_fault(remote: &Remote, error: &AuthError) -> Fault {
             source_name: remote.configured.clone(),
             reason: *reason,
         },
-        AuthError::Unreachable { .. } | AuthError::Store { .. } => {
-            unavailable(remote, error.to_string(), None)
-        }
+        AuthError::Unreachable { .. } => blamed(remote, error, Blame::IdentityProvider),
+        AuthError::Store { .. } => blamed(remote, error, Blame::SecretStore),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
+use thv_auth::NoGrants;
 use thv_config::world::{ManualClock, MapEnv, World};
 use thv_config::{
     Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistryAuth, RegistrySource,
@@ -79,7 +80,15 @@ impl Reader {
             })
             .unwrap();
         let registries =
-            Registries::open(world, paths, config, "test".to_owned(), revalidation).await;
+            Registries::open(
+                world,
+                paths,
+                config,
+                "test".to_owned(),
+                Arc::new(NoGrants),
+                revalidation,
+            )
+            .await;
         Self {
             clock,
             registry: registries.get("default").unwrap(),

@@ -1,0 +1,186 @@
+//! Everything about logins to registries, put together: the store, the engine that keeps grants
+//! fresh, and the logins. The programs above hold one [`Auth`] and nothing else of this crate.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use thv_config::world::World;
+use thv_config::{Config, ConfigError, ConfigStore, Paths};
+use thv_http::Http;
+use thv_secrets::Secrets;
+use tokio_util::sync::CancellationToken;
+
+use crate::binding::{Binding, NoBinding};
+use crate::credentials::{CredentialSource, Credentials};
+use crate::login::{LoginDone, LoginError, LoginHow, Logins};
+use crate::logout::{LogoutReceipt, logout};
+use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
+use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
+use crate::status::{AuthReport, PendingLogin};
+use crate::tokens::GrantCredentials;
+use crate::vault::{ConfiguredStore, Vault, VaultError};
+
+/// Logins to registries. See the [module](self).
+pub struct Auth {
+    config: ConfigStore,
+    http: Http,
+    engine: RefreshEngine,
+    logins: Logins,
+    /// One credential per binding, so that all who read a registry share what is known of it.
+    credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
+}
+
+/// Why nobody was logged in or out.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthFailure {
+    /// There is nothing to log in to.
+    #[error(transparent)]
+    NoBinding(#[from] NoBinding),
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The login failed.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// The stored grant cannot be read or deleted.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+// === impl Auth ===
+
+impl Auth {
+    /// Logins that are configured in `config` and kept in this user's secret store.
+    pub fn new(world: &World, paths: &Paths, config: &ConfigStore, http: &Http) -> Arc<Self> {
+        let secrets = Secrets::new(world.clone(), paths, config.clone());
+        let source = ConfiguredStore::new(secrets, paths, config);
+        let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
+        let keys = KeyCache::new();
+        let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
+        let engine = RefreshEngine::new(EngineParts {
+            world: world.clone(),
+            vault: vault.clone(),
+            service: Arc::new(service),
+            lock_dir: RefreshEngine::lock_dir(paths),
+            steps: Arc::new(Unwatched),
+        });
+        Arc::new(Self {
+            config: config.clone(),
+            http: http.clone(),
+            engine,
+            logins: Logins::new(world.clone(), http.clone(), vault, keys),
+            credentials: Mutex::default(),
+        })
+    }
+
+    /// Follows the store until `stop`: what other processes do shows within a second.
+    pub fn start(&self, stop: CancellationToken) {
+        drop(self.engine.spawn_watch(stop));
+    }
+
+    async fn binding(&self) -> Result<Binding, AuthFailure> {
+        let config = self.config.load_async().await?;
+        Ok(Binding::of(&config)?)
+    }
+
+    /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
+    /// the future leaves it.
+    pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
+        let config = self.config.load_async().await?;
+        let binding = Binding::of(&config)?;
+        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+        let store = self.config.clone();
+        let wanted = binding.clone();
+        let how = LoginHow {
+            callback_port: how
+                .callback_port
+                .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
+            still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
+            ..how
+        };
+        let done = self.logins.login(&binding, how).await?;
+        self.of(&binding).look().await;
+        Ok(done)
+    }
+
+    /// Logs out of the configured registry. A login that is under way is ended first.
+    pub async fn logout(&self) -> Result<LogoutReceipt, AuthFailure> {
+        let binding = self.binding().await?;
+        self.logins.cancel(&binding).await;
+        let receipt = logout(&self.engine, &self.config, &binding).await?;
+        self.of(&binding).look().await;
+        Ok(receipt)
+    }
+
+    /// Ends logins that are under way: the registry was replaced, or the program ends.
+    pub async fn cancel_logins(&self) {
+        self.logins.cancel_all().await;
+    }
+
+    /// Everything that is known of the configured login, without asking anybody outside.
+    pub async fn report(&self) -> Result<AuthReport, AuthFailure> {
+        let config = self.config.load_async().await?;
+        match Binding::of(&config) {
+            Ok(binding) => {
+                let pending = self.logins.pending(&binding).map(|pending| PendingLogin {
+                    started_at: pending.since,
+                    expires_at: pending.expires_at,
+                });
+                let report = AuthReport::of(&self.engine, &binding).await;
+                Ok(report.with_pending_login(pending))
+            }
+            Err(NoBinding::NotConfigured) => Ok(AuthReport::anonymous()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn of(&self, binding: &Binding) -> Arc<GrantCredentials> {
+        let mut known = self
+            .credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, credentials)) = known.iter().find(|(known, _)| known == binding) {
+            return Arc::clone(credentials);
+        }
+        let credentials = Arc::new(GrantCredentials::new(&self.engine, binding));
+        // Only the registry of now matters; what an earlier one had is found in the store again.
+        known.clear();
+        known.push((binding.clone(), Arc::clone(&credentials)));
+        credentials
+    }
+}
+
+/// Whether the configuration still describes what `binding` is for. Blocks.
+fn is_still(config: &ConfigStore, binding: &Binding) -> bool {
+    let now: Result<Config, _> = config.load();
+    now.is_ok_and(|config| Binding::of(&config).is_ok_and(|now| now == *binding))
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").finish_non_exhaustive()
+    }
+}
+
+impl CredentialSource for Auth {
+    fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials> {
+        self.of(binding)
+    }
+
+    fn check<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            discover(&self.http, &binding.issuer, DiscoveryPolicy::DEFAULT)
+                .await
+                .map(drop)
+                .map_err(|error| {
+                    format!(
+                        "OIDC discovery failed for issuer {}: {error}",
+                        binding.issuer
+                    )
+                })
+        }
+        .boxed()
+    }
+}
