@@ -102,7 +102,7 @@ impl Keys {
                 SecretString::from(password)
             }
             KeySource::KeyFile(path) => read_key_file(path, patience)?,
-            KeySource::Keyring => return self.from_keyrings(patience),
+            KeySource::Keyring => return self.recall_or_ask(patience),
         };
         let key = FileKey::from_password(password.expose_secret(), source.describe(), true);
         Ok(Ok(Arc::new(key)))
@@ -136,7 +136,7 @@ impl Keys {
         }
     }
 
-    fn from_keyrings(
+    fn recall_or_ask(
         &self,
         patience: Patience,
     ) -> Result<Result<Arc<FileKey>, Lookup>, SecretsError> {

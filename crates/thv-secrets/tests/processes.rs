@@ -1,5 +1,9 @@
 //! Several processes at one secrets file, and one that is killed while it writes. The other
 //! processes are this very program, started again with a variable that tells it what to be.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

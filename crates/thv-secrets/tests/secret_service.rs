@@ -1,6 +1,11 @@
 //! The real Secret Service: gnome-keyring on a private session bus. The test starts itself again
 //! within that bus, where [`inside`] does the work. `scripts/test` installs what it needs.
 #![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
 
 use std::collections::HashMap;
 use std::path::Path;

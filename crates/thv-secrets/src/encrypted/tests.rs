@@ -348,8 +348,9 @@ fn a_sealer_belongs_to_the_password_and_the_purpose() {
         .seal(b"token", b"a")
         .unwrap();
     let opened = |password, purpose| {
-        let sealer = fixture.store_with(password).sealer(purpose).unwrap();
-        sealer.open(&sealed, b"a").is_ok()
+        let store = fixture.store_with(password);
+        let opened = store.sealer(purpose).unwrap().open(&sealed, b"a");
+        opened.is_ok()
     };
     assert!(opened(PASSWORD, "grants"));
     assert!(!opened(PASSWORD, "other"));

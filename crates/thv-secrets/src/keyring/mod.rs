@@ -26,7 +26,7 @@ pub use secret_service::SecretServiceKeyring;
 /// Service and account of the one entry in every keyring.
 pub const ENTRY: &str = "toolhive";
 /// A lookup that has not come back after this time is given up, and the next one starts anew.
-const ABANDON_AFTER: Duration = Duration::from_secs(60);
+const ABANDON_AFTER: Duration = Duration::from_mins(1);
 
 /// How long a keyring may take, and whether it may ask a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

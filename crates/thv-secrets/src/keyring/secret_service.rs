@@ -1,4 +1,4 @@
-//! The Secret Service of a Linux desktop (GNOME Keyring, KWallet, KeePassXC), over the session bus.
+//! The Secret Service of a Linux desktop (that of GNOME, of KDE, or of a password manager), over the session bus.
 //!
 //! The entry is the one that the Go program makes: found by the attributes `service` and
 //! `username`, kept in the collection `login` or else in the default one. The service is spoken to
