@@ -388,6 +388,10 @@ fn not_stored(error: &impl ToString) -> LoginError {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err wants"
+)]
 fn broken(error: impl ToString) -> LoginError {
     LoginError::Internal {
         cause: error.to_string(),

@@ -1,0 +1,16 @@
+//! Whole logins: an honest provider, a real listener, a real encrypted store, and whoever else comes to the callback.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod ending;
+mod faults;
+mod hostile;
+mod killed;
+mod sharing;
+mod success;
+mod support;
