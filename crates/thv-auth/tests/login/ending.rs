@@ -38,9 +38,12 @@ async fn a_login_that_nobody_finishes_ends_after_five_minutes() {
     assert_eq!(pending.authorization_host.as_deref(), Some("127.0.0.1"));
     running.ask("/callback?state=wrong").await;
 
-    machine.clock.advance(LOGIN_TIME - Duration::from_secs(1));
+    let last_second = Duration::from_secs(1);
+    machine
+        .clock
+        .advance(LOGIN_TIME.saturating_sub(last_second));
     assert_eq!(running.ask("/").await.status, 200);
-    machine.clock.advance(Duration::from_secs(1));
+    machine.clock.advance(last_second);
     let error = running.error().await;
     assert_eq!(
         error,
@@ -150,7 +153,7 @@ async fn a_browser_that_never_asks_for_the_last_page_is_not_waited_for_long() {
     while !running.task.is_finished() {
         machine.clock.advance(Duration::from_secs(1));
         tokio::task::yield_now().await;
-        assert!(machine.clock.monotonic() - before < Duration::from_hours(1));
+        assert!(machine.clock.monotonic() < before + Duration::from_hours(1));
     }
     running.done().await;
 }
