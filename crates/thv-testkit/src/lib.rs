@@ -3,8 +3,8 @@
 //! [`registry`] is an MCP registry that speaks the v0.1 API and misbehaves on demand, [`generate`] invents
 //! catalogs of any size, [`binary`] starts the real program in a home of its own, [`client`] talks to it over TCP or
 //! a unix socket. [`provider`] is an `OpenID` provider in this process, [`identity`] runs a real one; [`browse`] and
-//! [`chromium`] are the user in front of both, [`opener`] catches what would have opened a browser, and [`worker`]
-//! runs a test's own code in other processes. Nothing here knows the product's crates: what
+//! [`chromium`] are the user in front of both, [`opener`] catches what would have opened a browser, [`keyring`]
+//! is a desktop's secret service, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
 //! the fakes say comes from the published API, so a test cannot agree with a bug by sharing its code.
 
 #![allow(
@@ -30,6 +30,7 @@ pub mod home;
 pub mod identity;
 pub mod journal;
 pub mod jwt;
+pub mod keyring;
 mod listening;
 pub mod opener;
 mod plain;

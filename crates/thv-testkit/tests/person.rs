@@ -18,6 +18,7 @@ use thv_testkit::browse::{Browser, browse};
 use thv_testkit::chromium::chromium_login;
 use thv_testkit::home::Home;
 use thv_testkit::identity::IdentityProvider;
+use thv_testkit::keyring::Session;
 use thv_testkit::opener::Opener;
 use thv_testkit::registry::FakeRegistry;
 use thv_testkit::running::Running;
@@ -125,4 +126,36 @@ async fn workers_run_report_and_are_killed() {
         .await;
     assert!(done.passed);
     assert_eq!(done.said[1], json!({"at": "end"}));
+}
+
+fn secret_tool(session: &Session, arguments: &str, input: &str) -> (bool, String) {
+    let command = format!("printf '%s' '{input}' | secret-tool {arguments}");
+    let output = std::process::Command::new("/bin/sh")
+        .args(["-c", &command])
+        .envs(session.bus_env())
+        .env_remove("DISPLAY")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), text)
+}
+
+#[tokio::test]
+async fn a_keyring_keeps_what_it_is_given_while_it_is_open() {
+    let mut session = Session::unlocked().await;
+    let (stored, _) = secret_tool(&session, "store --label=x name thv", "kept");
+    assert!(stored);
+    assert_eq!(
+        secret_tool(&session, "lookup name thv", ""),
+        (true, "kept".to_owned())
+    );
+    session.unlock("a-wrong-password").await;
+    assert!(!secret_tool(&session, "store --label=y name other", "lost").0);
+    session.unlock("test-password").await;
+    assert_eq!(
+        secret_tool(&session, "lookup name thv", ""),
+        (true, "kept".to_owned())
+    );
+    session.stop_keyring();
+    assert!(!secret_tool(&session, "lookup name thv", "").0);
 }

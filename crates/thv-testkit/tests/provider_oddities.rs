@@ -57,7 +57,7 @@ async fn everything_expires_by_the_clock_that_is_moved_by_hand() {
 
     let late = Login::new();
     let back = callback(&idp, &late.parameters()).await;
-    fake.advance(Duration::from_secs(60));
+    fake.advance(Duration::from_mins(1));
     let form = late.exchange(&param(&back, "code").unwrap());
     assert_error(
         &post(&fake.at(paths::TOKEN), &form).await,
@@ -68,7 +68,7 @@ async fn everything_expires_by_the_clock_that_is_moved_by_hand() {
     let (_, _, tokens) = login(&idp).await;
     let access = text(&tokens, "access_token");
     assert_eq!(with_bearer(&registry, access).await, 200);
-    fake.advance(Duration::from_secs(300));
+    fake.advance(Duration::from_mins(5));
     assert_eq!(with_bearer(&registry, access).await, 401);
     let tokens = refresh(&idp, text(&tokens, "refresh_token")).await.json();
     assert_eq!(
@@ -352,15 +352,15 @@ async fn a_client_with_a_secret_proves_itself_in_one_way_only() {
         let back = callback(&idp, &with(login.parameters(), &client)).await;
         let form = with(login.exchange(&param(&back, "code").unwrap()), &client);
         let secret = with(form.clone(), &[("client_secret", "s:e c")]);
-        let headed = |form| form_call(&path, form).header("authorization", header);
+        let by_basic = |form| form_call(&path, form).header("authorization", header);
         let right = if by_header {
-            headed(&form)
+            by_basic(&form)
         } else {
             form_call(&path, &secret)
         };
         for wrong in [
             form_call(&path, &form),
-            headed(&secret),
+            by_basic(&secret),
             form_call(&path, &with(form.clone(), &[("client_secret", "x")])),
         ] {
             assert_error(&wrong.to(&address).await, 401, "invalid_client");

@@ -90,7 +90,7 @@ fn recognise(shared: &Shared, pairs: Vec<(String, String)>) -> Result<Asked, Str
             return Err(format!("invalid_request: {key} came twice"));
         }
     }
-    let mut asked = Asked {
+    let asked = Asked {
         pairs,
         redirect_uri: String::new(),
     };
@@ -103,8 +103,11 @@ fn recognise(shared: &Shared, pairs: Vec<(String, String)>) -> Result<Asked, Str
     if !fits(&client, uri) {
         return Err("invalid_redirect_uri".to_owned());
     }
-    asked.redirect_uri = uri.to_owned();
-    Ok(asked)
+    let redirect_uri = uri.to_owned();
+    Ok(Asked {
+        redirect_uri,
+        ..asked
+    })
 }
 
 /// Exactly one of the registered URIs, or one of the loopback ones with another port.

@@ -125,6 +125,10 @@ impl Twist {
 
 /// The provider's settings; all public, changed through [`super::Provider::behave`].
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "switches that have nothing to do with one another"
+)]
 pub struct Behaviour {
     /// Life of access tokens; 300 s at first.
     pub access_ttl: Duration,

@@ -9,6 +9,7 @@ mod authorize;
 mod behaviour;
 mod book;
 mod faults;
+mod issue;
 mod serve;
 mod token;
 
