@@ -2,21 +2,21 @@
 //! and the edge return a [`Problem`]; how it is written (text, JSON, nothing) depends on the
 //! door it leaves through and on what the client asked for.
 
+mod body;
+mod causes;
+mod door;
+mod login;
+
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
-use thv_registry::{ChangeError, Fault, LookupError, LookupFault};
 
-use crate::head::BadEscape;
 use crate::wire::{json, text};
-
-const LEGACY_HINT: &str = "registry file appears to be in the legacy ToolHive format; run `thv registry convert --in <path> --in-place` to migrate to the upstream MCP format";
-
-const AUTH_REQUIRED: &str =
-    "Registry authentication required. POST to /api/v1beta/registry/auth/login to authenticate.";
+pub(crate) use body::{Action, ErrorBody, ProblemBody};
+pub(crate) use causes::what_helps;
+pub(crate) use door::Door;
 
 /// Something that went wrong, as a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) struct Problem {
     code: &'static str,
     message: String,
     form: Form,
+    reason: Option<&'static str>,
+    actions: &'static [Action],
     retry_after: Option<Duration>,
     allow: &'static [&'static str],
     close: bool,
@@ -43,32 +45,6 @@ enum Form {
     Empty,
 }
 
-/// Which family of routes a request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Door {
-    /// `/api/**`, `/health` and whatever is not a route.
-    Plain,
-    /// `/registry/{name}/v0.1/**`
-    ToolHive,
-    /// `/v0.1/**`
-    Standard,
-}
-
-/// A structured error.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = RegistryErrorResponse)]
-pub(crate) struct ErrorBody<'a> {
-    /// Which error it is, for programs.
-    #[schema(example = "not_found")]
-    pub(crate) code: &'a str,
-    /// What went wrong, for people.
-    pub(crate) message: &'a str,
-    /// The message again, at the standard door only, whose clients read it here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub(crate) error: Option<&'a str>,
-}
-
 // === impl Problem ===
 
 impl Problem {
@@ -78,6 +54,8 @@ impl Problem {
             code,
             message: message.into(),
             form,
+            reason: None,
+            actions: &[],
             retry_after: None,
             allow: &[],
             close: false,
@@ -205,24 +183,6 @@ impl Problem {
         )
     }
 
-    /// What setting the source `input` failed with.
-    pub(crate) fn from_change(error: &ChangeError, input: &str) -> Self {
-        let said = error.to_string();
-        let (status, code, message) = match error {
-            ChangeError::Invalid { .. } => (StatusCode::BAD_REQUEST, "bad_request", said),
-            ChangeError::Unreachable { .. } => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "registry_unreachable",
-                format!("registry at {input} is unreachable: {said}"),
-            ),
-            ChangeError::NotRegistry { .. } => (StatusCode::BAD_GATEWAY, "registry_invalid", said),
-            ChangeError::Config(_) | ChangeError::Setup { .. } => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", said)
-            }
-        };
-        Self::by_door(status, code, message)
-    }
-
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -231,6 +191,7 @@ impl Problem {
     /// The answer through `door`, for a client that did or did not ask for JSON.
     pub(crate) fn render(&self, door: Door, wants_json: bool) -> Response {
         let as_json = wants_json
+            || door == Door::V1
             || match self.form {
                 Form::Structured => true,
                 Form::ByDoor => door != Door::Plain,
@@ -259,18 +220,27 @@ impl Problem {
         response
     }
 
+    /// The problem's body as JSON, and its media type.
     fn as_json(&self, door: Door) -> Response {
-        let body = json::line(&ErrorBody {
+        let body = ErrorBody {
             code: self.code,
             message: &self.message,
             error: (door == Door::Standard).then_some(self.message.as_str()),
-        });
+            reason: self.reason,
+            actions: self.actions,
+        };
+        let (body, media_type) = if door == Door::V1 {
+            let problem = ProblemBody::new(self.status, body);
+            (json::line(&problem), ProblemBody::MEDIA_TYPE)
+        } else {
+            (json::line(&body), json::MEDIA_TYPE)
+        };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(json::MEDIA_TYPE),
-        );
+        let media_type = HeaderValue::from_static(media_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type);
         response
     }
 }
@@ -287,95 +257,6 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::AuthRequired { .. } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "registry_auth_required",
-                AUTH_REQUIRED,
-                Form::Structured,
-            ),
-            Fault::Legacy { url } => Self::new(
-                StatusCode::BAD_GATEWAY,
-                "registry_legacy_format",
-                url.map_or_else(
-                    || LEGACY_HINT.to_owned(),
-                    |url| format!("registry at {url}: {LEGACY_HINT}"),
-                ),
-                Form::Structured,
-            ),
-            Fault::Unavailable {
-                url,
-                cause,
-                retry_after,
-            } => Self {
-                retry_after,
-                ..Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "registry_unavailable",
-                    url.map_or_else(
-                        || format!("upstream registry is unavailable: {cause}"),
-                        |url| format!("upstream registry at {url} is unavailable: {cause}"),
-                    ),
-                    Form::Structured,
-                )
-            },
-            Fault::Configuration { cause } => {
-                Self::internal(format!("Failed to get registry: {cause}"))
-            }
-        }
-    }
-}
-
-impl From<LookupError> for Problem {
-    fn from(error: LookupError) -> Self {
-        match error {
-            LookupError::NotFound { .. } => Self::not_found("Server not found"),
-            LookupError::Ambiguous { .. } => Self::not_found(format!("Server not found: {error}")),
-        }
-    }
-}
-
-impl From<LookupFault> for Problem {
-    fn from(fault: LookupFault) -> Self {
-        match fault {
-            LookupFault::Lookup(error) => error.into(),
-            LookupFault::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<BadEscape> for Problem {
-    fn from(_: BadEscape) -> Self {
-        Self::bad_request("Invalid server name encoding")
-    }
-}
-
-// === impl Door ===
-
-impl Door {
-    /// The door that `path` belongs to.
-    pub(crate) fn of(path: &str) -> Self {
-        if path.starts_with("/v0.1/") {
-            Self::Standard
-        } else if path.starts_with("/registry/") {
-            Self::ToolHive
-        } else {
-            Self::Plain
-        }
-    }
-
-    /// A short name, for logs and metrics.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "api",
-            Self::ToolHive => "toolhive",
-            Self::Standard => "standard",
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod head;
 pub mod limits;
 pub mod listen;
+mod login_desk;
 mod metrics;
 pub mod openapi;
 mod paging;
@@ -25,7 +26,9 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 use http::HeaderValue;
+use thv_auth::Auth;
 use thv_auth::inbound::CallerVerifier;
+use thv_auth::opener::Opener;
 use thv_config::world::Clock;
 use thv_registry::Registries;
 
@@ -50,13 +53,20 @@ pub struct ApiOptions {
     pub caller: Option<Arc<CallerVerifier>>,
     /// Which hosts requests may be for; see [`Listener::host_policy`].
     pub host_policy: HostPolicy,
-    /// Measures how long requests take.
+    /// Logins to the registries.
+    pub auth: Arc<Auth>,
+    /// Opens a browser for the one request that asks for a login. Without it that request fails.
+    pub opener: Option<Arc<dyn Opener>>,
+    /// Measures how long requests take, and how long ago a login failed.
     pub clock: Arc<dyn Clock>,
 }
 
 /// The whole HTTP interface: takes requests, gives answers. Cheap to clone.
 #[derive(Clone)]
-pub struct Api(Arc<edge::Edge>);
+pub struct Api {
+    edge: Arc<edge::Edge>,
+    auth: Arc<Auth>,
+}
 
 // === impl Api ===
 
@@ -66,6 +76,12 @@ impl Api {
         let metrics = options.metrics.then(|| Arc::new(metrics::Metrics::new()));
         let shared = state::Shared {
             registries,
+            auth: Arc::clone(&options.auth),
+            desk: login_desk::LoginDesk::new(
+                Arc::clone(&options.auth),
+                options.opener,
+                Arc::clone(&options.clock),
+            ),
             version: options.version,
             nonce: options
                 .nonce
@@ -74,18 +90,27 @@ impl Api {
             metrics: metrics.clone(),
             compressed_item: reply::CompressedItem::default(),
         };
-        Self(Arc::new(edge::Edge::new(
+        let edge = edge::Edge::new(
             router::router(Arc::new(shared)),
             options.host_policy,
             &options.cors_origins,
             options.caller,
             edge::Watch::new(options.clock, metrics),
-        )))
+        );
+        Self {
+            edge: Arc::new(edge),
+            auth: options.auth,
+        }
     }
 
     /// Answers one request. Never fails: what goes wrong becomes an answer.
     pub async fn handle(&self, request: Request) -> Response {
-        self.0.handle(request).await
+        self.edge.handle(request).await
+    }
+
+    /// Ends the requests that wait for a person: the server is about to stop.
+    async fn stop_waiting(&self) {
+        self.auth.cancel_logins().await;
     }
 }
 

@@ -23,8 +23,16 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// them for a few seconds to a minute and must not race with our close.
 pub const IDLE_TIME: Duration = Duration::from_mins(2);
 
-/// The time an answer may take to begin.
+/// The time an answer may take to begin. A login, which waits for a person, has its own deadline
+/// instead: [`thv_auth::login::LOGIN_TIME`].
 pub const ROUTE_TIME: Duration = Duration::from_mins(1);
+
+/// How long after a login of the desktop client failed a logout from there counts as its reflex.
+/// In between it reads the registries once, which takes no longer than [`OVERVIEW_PATIENCE`].
+pub const REFLEX_TIME: Duration = Duration::from_secs(10);
+
+/// How many failed logins are remembered for that. A person makes one or two in the time.
+pub const MAX_FAILED_LOGINS: usize = 8;
 
 /// The pause after the system refused a new connection, most likely for lack of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@
 
 use utoipa::OpenApi;
 
-use crate::routes::{docs, health, metrics, standard, toolhive, v1beta, version};
+use crate::routes::{docs, health, metrics, standard, toolhive, v1, v1beta, version};
 
 /// The document as it is checked in.
 pub(crate) const CHECKED_IN: &str = include_str!("../openapi.json");
@@ -41,6 +41,9 @@ pub(crate) const CHECKED_IN: &str = include_str!("../openapi.json");
         v1beta::update::put,
         v1beta::update::delete,
         v1beta::registry::refresh,
+        v1beta::auth::login,
+        v1beta::auth::logout,
+        v1::auth::report,
         v1beta::servers::list,
         v1beta::servers::get,
         toolhive::servers::list,

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::error::Problem;
-use crate::routes::{docs, health, metrics, standard, toolhive, v1beta, version};
+use crate::routes::{docs, health, metrics, standard, toolhive, v1, v1beta, version};
 use crate::state::Shared;
 
 /// One route: its path, the methods it takes, what answers.
@@ -32,7 +32,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 /// All routes.
 #[rustfmt::skip]
 pub(crate) fn routes() -> Vec<Route> {
-    use v1beta::{registry, servers, update};
+    use v1beta::{auth, registry, servers, update};
     let collection = || get(registry::list).post(update::add);
     let item = || get(registry::get).put(update::put).delete(update::delete);
     vec![
@@ -49,11 +49,15 @@ pub(crate) fn routes() -> Vec<Route> {
         ("/api/v1beta/version/", &["GET"], get(version::version)),
         ("/api/v1beta/registry", &["GET", "POST"], collection()),
         ("/api/v1beta/registry/", &["GET", "POST"], collection()),
+        (auth::LOGIN_PATH, &["POST"], post(auth::login)),
+        ("/api/v1beta/registry/auth/logout", &["POST"], post(auth::logout)),
         ("/api/v1beta/registry/{name}", &["GET", "PUT", "DELETE"], item()),
-        ("/api/v1beta/registry/{name}/refresh", &["POST"], axum::routing::post(registry::refresh)),
+        ("/api/v1beta/registry/{name}/refresh", &["POST"], post(registry::refresh)),
         ("/api/v1beta/registry/{name}/servers", &["GET"], get(servers::list)),
         ("/api/v1beta/registry/{name}/servers/", &["GET"], get(servers::list)),
         ("/api/v1beta/registry/{name}/servers/{serverName}", &["GET"], get(servers::get)),
+
+        ("/api/v1/registries/{name}/auth", &["GET"], get(v1::auth::report)),
 
         ("/registry/{registryName}/v0.1/servers", &["GET"], get(toolhive::servers::list)),
         ("/registry/{registryName}/v0.1/servers/{serverName}/versions/latest", &["GET"], get(toolhive::servers::latest)),

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use thv_auth::Auth;
 use thv_registry::{Registries, Registry, Served};
 
 use crate::error::Problem;
 use crate::head::BadEscape;
 use crate::limits;
+use crate::login_desk::LoginDesk;
 use crate::metrics::Metrics;
 use crate::reply::CompressedItem;
 
@@ -15,6 +17,9 @@ use crate::reply::CompressedItem;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) registries: Arc<Registries>,
+    /// Tells where logins stand. Nothing that is asked of it here opens a browser.
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) desk: LoginDesk,
     pub(crate) version: String,
     pub(crate) nonce: Option<http::HeaderValue>,
     pub(crate) openapi: bool,

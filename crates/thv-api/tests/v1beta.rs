@@ -199,10 +199,6 @@ async fn what_is_not_on_offer_says_so() {
         .await;
     assert_eq!(removed.status, 400);
     assert_eq!(removed.text(), "Cannot remove the default registry\n");
-    assert_eq!(
-        post(&house, "/api/v1beta/registry/auth/login").await.status,
-        404
-    );
     assert_eq!(house.get("/api/v1beta/secrets/default").await.status, 404);
 }
 
@@ -333,12 +329,6 @@ async fn an_update_that_cannot_be_meant_is_refused_in_plain_text_and_changes_not
             Some("text/plain; charset=utf-8")
         );
     }
-    let login =
-        r#"{"api_url":"https://a.test","auth":{"issuer":"https://i.test","client_id":"x"}}"#;
-    let answer = house
-        .call(Method::PUT, "/api/v1beta/registry/default", login)
-        .await;
-    assert_eq!(answer.status, 501);
     assert_eq!(house.config_text(), before);
 }
 

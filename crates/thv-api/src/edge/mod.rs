@@ -1,7 +1,7 @@
 //! What every request passes before and after its handler, in one hand-written function: each
 //! step is a few comparisons, and a stack of middleware would box a future per step. The order
 //! is: panic guard, host, origin and form, cross-origin grants, the caller's token, the body, the
-//! handler under its deadline, the error's form, response headers, the log line and the metrics.
+//! handler under its deadline (a login has its own), the error's form, response headers, the log line and the metrics.
 
 mod body;
 mod caller;
@@ -27,6 +27,7 @@ pub(crate) use watch::Watch;
 use crate::error::{Door, Problem};
 use crate::head;
 use crate::limits;
+use crate::routes::v1beta;
 use cors::CorsOrigins;
 use host::Sender;
 
@@ -137,8 +138,14 @@ impl Edge {
             // OPTIONS. The connection leaves the body of the answer away by itself.
             *request.method_mut() = Method::OPTIONS;
         }
-        let mut router = self.router.clone();
-        match tokio::time::timeout(limits::ROUTE_TIME, router.call(request)).await {
+        let waits_for_a_person = request.uri().path() == v1beta::auth::LOGIN_PATH;
+        let answer = self.router.clone().call(request);
+        let answered = if waits_for_a_person {
+            Ok(answer.await)
+        } else {
+            tokio::time::timeout(limits::ROUTE_TIME, answer).await
+        };
+        match answered {
             Ok(Ok(mut response)) => match response.extensions_mut().remove::<Problem>() {
                 Some(problem) => problem.render(asked.door, asked.wants_json),
                 None => response,

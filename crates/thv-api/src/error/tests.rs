@@ -2,7 +2,9 @@
 
 use http_body_util::BodyExt;
 use thv_auth::LoginReason;
+use thv_registry::{Blame, Fault};
 
+use super::causes::{AUTH_REQUIRED, LEGACY_HINT};
 use super::*;
 
 async fn written(problem: &Problem, door: Door, wants_json: bool) -> (u16, String, String) {
@@ -22,6 +24,7 @@ fn unavailable(url: Option<&str>) -> Fault {
         url: url.map(str::to_owned),
         cause: "connection refused".to_owned(),
         retry_after: Some(Duration::from_millis(1500)),
+        blame: Blame::Registry,
     }
 }
 

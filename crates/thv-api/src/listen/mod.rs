@@ -131,8 +131,8 @@ pub async fn listen(address: &Address) -> Result<Listener, ListenError> {
     }
 }
 
-/// Serves until `shutdown`; then takes no more connections, lets the requests under way finish
-/// for at most `grace`, and only then cuts what is left (W40).
+/// Serves until `shutdown`; then takes no more connections, ends logins that wait for a person,
+/// lets the requests under way finish for at most `grace`, and only then cuts what is left (W40).
 ///
 /// The discovery record must be released before `shutdown` is cancelled: a successor looks
 /// there first.
@@ -158,7 +158,10 @@ pub async fn serve(
         }
     }
     drop(listener);
-    let all_done = async { while connections.join_next().await.is_some() {} };
+    let all_done = async {
+        api.stop_waiting().await;
+        while connections.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(grace, all_done).await.is_ok() {
         return Drained { cut: 0 };
     }

@@ -6,5 +6,6 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod standard;
 pub(crate) mod toolhive;
+pub(crate) mod v1;
 pub(crate) mod v1beta;
 pub(crate) mod version;

@@ -13,8 +13,13 @@ use http_body_util::BodyExt;
 use thv_api::{Api, ApiOptions, HostPolicy};
 use thv_config::paths::Paths;
 use thv_config::world::{MapEnv, SystemClock, World};
+use thv_auth::{Auth, CredentialSource};
+use thv_auth::opener::Opener;
 use thv_config::{ConfigStore, disk};
+use thv_http::{Http, HttpOptions};
 use thv_registry::{Registries, Revalidation};
+use tokio::sync::mpsc;
+use url::Url;
 
 pub(crate) const CATALOG: &str = r#"{
  "$schema": "x", "version": "2.0.0", "meta": {"last_updated": "2026-05-05T12:00:00Z"},
@@ -39,9 +44,13 @@ pub(crate) const CATALOG: &str = r#"{
  }
 }"#;
 
+/// The password of every house's secrets.
+const PASSWORD: (&str, &str) = ("TOOLHIVE_SECRETS_PASSWORD", "correct horse");
+
 /// A machine with a configuration and the interface over it.
 pub(crate) struct House {
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) registries: Arc<Registries>,
     pub(crate) api: Api,
     config: PathBuf,
@@ -64,7 +73,42 @@ pub(crate) fn options() -> ApiOptions {
         host_policy: HostPolicy::Loopback {
             bound: "127.0.0.1".to_owned(),
         },
+        auth: auth_of(&MapEnv::new().with_home("/nowhere")),
+        opener: None,
         clock: Arc::new(SystemClock::new()),
+    }
+}
+
+/// Logins of the machine with this environment; a house puts its own in the place of another's.
+fn auth_of(env: &MapEnv) -> Arc<Auth> {
+    let paths = Paths::from_env(env).unwrap();
+    let world = World::new(SystemClock::new(), env.clone());
+    let store = ConfigStore::new(paths.config_file(), world.clone());
+    let options = HttpOptions {
+        user_agent: "test".to_owned(),
+        extra_ca: None,
+        insecure_urls: false,
+    };
+    let http = Http::new(options, &world).unwrap();
+    Auth::new(&world, &paths, &store, &http)
+}
+
+/// A browser that tells the test what it was asked to open.
+#[derive(Debug)]
+pub(crate) struct Browser(mpsc::UnboundedSender<Url>);
+
+impl Browser {
+    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Url>) {
+        let (sender, opened) = mpsc::unbounded_channel();
+        (Arc::new(Self(sender)), opened)
+    }
+}
+
+impl Opener for Browser {
+    fn open(&self, url: &Url) -> Result<(), String> {
+        self.0
+            .send(url.clone())
+            .map_err(|_| "nobody looks".to_owned())
     }
 }
 
@@ -85,18 +129,31 @@ pub(crate) async fn house_with(catalog: &str, options: ApiOptions) -> House {
 pub(crate) async fn house_of(
     directory: tempfile::TempDir,
     config: &str,
-    options: ApiOptions,
+    mut options: ApiOptions,
 ) -> House {
-    let env = MapEnv::new().with_home(directory.path());
+    let env = MapEnv::new()
+        .with_home(directory.path())
+        .with_var(PASSWORD.0, PASSWORD.1);
+    let auth = auth_of(&env);
+    options.auth = Arc::clone(&auth);
     let paths = Paths::from_env(&env).unwrap();
     let path = paths.config_file();
     disk::write_atomic(&path, config.as_bytes()).unwrap();
     let world = World::new(SystemClock::new(), env);
     let store = ConfigStore::new(path.clone(), world.clone());
-    let registries =
-        Registries::open(world, paths, store, "test".to_owned(), Revalidation::Behind).await;
+    let logins = Arc::clone(&auth) as Arc<dyn CredentialSource>;
+    let registries = Registries::open(
+        world,
+        paths,
+        store,
+        "test".to_owned(),
+        logins,
+        Revalidation::Behind,
+    )
+    .await;
     House {
         api: Api::new(Arc::clone(&registries), options),
+        auth,
         directory,
         registries,
         config: path,

@@ -1,6 +1,7 @@
 //! `/api/v1beta/registry/**`, the desktop client's door. Shapes and texts are those of the Go
 //! program.
 
+pub(crate) mod auth;
 pub(crate) mod registry;
 pub(crate) mod servers;
 pub(crate) mod update;

@@ -106,8 +106,9 @@ pub(crate) struct RefreshResponse {
 pub(crate) async fn list(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.default_registry()?;
     let served = registry.catalog(limits::OVERVIEW_PATIENCE).await?;
+    let info = registry.info();
     let body = json::line(&RegistryListResponse {
-        registries: vec![describe(registry.info(), &served.snapshot)],
+        registries: vec![describe(&info, &served.snapshot)],
     });
     let tag = reply::tag_of(&body);
     Ok(reply::rendered(&head, &tag, &served, || body).await)
@@ -131,7 +132,7 @@ pub(crate) async fn list(state: State, head: Head) -> Result<Response, Problem> 
 pub(crate) async fn get(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.registry(head.segment(NAME))?;
     let served = registry.catalog(limits::CATALOG_PATIENCE).await?;
-    let mut before = json::line(&describe(registry.info(), &served.snapshot));
+    let mut before = json::line(&describe(&registry.info(), &served.snapshot));
     let tag = reply::tag_within(&served.snapshot, &before);
     before.truncate(before.len().saturating_sub(b"}\n".len()));
     before.extend_from_slice(b",\"registry\":");

@@ -2,10 +2,12 @@
 //! Errors of the update are plain text unless JSON is asked for: the desktop client shows a
 //! text beside the field it belongs to and loses an object.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use thv_registry::{ChangeError, SourceRequest};
+use thv_registry::{ChangeError, LoginRequest, SourceRequest};
 use utoipa::ToSchema;
 
 use super::NAME;
@@ -28,7 +30,7 @@ pub(crate) struct UpdateRegistryRequest {
     local_path: Option<String>,
     /// Whether `url` or `api_url` may lead to a private address, and may be http.
     allow_private_ip: Option<bool>,
-    /// How to log in to `api_url`.
+    /// How to log in to `url` or `api_url`. Without it there is no login any more.
     auth: Option<UpdateRegistryAuthRequest>,
 }
 
@@ -39,17 +41,10 @@ pub(crate) struct UpdateRegistryAuthRequest {
     issuer: String,
     /// Client identifier.
     client_id: String,
-    /// Audience to ask tokens for.
-    #[expect(
-        dead_code,
-        reason = "documented and read for its type; no login uses it yet"
-    )]
+    /// Audience to ask tokens for; without it the one there is stays, as long as issuer and
+    /// client do.
     audience: Option<String>,
-    /// Scopes to ask for.
-    #[expect(
-        dead_code,
-        reason = "documented and read for its type; no login uses it yet"
-    )]
+    /// Scopes to ask for; without them those there are stay, as long as issuer and client do.
     scopes: Option<Vec<String>>,
 }
 
@@ -64,7 +59,8 @@ pub(crate) struct UpdateRegistryResponse {
 
 /// Update registry configuration
 ///
-/// The new source is checked before anything is written; each key is taken at its word.
+/// The new source and the issuer of its login are checked before anything is written, and written
+/// together; each key is taken at its word. A login that waits for the registry of before is ended.
 #[utoipa::path(
     put,
     path = "/api/v1beta/registry/{name}",
@@ -74,9 +70,8 @@ pub(crate) struct UpdateRegistryResponse {
     request_body(content = UpdateRegistryRequest, description = "The source to read"),
     responses(
         (status = 200, description = "The source was set", body = UpdateRegistryResponse),
-        (status = 400, description = "What was asked for cannot be meant", body = String, content_type = "text/plain"),
+        (status = 400, description = "What was asked for cannot be meant, or the issuer does not answer as one", body = String, content_type = "text/plain"),
         (status = 404, description = "No registry has this name", body = String, content_type = "text/plain"),
-        (status = 501, description = "Logging in to registries is not supported yet", body = String, content_type = "text/plain"),
         (status = 502, description = "What is there is no registry", body = String, content_type = "text/plain"),
         (status = 504, description = "Nothing answers there", body = String, content_type = "text/plain")
     )
@@ -90,14 +85,20 @@ pub(crate) async fn put(
     let request = UpdateRegistryRequest::read(&body)
         .map_err(|_| Problem::bad_request("Invalid request body"))?;
     let source = request.source()?;
-    if let Some(auth) = &request.auth {
-        configure_login(auth)?;
-    }
+    let login = request
+        .auth
+        .map(UpdateRegistryAuthRequest::login)
+        .transpose()?;
+    let before = state.default_registry()?;
     let kind = state
         .registries
-        .set(&source)
+        .set(&source, login.as_ref())
         .await
         .map_err(|error| refused(&error, &source))?;
+    if !Arc::ptr_eq(&before, &state.default_registry()?) {
+        // A login that still waits is one to the registry of before.
+        state.auth.cancel_logins().await;
+    }
     Ok(reply::ok(json::line(&UpdateRegistryResponse {
         kind: kind.as_str(),
     })))
@@ -134,24 +135,13 @@ pub(crate) async fn add() -> Problem {
     Problem::not_implemented("Adding custom registries is not currently supported")
 }
 
-/// The one place where login settings of an update are dealt with.
-fn configure_login(auth: &UpdateRegistryAuthRequest) -> Result<(), Problem> {
-    if auth.issuer.is_empty() || auth.client_id.is_empty() {
-        return Err(Problem::bad_request(
-            "auth.issuer and auth.client_id are required",
-        ));
-    }
-    Err(Problem::not_implemented(
-        "logging in to a registry comes with a later release of this server; nothing was changed",
-    ))
-}
-
 fn refused(error: &ChangeError, source: &SourceRequest) -> Problem {
     match source {
-        SourceRequest::BuiltIn => {
+        SourceRequest::BuiltIn if !matches!(error, ChangeError::Login { .. }) => {
             tracing::warn!(%error, "the registry could not be reset");
             Problem::bad_request("failed to reset registry configuration")
         }
+        SourceRequest::BuiltIn => Problem::from_change(error, ""),
         SourceRequest::File { path: input }
         | SourceRequest::Url { url: input, .. }
         | SourceRequest::Api { url: input, .. }
@@ -211,6 +201,24 @@ impl UpdateRegistryAuthRequest {
                 .map(|scopes| scopes.into_iter().map(str::to_owned).collect()),
         })
     }
+
+    /// The login that is meant. Settings that are blank count as absent.
+    fn login(self) -> Result<LoginRequest, Problem> {
+        let is_blank = |text: &str| text.trim().is_empty();
+        if is_blank(&self.issuer) || is_blank(&self.client_id) {
+            return Err(Problem::bad_request(
+                "auth.issuer and auth.client_id are required",
+            ));
+        }
+        let mut scopes = self.scopes.unwrap_or_default();
+        scopes.retain(|scope| !is_blank(scope));
+        Ok(LoginRequest {
+            issuer: self.issuer,
+            client_id: self.client_id,
+            audience: self.audience.filter(|audience| !is_blank(audience)),
+            scopes: Some(scopes).filter(|scopes| !scopes.is_empty()),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -258,12 +266,42 @@ mod tests {
 
     #[test]
     fn login_settings_are_complete_or_refused_by_name() {
-        let login = |body| configure_login(&read(body).unwrap().auth.unwrap()).unwrap_err();
-        assert_eq!(
-            login(r#"{"auth":{"issuer":"https://idp.test"}}"#),
-            Problem::bad_request("auth.issuer and auth.client_id are required")
-        );
-        let complete = login(r#"{"auth":{"issuer":"https://idp.test","client_id":"thv"}}"#);
-        assert_eq!(complete.status(), http::StatusCode::NOT_IMPLEMENTED);
+        let login = |body| read(body).unwrap().auth.unwrap().login();
+        let incomplete = [
+            r#"{"auth":{}}"#,
+            r#"{"auth":{"issuer":"https://idp.test"}}"#,
+            r#"{"auth":{"client_id":"thv"}}"#,
+            r#"{"auth":{"issuer":" ","client_id":"thv"}}"#,
+        ];
+        for body in incomplete {
+            assert_eq!(
+                login(body).unwrap_err(),
+                Problem::bad_request("auth.issuer and auth.client_id are required"),
+                "{body}"
+            );
+        }
+        let expected = |audience: Option<&str>, scopes: Option<&[&str]>| LoginRequest {
+            issuer: "https://idp.test".to_owned(),
+            client_id: "thv".to_owned(),
+            audience: audience.map(str::to_owned),
+            scopes: scopes.map(|scopes| scopes.iter().map(|&scope| scope.to_owned()).collect()),
+        };
+        let complete = [
+            (
+                r#"{"auth":{"issuer":"https://idp.test","client_id":"thv"}}"#,
+                expected(None, None),
+            ),
+            (
+                r#"{"auth":{"issuer":"https://idp.test","client_id":"thv","audience":"","scopes":[null]}}"#,
+                expected(None, None),
+            ),
+            (
+                r#"{"auth":{"issuer":"https://idp.test","client_id":"thv","audience":"a","scopes":["b",""]}}"#,
+                expected(Some("a"), Some(&["b"])),
+            ),
+        ];
+        for (body, expected) in complete {
+            assert_eq!(login(body).unwrap(), expected, "{body}");
+        }
     }
 }

@@ -1,0 +1,162 @@
+//! The one place from which a browser can be opened: whoever wants to log in or out comes here.
+//! The opener never leaves this file, so no other route can reach it (W1). Also here is the memory
+//! of logins that just failed, for the one client that logs out after each of them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thv_auth::login::LoginHow;
+use thv_auth::logout::LogoutReceipt;
+use thv_auth::opener::Opener;
+use thv_auth::{Auth, AuthFailure};
+use thv_config::world::Clock;
+use thv_registry::{AuthConfig, RegistryInfo};
+
+use crate::limits::{MAX_FAILED_LOGINS, REFLEX_TIME};
+
+/// Logs in and out on behalf of clients.
+pub(crate) struct LoginDesk {
+    auth: Arc<Auth>,
+    opener: Option<Arc<dyn Opener>>,
+    clock: Arc<dyn Clock>,
+    failed: Mutex<Vec<FailedLogin>>,
+}
+
+/// Who wants something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// The desktop client, which logs out by itself after every login that failed.
+    Studio,
+    /// Anybody else.
+    Other,
+}
+
+/// What a login is for: where it can be used, and at whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoginTarget {
+    source: String,
+    settings: Option<AuthConfig>,
+}
+
+/// What a logout came to.
+#[derive(Debug)]
+pub(crate) enum LoggedOut {
+    /// The login is gone.
+    Done(LogoutReceipt),
+    /// The logout was the desktop client's reflex to a login that failed; the login before that
+    /// stays.
+    Kept,
+}
+
+/// A login of the desktop client that failed, until it has logged out after it.
+#[derive(Debug)]
+struct FailedLogin {
+    target: LoginTarget,
+    at: Duration,
+}
+
+// === impl LoginDesk ===
+
+impl LoginDesk {
+    pub(crate) fn new(
+        auth: Arc<Auth>,
+        opener: Option<Arc<dyn Opener>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            auth,
+            opener,
+            clock,
+            failed: Mutex::default(),
+        }
+    }
+
+    /// Logs in to the configured registry, with a browser on this machine, or joins a login to it.
+    /// It has its own deadline; dropping the future leaves the login.
+    pub(crate) async fn log_in(
+        &self,
+        target: LoginTarget,
+        client: Client,
+    ) -> Result<(), AuthFailure> {
+        let how = LoginHow {
+            opener: self.opener.clone(),
+            ..LoginHow::default()
+        };
+        let outcome = self.auth.login(how).await;
+        match &outcome {
+            Ok(_) => self.forget_failures(&target),
+            // Without settings the logout that follows has nothing to end.
+            Err(AuthFailure::NoBinding(_)) => {}
+            Err(_) if client == Client::Studio => self.remember_failure(target),
+            Err(_) => {}
+        }
+        outcome.map(drop)
+    }
+
+    /// Logs out of the configured registry, unless this is the desktop client's reflex to a login
+    /// that failed.
+    pub(crate) async fn log_out(
+        &self,
+        target: &LoginTarget,
+        client: Client,
+    ) -> Result<LoggedOut, AuthFailure> {
+        if client == Client::Studio && self.take_failure(target) {
+            return Ok(LoggedOut::Kept);
+        }
+        let receipt = self.auth.logout().await?;
+        self.forget_failures(target);
+        Ok(LoggedOut::Done(receipt))
+    }
+
+    fn remember_failure(&self, target: LoginTarget) {
+        let at = self.clock.monotonic();
+        self.with_recent(|failed| {
+            if failed.len() == MAX_FAILED_LOGINS {
+                failed.remove(0);
+            }
+            failed.push(FailedLogin { target, at });
+        });
+    }
+
+    fn forget_failures(&self, target: &LoginTarget) {
+        self.with_recent(|failed| failed.retain(|login| login.target != *target));
+    }
+
+    /// Whether there is a failure that nobody has logged out after. There is one less then: each
+    /// one excuses one logout.
+    fn take_failure(&self, target: &LoginTarget) -> bool {
+        self.with_recent(|failed| {
+            let found = failed.iter().position(|login| login.target == *target);
+            if let Some(index) = found {
+                failed.remove(index);
+            }
+            found.is_some()
+        })
+    }
+
+    fn with_recent<T>(&self, work: impl FnOnce(&mut Vec<FailedLogin>) -> T) -> T {
+        let now = self.clock.monotonic();
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.retain(|login| now.saturating_sub(login.at) < REFLEX_TIME);
+        work(&mut failed)
+    }
+}
+
+impl fmt::Debug for LoginDesk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LoginDesk").finish_non_exhaustive()
+    }
+}
+
+// === impl LoginTarget ===
+
+impl LoginTarget {
+    /// What a login to the registry would be for.
+    pub(crate) fn of(info: RegistryInfo) -> Self {
+        Self {
+            source: info.source,
+            settings: info.auth_config,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where the login to a registry stands: the whole picture, in every state, without asking anybody
+//! outside and without spending anything.
+
+use axum::response::Response;
+use http::{HeaderValue, header};
+use jiff::Timestamp;
+use serde::Serialize;
+use thv_auth::status::{AuthReport, AuthState};
+use thv_auth::{AuthFailure, LoginReason};
+use thv_registry::{CatalogStatus, Fault};
+use utoipa::ToSchema;
+
+use super::report::AuthReportSchema;
+use crate::error::{Action, Problem, ProblemBody, what_helps};
+use crate::head::Head;
+use crate::reply;
+use crate::state::State;
+use crate::wire::json;
+
+/// Index of the path segment that names the registry.
+const NAME: usize = 3;
+
+/// The login to a registry.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryAuth)]
+pub(crate) struct RegistryAuthBody<'a> {
+    /// Name of the registry.
+    #[schema(example = "default")]
+    registry: &'a str,
+    #[serde(flatten)]
+    #[schema(value_type = AuthReportSchema)]
+    report: AuthReport,
+    /// Since when reads have met this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, nullable = false)]
+    since: Option<Timestamp>,
+    /// What can be done about it.
+    actions: &'a [Action],
+}
+
+/// Get the state of a registry's login
+///
+/// Answers in every state, from what is stored and from what the last attempts met.
+#[utoipa::path(
+    get,
+    path = "/api/v1/registries/{name}/auth",
+    operation_id = "getRegistryAuth",
+    tag = "registry",
+    params(("name" = String, Path, description = "Registry name")),
+    responses(
+        (status = 200, description = "The state of the login", body = RegistryAuthBody<'static>),
+        (status = 404, description = "No registry has this name", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 500, description = "The configuration cannot be read", body = ProblemBody<'static>, content_type = "application/problem+json")
+    )
+)]
+pub(crate) async fn report(state: State, head: Head) -> Result<Response, Problem> {
+    let registry = state.registry(head.segment(NAME))?;
+    let report = match state.auth.report().await {
+        Ok(report) => report,
+        // Settings that no login can be made with are none.
+        Err(AuthFailure::NoBinding(why)) => AuthReport {
+            detail: Some(why.to_string()),
+            ..AuthReport::anonymous()
+        },
+        Err(failure) => return Err(Problem::no_report(&failure)),
+    };
+    let body = RegistryAuthBody::new(registry.name(), report, &registry.status());
+    let mut response = reply::ok(json::line(&body));
+    // It names a person, and is outdated at once.
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+// === impl RegistryAuthBody ===
+
+impl<'a> RegistryAuthBody<'a> {
+    /// The store's word on the login, with the registry's: it may refuse what looks good here, and
+    /// may want a login where none is configured.
+    fn new(registry: &'a str, mut report: AuthReport, catalog: &CatalogStatus) -> Self {
+        let fault = catalog.fault.as_ref();
+        if let Some((Fault::AuthRequired { reason, .. }, _)) = fault
+            && matches!(reason, LoginReason::Rejected | LoginReason::NotConfigured)
+            && matches!(report.state, AuthState::None | AuthState::Authenticated)
+        {
+            report.state = AuthState::LoginRequired;
+            report.reason = Some(reason.as_str());
+            report.detail = Some(reason.to_string());
+        }
+        let is_met = |fault: &Fault| match report.state {
+            AuthState::LoginRequired => matches!(fault, Fault::AuthRequired { .. }),
+            AuthState::ProviderUnavailable | AuthState::StoreUnavailable => {
+                matches!(fault, Fault::Unavailable { .. })
+            }
+            AuthState::None | AuthState::Authenticated => false,
+        };
+        Self {
+            registry,
+            since: fault
+                .filter(|(fault, _)| is_met(fault))
+                .map(|(_, since)| *since),
+            actions: actions(&report),
+            report,
+        }
+    }
+}
+
+fn actions(report: &AuthReport) -> &'static [Action] {
+    match report.state {
+        AuthState::None | AuthState::StoreUnavailable => &[],
+        AuthState::LoginRequired if report.issuer.is_none() => {
+            what_helps(LoginReason::NotConfigured)
+        }
+        AuthState::LoginRequired => &[Action::LOG_IN],
+        AuthState::Authenticated | AuthState::ProviderUnavailable => {
+            &[Action::LOG_OUT, Action::LOG_IN]
+        }
+    }
+}

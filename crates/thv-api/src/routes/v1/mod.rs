@@ -1,0 +1,5 @@
+//! `/api/v1/**`, what this program offers beyond the Go program's interface. Errors are problem
+//! documents (RFC 9457).
+
+pub(crate) mod auth;
+mod report;

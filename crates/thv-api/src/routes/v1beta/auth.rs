@@ -1,0 +1,175 @@
+//! Logging in to the registry and out of it. A login is the only request for which this server
+//! opens a browser, and the only one that waits for a person; everything else about logins is
+//! read and decided in `thv_auth`.
+
+use axum::response::Response;
+use http::HeaderMap;
+use serde::Serialize;
+use thv_auth::logout::LogoutReceipt;
+use thv_registry::Fault;
+use utoipa::ToSchema;
+
+use crate::error::Problem;
+use crate::head::Head;
+use crate::limits;
+use crate::login_desk::{Client, LoggedOut, LoginTarget};
+use crate::reply;
+use crate::state::{Shared, State};
+use crate::wire::json;
+
+/// Where to log in; not subject to the deadline of other routes.
+pub(crate) const LOGIN_PATH: &str = "/api/v1beta/registry/auth/login";
+
+/// In this header clients of the Go program say which one they are.
+const CLIENT_TYPE: &str = "x-client-type";
+
+/// What a login came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LoginResponse {
+    /// Always `authenticated`.
+    #[schema(example = "authenticated")]
+    status: &'static str,
+}
+
+/// What a logout came to.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct LogoutResponse {
+    /// Always `logged_out`.
+    #[schema(example = "logged_out")]
+    status: &'static str,
+    /// What became of each token at the identity provider.
+    tokens: Vec<TokenBody>,
+    /// How many secrets were deleted from the secret store.
+    deleted: usize,
+    /// Whether the secret store takes no deletions, so that what it held is still there.
+    read_only_store: bool,
+    /// Whether nothing was done, because the logout followed a login of the desktop client that
+    /// had just failed: the login before that stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    previous_login_kept: bool,
+}
+
+/// What became of a token.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TokenBody {
+    /// `refresh_token` or `access_token`.
+    #[schema(example = "refresh_token")]
+    token: &'static str,
+    /// `revoked`, `unsupported` or `failed`.
+    #[schema(example = "revoked")]
+    outcome: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cause: Option<String>,
+}
+
+/// Log in to the registry
+///
+/// Opens a browser on the server's machine and waits until somebody has logged in there, for at
+/// most five minutes. A request that comes meanwhile joins the login that is under way. It ends
+/// when all who wait for it have hung up, when the registry is replaced, and at a logout.
+#[utoipa::path(
+    post,
+    path = "/api/v1beta/registry/auth/login",
+    operation_id = "loginRegistry",
+    tag = "registry",
+    responses(
+        (status = 200, description = "Somebody has logged in, and the login is stored", body = LoginResponse),
+        (status = 400, description = "No login is configured, or none can be started with its settings", body = String, content_type = "text/plain"),
+        (status = 403, description = "The identity provider, or the person, refused", body = String, content_type = "text/plain"),
+        (status = 409, description = "The login could not be stored, the port of its answer is in use, or it was ended by a logout or a change of the registry", body = String, content_type = "text/plain"),
+        (status = 500, description = "The login could not be finished on this machine", body = String, content_type = "text/plain"),
+        (status = 501, description = "No browser can be opened on this machine", body = String, content_type = "text/plain"),
+        (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = String, content_type = "text/plain"),
+        (status = 504, description = "Nobody has logged in in time", body = String, content_type = "text/plain")
+    )
+)]
+pub(crate) async fn login(state: State, head: Head) -> Result<Response, Problem> {
+    let target = target(&state)?;
+    let client = client(head.headers());
+    let outcome = state.desk.log_in(target, client).await;
+    outcome.map_err(|failure| Problem::login_failed(&failure))?;
+    read_again(&state).await;
+    Ok(reply::ok(json::line(&LoginResponse {
+        status: "authenticated",
+    })))
+}
+
+/// Log out of the registry
+///
+/// Ends a login that is under way, deletes the stored one and the catalog that was read with it,
+/// and gives the tokens back to the identity provider, where that takes them.
+///
+/// The desktop client sends a logout by itself after every login of its that failed. One such
+/// logout within ten seconds is answered as if done, with `previous_login_kept`, and does nothing:
+/// a new login that failed says nothing of the one before, which may still work. A logout of any
+/// other client, a second one, a later one, or one for other settings really logs out.
+#[utoipa::path(
+    post,
+    path = "/api/v1beta/registry/auth/logout",
+    operation_id = "logoutRegistry",
+    tag = "registry",
+    responses(
+        (status = 200, description = "Nobody is logged in any more", body = LogoutResponse),
+        (status = 400, description = "No login is configured", body = String, content_type = "text/plain"),
+        (status = 409, description = "The secret store has to be unlocked or set up first", body = String, content_type = "text/plain"),
+        (status = 500, description = "The login could not be deleted", body = String, content_type = "text/plain"),
+        (status = 503, description = "The secret store is in use; try again", body = String, content_type = "text/plain")
+    )
+)]
+pub(crate) async fn logout(state: State, head: Head) -> Result<Response, Problem> {
+    let target = target(&state)?;
+    let outcome = state.desk.log_out(&target, client(head.headers())).await;
+    let body = match outcome {
+        Ok(LoggedOut::Done(receipt)) => LogoutResponse::of(receipt),
+        Ok(LoggedOut::Kept) => LogoutResponse {
+            previous_login_kept: true,
+            ..LogoutResponse::of(LogoutReceipt::default())
+        },
+        Err(failure) => return Err(Problem::logout_failed(&failure)),
+    };
+    Ok(reply::ok(json::line(&body)))
+}
+
+fn target(state: &Shared) -> Result<LoginTarget, Problem> {
+    Ok(LoginTarget::of(state.default_registry()?.info()))
+}
+
+fn client(headers: &HeaderMap) -> Client {
+    match headers.get(CLIENT_TYPE) {
+        Some(value) if value == "toolhive-studio" => Client::Studio,
+        _ => Client::Other,
+    }
+}
+
+/// After a login, the next read must not meet the refusal that made somebody log in: where one is
+/// remembered, the registry is asked again now. What that brings is the next reader's to see.
+async fn read_again(state: &Shared) {
+    let Ok(registry) = state.default_registry() else {
+        return;
+    };
+    if let Some((Fault::AuthRequired { .. }, _)) = registry.status().fault {
+        // Dropped when it takes too long; the load itself goes on where readers wait for it.
+        let _ = tokio::time::timeout(limits::CATALOG_PATIENCE, registry.refresh()).await;
+    }
+}
+
+// === impl LogoutResponse ===
+
+impl LogoutResponse {
+    fn of(receipt: LogoutReceipt) -> Self {
+        let tokens = receipt.tokens.into_iter().map(|token| TokenBody {
+            token: token.token,
+            outcome: token.outcome,
+            cause: token.cause,
+        });
+        Self {
+            status: "logged_out",
+            tokens: tokens.collect(),
+            deleted: receipt.deleted,
+            read_only_store: receipt.read_only_store,
+            previous_login_kept: false,
+        }
+    }
+}
