@@ -91,6 +91,15 @@ struct Looked {
     marks: Vec<Option<Fingerprint>>,
 }
 
+/// Why the store has to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// The last look is a while ago.
+    Routine,
+    /// There was none, or somebody here has logged in or out since.
+    Urgent,
+}
+
 /// What a renewal is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -152,20 +161,6 @@ impl RefreshEngine {
                 }
             }
         })
-    }
-
-    /// Puts the grant of a login to use that has just been stored. Without this, it is found at the next look at the store.
-    pub fn adopt(&self, binding: &Binding, stored: Grant) {
-        if !stored.clock_offset.is_zero() {
-            let ours = shifted(stored.received_at, -stored.clock_offset);
-            self.inner.skew.observe(ours, stored.received_at);
-        }
-        let lane = self.lane(binding);
-        lane.forget_unsaved();
-        lane.view.send_modify(|view| {
-            *view = View::default();
-            view.hold(Arc::new(stored));
-        });
     }
 
     /// Deletes every login to the registry from the store and from memory. A renewal in flight finds out when it stores.
@@ -313,19 +308,29 @@ impl Inner {
         (self.monotonic() < failure.retry_at).then(|| failure.error.clone())
     }
 
-    /// Looks at the store, unless somebody has just done so.
+    /// Looks at the store, unless somebody has just done so. While somebody is doing so, what was seen before is good
+    /// enough, unless nothing was.
     pub(crate) async fn look(self: &Arc<Self>, lane: &Arc<Lane>) {
-        let is_due = || {
-            let looked = lane.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_recent = |at| self.monotonic().saturating_sub(at) < LOOK_INTERVAL;
-            !looked.at.is_some_and(is_recent) || looked.epoch != self.parts.vault.epoch()
-        };
-        if !is_due() {
+        let Some(due) = self.due(lane) else {
             return;
-        }
-        let _turn = lane.turn.lock().await;
-        if is_due() {
+        };
+        let _turn = match lane.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) if due == Due::Routine => return,
+            Err(_) => lane.turn.lock().await,
+        };
+        if self.due(lane).is_some() {
             self.look_now(lane, false).await;
+        }
+    }
+
+    fn due(&self, lane: &Lane) -> Option<Due> {
+        let looked = lane.lock_looked();
+        match looked.at {
+            Some(_) if looked.epoch != self.parts.vault.epoch() => Some(Due::Urgent),
+            Some(at) if self.monotonic().saturating_sub(at) < LOOK_INTERVAL => None,
+            Some(_) => Some(Due::Routine),
+            None => Some(Due::Urgent),
         }
     }
 
@@ -343,23 +348,9 @@ impl Inner {
             let now = inner.monotonic();
             let epoch = inner.parts.vault.epoch();
             let marks = inner.parts.vault.marks();
-            let mut looked = looking
-                .looked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            looked.at = Some(now);
-            let is_known = looked.marks == marks
-                && looked.epoch == epoch
-                && looked.read_at.is_some_and(|read_at| {
-                    !in_trouble || now < read_at.saturating_add(RETRY_STORE)
-                });
-            if is_known && !always {
+            if !always && looking.lock_looked().skips(now, epoch, &marks, in_trouble) {
                 return;
             }
-            looked.read_at = Some(now);
-            looked.marks = marks;
-            looked.epoch = epoch;
-            drop(looked);
             let before = looking.view.borrow().generation();
             let reading = inner.parts.vault.load(&looking.binding);
             looking.view.send_modify(|view| {
@@ -368,6 +359,12 @@ impl Inner {
                     view.read(reading);
                 }
             });
+            *looking.lock_looked() = Looked {
+                at: Some(now),
+                read_at: Some(now),
+                epoch,
+                marks,
+            };
         })
         .await;
     }
@@ -440,6 +437,10 @@ impl Lane {
         }
     }
 
+    fn lock_looked(&self) -> std::sync::MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a renewal is running.
     pub(crate) fn is_renewing(&self) -> bool {
         self.flight
@@ -450,6 +451,28 @@ impl Lane {
 
     fn forget_unsaved(&self) {
         *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+// === impl Looked ===
+
+impl Looked {
+    /// Whether the store is as it was when it was read last. A store that could not be read is tried again after a pause.
+    fn skips(
+        &mut self,
+        now: Duration,
+        epoch: u64,
+        marks: &[Option<Fingerprint>],
+        in_trouble: bool,
+    ) -> bool {
+        let is_recent =
+            |read_at: Duration| !in_trouble || now < read_at.saturating_add(RETRY_STORE);
+        let skips =
+            self.epoch == epoch && self.marks == marks && self.read_at.is_some_and(is_recent);
+        if skips {
+            self.at = Some(now);
+        }
+        skips
     }
 }
 
