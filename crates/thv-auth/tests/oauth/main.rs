@@ -1,0 +1,10 @@
+//! The OAuth protocol against providers on this machine: honest ones, careless ones and hostile ones.
+//!
+//! Each test scripts a provider, lets one call of `thv_auth::oauth` meet it and looks at what was sent and what came back.
+
+mod authorization;
+mod discovery;
+mod id_token;
+mod provider;
+mod revocation;
+mod token;
