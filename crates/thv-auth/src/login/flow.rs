@@ -11,35 +11,28 @@ use futures_util::future::pending;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use thv_config::world::Sleep;
-use thv_http::{Limits, Policy, Request};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::callback::Refusal;
 use super::error::{LoginError, PortHolder};
+use super::holder::is_another_login;
 use super::loopback::{BindError, Loopback};
-use super::page::{Page, SERVER_NAME};
+use super::page::Page;
 use super::session::{Answer, Session};
 use super::{DEFAULT_CALLBACK_PORT, Inner, LOGIN_TIME, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::limits::SKEW_MAX;
 use crate::oauth::metadata::DiscoveryPolicy;
-use crate::oauth::{self, Account, DiscoveryError, IdTokenError, Provider, TokenError, TokenSet};
+use crate::oauth::{
+    self, Account, Attempt, DiscoveryError, Provider, TokenError, TokenHint, TokenSet,
+};
 use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
 const LAST_PAGE_TIME: Duration = Duration::from_secs(3);
-
-/// What asking another program on our port who it is may cost.
-const HOLDER_LIMITS: Limits = Limits {
-    total: Duration::from_millis(500),
-    head: Duration::from_millis(500),
-    idle: Duration::from_millis(500),
-    max_bytes: 16 * 1024,
-    max_redirects: 0,
-};
 
 /// A login and all it needs.
 pub(super) struct Flow {
@@ -57,12 +50,6 @@ struct Opened {
     answer: oneshot::Receiver<Answer>,
     /// Whoever was logged in before.
     previous: Option<Account>,
-}
-
-/// What the token endpoint gave, checked.
-struct Redeemed {
-    tokens: TokenSet,
-    account: Option<Account>,
 }
 
 impl Flow {
@@ -177,17 +164,7 @@ impl Flow {
         if let Some(registry) = self.logins.registry_listening_on(port) {
             return PortHolder::ThisProcess { registry };
         }
-        let Ok(url) = Url::parse(&format!("http://127.0.0.1:{port}/")) else {
-            return PortHolder::Unknown;
-        };
-        let question = Request::get(url)
-            .policy(Policy::PRIVATE)
-            .limits(HOLDER_LIMITS);
-        let server = match self.logins.http.send(question).await {
-            Ok(reply) => reply.headers.get(http::header::SERVER).cloned(),
-            Err(_) => None,
-        };
-        if server.is_some_and(|server| server == SERVER_NAME) {
+        if is_another_login(&self.logins.http, port).await {
             PortHolder::AnotherLogin
         } else {
             PortHolder::Unknown
@@ -262,14 +239,22 @@ impl Flow {
         code: SecretString,
         previous: Option<Account>,
     ) -> Result<LoginDone, LoginError> {
-        let redeemed = tokio::select! {
+        let attempt = session.attempt();
+        let redeeming = oauth::exchange(&self.logins.http, provider, &self.binding, attempt, code);
+        let tokens = tokio::select! {
             biased;
             () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
-            redeemed = self.redeem(provider, session, code) => redeemed?,
+            redeemed = redeeming => redeemed.map_err(|error| not_exchanged(&error))?,
         };
-        let grant = self
-            .store(redeemed, session.attempt().scopes.clone())
-            .await?;
+        let grant = match self.keep(provider, attempt, tokens.clone()).await {
+            Ok(grant) => grant,
+            Err(error) => {
+                if matches!(error, LoginError::Cancelled | LoginError::IdToken { .. }) {
+                    self.give_back(provider, tokens);
+                }
+                return Err(error);
+            }
+        };
         let replaced_account = match (previous, &grant.account) {
             (Some(previous), Some(account)) if !previous.is_same(account) => Some(previous),
             _ => None,
@@ -284,36 +269,51 @@ impl Flow {
         })
     }
 
-    async fn redeem(
+    /// Checks who has logged in, and stores the grant.
+    async fn keep(
         &self,
         provider: &Provider,
-        session: &Session,
-        code: SecretString,
-    ) -> Result<Redeemed, LoginError> {
-        let http = &self.logins.http;
-        let attempt = session.attempt();
-        let tokens = oauth::exchange(http, provider, &self.binding, attempt, code)
-            .await
-            .map_err(|error| not_exchanged(&error))?;
+        attempt: &Attempt,
+        tokens: TokenSet,
+    ) -> Result<Grant, LoginError> {
         let account = match &tokens.id_token {
             None => None,
-            Some(token) => Some(
-                oauth::verify_id_token(
-                    http,
+            Some(token) => {
+                let verifying = oauth::verify_id_token(
+                    &self.logins.http,
                     &self.logins.keys,
                     provider,
                     &self.binding,
                     token,
                     attempt.nonce.as_ref(),
                     self.providers_time(&tokens),
-                )
-                .await
-                .map_err(|error: IdTokenError| LoginError::IdToken {
+                );
+                let verified = tokio::select! {
+                    biased;
+                    () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
+                    verified = verifying => verified,
+                };
+                Some(verified.map_err(|error| LoginError::IdToken {
                     cause: error.to_string(),
-                })?,
-            ),
+                })?)
+            }
         };
-        Ok(Redeemed { tokens, account })
+        self.store(tokens, account, attempt.scopes.clone()).await
+    }
+
+    /// Gives tokens back that nobody will use. Nobody waits for it either.
+    fn give_back(&self, provider: &Provider, tokens: TokenSet) {
+        let http = self.logins.http.clone();
+        let provider = provider.clone();
+        let binding = self.binding.clone();
+        let (token, hint) = match tokens.refresh_token {
+            Some(refresh_token) => (refresh_token, TokenHint::RefreshToken),
+            None => (tokens.access_token, TokenHint::AccessToken),
+        };
+        tokio::spawn(async move {
+            let outcome = oauth::revoke(&http, &provider, &binding, &token, hint).await;
+            tracing::debug!(?outcome, "the tokens of an ended login were given back");
+        });
     }
 
     /// What the provider's clock shows, as long as that can be believed: ours may be a day off.
@@ -326,14 +326,18 @@ impl Flow {
     }
 
     /// Stores the grant, unless the login was superseded or its registry replaced meanwhile.
-    async fn store(&self, redeemed: Redeemed, asked: Vec<String>) -> Result<Grant, LoginError> {
+    async fn store(
+        &self,
+        tokens: TokenSet,
+        account: Option<Account>,
+        asked: Vec<String>,
+    ) -> Result<Grant, LoginError> {
         let vault = self.logins.vault.clone();
         let binding = self.binding.clone();
         let superseded = self.progress.superseded.clone();
         let still_wanted = self.how.still_wanted.clone();
         let now = self.logins.world.clock.now();
         let storing = tokio::task::spawn_blocking(move || {
-            let Redeemed { tokens, account } = redeemed;
             let login_id = new_login_id().map_err(|error| not_stored(&error))?;
             let grant = Grant::of_login(tokens, account, &asked, login_id, now);
             if superseded.is_cancelled() || still_wanted.is_some_and(|wanted| !wanted()) {

@@ -9,6 +9,7 @@
 mod callback;
 mod error;
 mod flow;
+mod holder;
 mod loopback;
 mod page;
 mod progress;

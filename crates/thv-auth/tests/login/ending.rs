@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thv_auth::login::{LOGIN_TIME, LoginError, LoginHow};
 use thv_config::world::Clock as _;
-use thv_testkit::provider::{Fault, Gate, Rule, paths};
+use thv_testkit::provider::{Ended, Fault, Gate, Rule, paths};
 use thv_testkit::wait;
 
 use crate::support::{Machine, get, is_free, until_free};
@@ -122,6 +122,22 @@ async fn a_login_that_is_superseded_while_its_code_is_redeemed_stores_nothing() 
 }
 
 #[tokio::test]
+async fn a_login_that_is_superseded_while_its_account_is_checked_stores_nothing() {
+    let machine = Machine::new().await;
+    let gate = Gate::new();
+    machine
+        .provider
+        .break_with(Rule::always(Fault::HeldBefore(gate.clone())).on(paths::KEYS));
+    let running = machine.start().await;
+    let callback = running.agree().await;
+    assert_eq!(running.ask(&callback).await.status, 303);
+    gate.arrived(1).await;
+    machine.logins.cancel(&machine.binding).await;
+    assert_eq!(running.error().await, LoginError::Cancelled);
+    assert!(machine.stored().is_none());
+}
+
+#[tokio::test]
 async fn a_login_for_a_registry_that_was_replaced_meanwhile_stores_nothing() {
     let machine = Machine::new().await;
     let wanted = Arc::new(AtomicBool::new(true));
@@ -139,6 +155,10 @@ async fn a_login_for_a_registry_that_was_replaced_meanwhile_stores_nothing() {
     assert!(page.text().contains("Login failed"), "{page:?}");
     assert_eq!(running.error().await, LoginError::Cancelled);
     assert!(machine.stored().is_none());
+    wait::until_true("the tokens to be given back", || {
+        machine.provider.families()[0].ended == Some(Ended::Revoked)
+    })
+    .await;
 }
 
 #[tokio::test]
