@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::client::{Address, Answer};
 use crate::home::Home;
-use crate::running::{Collected, send};
-use crate::wait::{PATIENCE, until};
+use crate::running::{Drained, drain, send};
+use crate::wait::{PATIENCE, until, until_true};
 
 /// How to start a server.
 #[derive(Debug)]
@@ -100,6 +100,7 @@ impl Setup {
                 return server;
             }
             if let Ok(Some(status)) = server.child.try_wait() {
+                until_true("its last words", || server.stderr.is_complete()).await;
                 panic!(
                     "the server ended with {status} before it was ready:\n{}",
                     server.stderr()
@@ -159,8 +160,8 @@ pub struct Server {
     binary: PathBuf,
     home: Arc<Home>,
     child: Child,
-    stdout: Arc<Mutex<String>>,
-    stderr: Arc<Mutex<String>>,
+    stdout: Drained,
+    stderr: Drained,
     address: Option<Address>,
 }
 
@@ -203,12 +204,12 @@ impl Server {
 
     /// What it wrote to stderr so far.
     pub fn stderr(&self) -> String {
-        self.stderr.lock().unwrap().clone()
+        self.stderr.text()
     }
 
     /// What it wrote to stdout so far; a server writes nothing there.
     pub fn stdout(&self) -> String {
-        self.stdout.lock().unwrap().clone()
+        self.stdout.text()
     }
 
     /// Whether the process still runs.
@@ -241,13 +242,18 @@ impl Server {
         send(self.child.id(), signal);
     }
 
-    /// Waits for the process to end.
+    /// Waits for the process to end and for its last words.
     pub async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        until("the server to end", PATIENCE, || {
+        let status = until("the server to end", PATIENCE, || {
             std::future::ready(child.try_wait().ok().flatten())
         })
-        .await
+        .await;
+        until_true("its last words", || {
+            self.stderr.is_complete() && self.stdout.is_complete()
+        })
+        .await;
+        status
     }
 
     /// Stops it gracefully and waits.
@@ -346,9 +352,4 @@ pub async fn cli_with(
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
-}
-
-/// Collects a stream on a thread of its own, so that the child never blocks on a full pipe.
-fn drain(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
-    Collected::from(stream).text
 }

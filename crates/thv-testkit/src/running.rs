@@ -4,20 +4,21 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::binary::Ran;
 use crate::home::Home;
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, until, until_true};
 
 /// A command that is still running, because it waits for somebody. Dropped, it is killed and reaped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: Collected,
-    stderr: Collected,
+    stdout: Drained,
+    stderr: Drained,
 }
 
 impl Running {
@@ -42,8 +43,8 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary under test");
-        let stderr = Collected::from(child.stderr.take().expect("a pipe"));
-        let stdout = Collected::from(child.stdout.take().expect("a pipe"));
+        let stderr = drain(child.stderr.take().expect("a pipe"));
+        let stdout = drain(child.stdout.take().expect("a pipe"));
         Running {
             child,
             stdout,
@@ -100,10 +101,14 @@ impl Running {
             std::future::ready(child.try_wait().ok().flatten())
         })
         .await;
+        until_true("its last words", || {
+            self.stderr.is_complete() && self.stdout.is_complete()
+        })
+        .await;
         Ran {
             code: status.code().unwrap_or(-1),
-            stdout: self.stdout.whole(),
-            stderr: self.stderr.whole(),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
         }
     }
 }
@@ -123,41 +128,34 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("a process of ours");
 }
 
-/// A stream that is read on a thread of its own.
+/// What a process writes to one stream, collected on a thread of its own, so that it never blocks on a full pipe.
 #[derive(Debug)]
-pub(crate) struct Collected {
-    pub(crate) text: Arc<Mutex<String>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+pub(crate) struct Drained {
+    text: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
 }
 
-impl Collected {
-    pub(crate) fn from(stream: impl std::io::Read + Send + 'static) -> Self {
-        let text = Arc::new(Mutex::new(String::new()));
-        let sink = Arc::clone(&text);
-        Collected {
-            text,
-            thread: Some(std::thread::spawn(move || collect(stream, &sink))),
-        }
-    }
-
-    fn text(&self) -> String {
+impl Drained {
+    pub(crate) fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
-    /// All of it; only for a stream whose writer has ended.
-    fn whole(&mut self) -> String {
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        self.text()
+    /// Whether the stream has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.reader.is_finished()
     }
 }
 
-fn collect(stream: impl std::io::Read, sink: &Mutex<String>) {
-    for line in BufReader::new(stream).split(b'\n') {
-        let Ok(line) = line else { return };
-        let mut sink = sink.lock().unwrap();
-        sink.push_str(&String::from_utf8_lossy(&line));
-        sink.push('\n');
-    }
+pub(crate) fn drain(stream: impl std::io::Read + Send + 'static) -> Drained {
+    let text = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&text);
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            let mut sink = sink.lock().unwrap();
+            sink.push_str(&String::from_utf8_lossy(&line));
+            sink.push('\n');
+        }
+    });
+    Drained { text, reader }
 }
