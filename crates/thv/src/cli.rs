@@ -238,8 +238,37 @@ pub(crate) enum RegistryCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Log in to the registry, in a browser
+    Login(LoginArgs),
+    /// Log out of the registry: forget its tokens here, and give them back where possible
+    Logout {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
     /// Turn a registry file in the old `ToolHive` format into the upstream format
     Convert(ConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Use this registry from now on
+    #[arg(long, value_name = "URL")]
+    pub(crate) registry: Option<String>,
+
+    /// Allow plain http and private IP addresses for --registry
+    #[arg(short = 'p', long)]
+    pub(crate) allow_private_ip: bool,
+
+    #[command(flatten)]
+    pub(crate) auth: AuthArgs,
+
+    /// Open no browser; the address is printed either way
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+
+    /// How long to wait for the login, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Default, Args)]
@@ -304,16 +333,23 @@ pub(crate) struct SetRegistryArgs {
     pub(crate) auth: AuthArgs,
 }
 
-/// Understood so that the answer is better than "unknown flag".
-#[derive(Debug, Default, Args)]
+/// How to log in to a registry.
+#[derive(Debug, Default, Clone, Args)]
 pub(crate) struct AuthArgs {
-    #[arg(long, value_name = "URL", hide = true)]
+    /// Issuer of the identity provider, for a registry that needs a login
+    #[arg(long, value_name = "URL")]
     pub(crate) issuer: Option<String>,
-    #[arg(long, value_name = "ID", hide = true)]
+
+    /// Client name that is registered there for thv
+    #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    #[arg(long, value_name = "NAME", hide = true)]
+
+    /// Resource that tokens are asked for (RFC 8707)
+    #[arg(long, value_name = "NAME")]
     pub(crate) audience: Option<String>,
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',', hide = true)]
+
+    /// Scopes to ask for, separated by commas; `openid,offline_access` without it
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
     pub(crate) scopes: Vec<String>,
 }
 

@@ -4,7 +4,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use thv_auth::login::LoginError;
+use thv_auth::{AuthFailure, LoginReason};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
 use thv_registry::{ChangeError, Fault, LookupError};
@@ -28,9 +31,21 @@ pub(crate) enum CommandError {
     /// Flags that contradict each other, or a value that means nothing.
     #[error("{0}")]
     Usage(String),
-    /// Something the contract knows and this version does not do yet.
-    #[error("{what} is not part of this version; nothing was changed")]
-    NotYet { what: &'static str },
+    /// A login or logout came to nothing.
+    #[error(transparent)]
+    Auth(#[from] AuthFailure),
+    /// A login that lacks something; the Go program's clients look for these words.
+    #[error("registry login is not fully described: {}{missing} missing", match local_file { Some(path) => format!("OAuth login is not supported for local file registries (path: {path}); "), None => String::new() })]
+    LoginIncomplete {
+        local_file: Option<String>,
+        missing: String,
+    },
+    /// Nobody finished the login in the time that was given.
+    #[error("nobody finished the login within {} s", limit.as_secs())]
+    LoginTimedOut { limit: Duration },
+    /// The person interrupted.
+    #[error("given up")]
+    Interrupted,
     /// A file named on the command line.
     #[error("cannot {doing} {}: {cause}", path.display())]
     File {
@@ -110,8 +125,12 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         }
         CommandError::BackupExists { .. } => Failure::new(error.to_string(), Exit::Failure)
             .hint("move the backup away, or pass `--no-backup`"),
-        CommandError::NotYet { .. } => Failure::new(error.to_string(), Exit::Failure)
-            .hint("registries that need no login: `thv config set-registry <url-or-path>`"),
+        CommandError::Auth(failure) => describe_auth(failure),
+        CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
+        CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("`--timeout <seconds>` gives more time, up to 300"),
+        CommandError::Interrupted => Failure::new(error.to_string(), Exit::Failure),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {
@@ -133,7 +152,13 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
 fn describe_fault(fault: &Fault) -> Failure {
     match fault {
         Fault::AuthRequired { .. } => Failure::new(fault.to_string(), Exit::AuthRequired)
-            .hint("this version cannot log in; `thv config set-registry <url-or-path>` chooses another registry"),
+            .hint(match fault {
+                Fault::AuthRequired {
+                    reason: LoginReason::NotConfigured,
+                    ..
+                } => "`thv registry login --issuer <url> --client-id <id>`, with what the registry's operator tells you",
+                _ => "`thv registry login`",
+            }),
         Fault::Legacy { url } => {
             let place = match url {
                 Some(url) => format!("the registry at {url}"),
@@ -153,6 +178,25 @@ fn describe_fault(fault: &Fault) -> Failure {
         )
         .hint("`thv config get-registry` shows which file is read"),
         Fault::Configuration { .. } => Failure::new(fault.to_string(), Exit::Failure),
+    }
+}
+
+fn describe_auth(failure: &AuthFailure) -> Failure {
+    let text = failure.to_string();
+    match failure {
+        AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
+            .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
+        AuthFailure::Config(_) | AuthFailure::Vault(_) => Failure::new(text, Exit::Failure),
+        AuthFailure::Login(error) => match error {
+            LoginError::Discovery { .. }
+            | LoginError::Exchange {
+                transient: true, ..
+            } => Failure::new(text, Exit::UpstreamUnavailable),
+            LoginError::Denied { .. } | LoginError::Expired { .. } => {
+                Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
+            }
+            _ => Failure::new(text, Exit::Failure),
+        },
     }
 }
 
@@ -179,6 +223,8 @@ fn describe_change(change: &ChangeError) -> Failure {
         ChangeError::NotRegistry { .. } => Failure::new(text, Exit::Failure).hint(
             "give a document in the upstream registry format, or the base URL of a Registry API (what comes before /v0.1)",
         ),
+        ChangeError::Login { .. } => Failure::new(text, Exit::Failure)
+            .hint("check issuer and client with who runs the registry; the issuer is an https URL"),
         ChangeError::Invalid { cause, .. } if cause.contains("https://") => {
             Failure::new(text, Exit::Failure)
                 .hint("plain http is accepted with `--allow-private-ip`")
@@ -225,6 +271,7 @@ mod tests {
             url: url.map(str::to_owned),
             cause: "connection refused".to_owned(),
             retry_after: None,
+            blame: thv_registry::Blame::Registry,
         }
         .into()
     }
@@ -255,10 +302,10 @@ mod tests {
             ),
             (CommandError::Usage("x".to_owned()), Exit::Usage),
             (
-                CommandError::NotYet {
-                    what: "registry login",
+                CommandError::LoginTimedOut {
+                    limit: Duration::from_secs(5),
                 },
-                Exit::Failure,
+                Exit::AuthRequired,
             ),
             (
                 CommandError::file(Path::new("/x"), "read", io::ErrorKind::NotFound.into()),

@@ -6,6 +6,7 @@ mod commands;
 mod exit_code;
 mod failure;
 mod logging;
+mod opener;
 mod output;
 mod running_server;
 mod wire_up;

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use thv_auth::{Auth, CredentialSource};
 use thv_config::world::World;
 use thv_config::{ConfigStore, Paths};
+use thv_http::{Http, HttpOptions};
 use thv_registry::{DEFAULT_REGISTRY, Fault, Registries, Registry, Revalidation};
 
 use crate::commands::version::{VERSION, platform};
@@ -13,6 +15,8 @@ use crate::failure::CommandError;
 /// What commands about catalogs work with.
 pub(crate) struct Catalogs {
     pub(crate) paths: Paths,
+    pub(crate) store: ConfigStore,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) registries: Arc<Registries>,
 }
 
@@ -40,16 +44,41 @@ pub(crate) async fn catalogs(
 ) -> Result<Catalogs, CommandError> {
     let paths = Paths::from_env(&*world.env)?;
     let store = ConfigStore::new(paths.config_file(), world.clone());
+    let auth = Auth::new(world, &paths, &store, &login_http(world, &store).await?);
+    let logins: Arc<dyn CredentialSource> = Arc::<Auth>::clone(&auth);
     let registries = Registries::open(
         world.clone(),
         paths.clone(),
-        store,
+        store.clone(),
         user_agent(),
+        logins,
         revalidation,
     )
     .await;
-    Ok(Catalogs { paths, registries })
+    Ok(Catalogs {
+        paths,
+        store,
+        auth,
+        registries,
+    })
 }
+
+/// The client for identity providers. It trusts what the configuration adds to the system's
+/// authorities; no environment variable makes it less careful.
+async fn login_http(world: &World, store: &ConfigStore) -> Result<Http, CommandError> {
+    // An unreadable configuration is told by whatever needs it.
+    let config = store.load_async().await.ok();
+    let options = HttpOptions {
+        user_agent: LOGIN_USER_AGENT.to_owned(),
+        extra_ca: config.and_then(|config| config.ca_certificate_path),
+        insecure_urls: false,
+    };
+    Http::new(options, world).map_err(|error| CommandError::Serve(error.to_string()))
+}
+
+/// How we name ourselves to identity providers, as the Go program does: firewalls in front of
+/// them let it pass.
+const LOGIN_USER_AGENT: &str = "ToolHive/1.0";
 
 /// How we name ourselves to registries. Firewalls in front of them know the product's name.
 pub(crate) fn user_agent() -> String {

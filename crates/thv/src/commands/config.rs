@@ -4,10 +4,10 @@
 use serde::Serialize;
 use thv_config::world::World;
 use thv_config::{Config, ConfigStore, RegistrySource};
-use thv_registry::{Revalidation, SourceKind, SourceRequest};
+use thv_registry::{LoginRequest, Revalidation, SourceKind, SourceRequest};
 
 use super::block_on;
-use crate::cli::{ConfigCommand, SetRegistryArgs};
+use crate::cli::{AuthArgs, ConfigCommand, SetRegistryArgs};
 use crate::failure::CommandError;
 use crate::output::{NOTICE, Output, json};
 use crate::wire_up;
@@ -21,11 +21,8 @@ pub(super) fn run(
         ConfigCommand::SetRegistry(args) => block_on(set(args, world, output)),
         ConfigCommand::GetRegistry { format } => get(format.is_json(), world, output),
         ConfigCommand::UnsetRegistry => block_on(unset(world)),
-        ConfigCommand::SetRegistryAuth(_) | ConfigCommand::UnsetRegistryAuth => {
-            Err(CommandError::NotYet {
-                what: "registry login",
-            })
-        }
+        ConfigCommand::SetRegistryAuth(args) => block_on(set_auth(&args, world, output)),
+        ConfigCommand::UnsetRegistryAuth => block_on(unset_auth(world)),
     }
 }
 
@@ -34,11 +31,7 @@ async fn set(
     world: &World,
     output: &mut Output,
 ) -> Result<(), CommandError> {
-    if !args.auth.is_empty() {
-        return Err(CommandError::NotYet {
-            what: "registry login",
-        });
-    }
+    let login = login(&args.auth)?;
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let request = SourceRequest::Detect {
         input: args.source.clone(),
@@ -48,7 +41,7 @@ async fn set(
         &format!("Checking {}", args.source),
         world,
         output,
-        Box::pin(catalogs.registries.set(&request)),
+        Box::pin(catalogs.registries.set(&request, login.as_ref())),
     )
     .await?;
     output.remark(&format!("Using {} ({}).", args.source, words(kind)));
@@ -62,6 +55,63 @@ async fn set(
     Ok(())
 }
 
+/// The login that flags describe; `None` without any.
+fn login(args: &AuthArgs) -> Result<Option<LoginRequest>, CommandError> {
+    match (&args.issuer, &args.client_id) {
+        (Some(issuer), Some(client_id)) => Ok(Some(LoginRequest {
+            issuer: issuer.clone(),
+            client_id: client_id.clone(),
+            audience: args.audience.clone(),
+            scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
+        })),
+        _ if args.is_empty() => Ok(None),
+        _ => Err(CommandError::Usage(
+            "--issuer and --client-id are required together; --audience and --scopes go with them"
+                .to_owned(),
+        )),
+    }
+}
+
+async fn set_auth(args: &AuthArgs, world: &World, output: &mut Output) -> Result<(), CommandError> {
+    let Some(login) = login(args)? else {
+        return Err(CommandError::Usage(
+            "--issuer and --client-id are required".to_owned(),
+        ));
+    };
+    let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
+    let config = catalogs.store.load_async().await?;
+    let allow_private_ip = config.allow_private_ip;
+    let request = match config.source {
+        RegistrySource::Url(url) => SourceRequest::Url {
+            url,
+            allow_private_ip,
+        },
+        RegistrySource::Api(url) => SourceRequest::Api {
+            url,
+            allow_private_ip,
+        },
+        RegistrySource::BuiltIn | RegistrySource::File(_) => {
+            return Err(CommandError::LoginIncomplete {
+                local_file: None,
+                missing: "--registry".to_owned(),
+            });
+        }
+    };
+    let change = catalogs.registries.set(&request, Some(&login));
+    super::registry::patiently("Checking the issuer", world, output, Box::pin(change)).await?;
+    Ok(())
+}
+
+async fn unset_auth(world: &World) -> Result<(), CommandError> {
+    let store = wire_up::config_store(world)?;
+    store
+        .update_async(|config: &mut Config| {
+            config.auth = None;
+            Ok::<_, CommandError>(())
+        })
+        .await
+}
+
 fn words(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Default => "built-in registry",
@@ -73,7 +123,10 @@ fn words(kind: SourceKind) -> &'static str {
 
 async fn unset(world: &World) -> Result<(), CommandError> {
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
-    catalogs.registries.set(&SourceRequest::BuiltIn).await?;
+    catalogs
+        .registries
+        .set(&SourceRequest::BuiltIn, None)
+        .await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use thv_api::discovery::Published;
 use thv_api::{Address, Api, ApiOptions, Discovery, Drained, Listener, Nonce};
 use thv_auth::inbound::CallerVerifier;
 use thv_config::world::{Env, World};
-use thv_registry::{Registries, Revalidation};
+use thv_registry::Revalidation;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,7 +21,8 @@ use tracing::{info, warn};
 use crate::cli::ServeArgs;
 use crate::commands::version::VERSION;
 use crate::failure::CommandError;
-use crate::wire_up;
+use crate::opener::Browser;
+use crate::wire_up::{self, Catalogs};
 use stop::Signals;
 
 /// How long requests under way may go on after the stop.
@@ -64,14 +65,17 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
         warn!("no --oidc-issuer: whoever reaches this address is let in");
     }
     let stop = CancellationToken::new();
+    catalogs.auth.start(stop.child_token());
     catalogs.registries.start(stop.child_token());
-    let api = api(args, catalogs.registries, &listener, nonce, caller, world);
+    let auth = Arc::clone(&catalogs.auth);
+    let api = api(args, catalogs, &listener, nonce, caller, world);
     let server = tokio::spawn(thv_api::serve(listener, api, stop.clone(), GRACE));
     let why = tokio::select! {
         signal = signals.next() => signal,
         () = stop::parent_gone(args.exit_with_parent, Arc::clone(&world.clock)) => "parent gone",
     };
     info!(why, "stopping");
+    auth.cancel_logins().await;
     take_down(published, &stop, server, &mut signals).await
 }
 
@@ -100,7 +104,7 @@ async fn take_down(
 
 fn api(
     args: &ServeArgs,
-    registries: Arc<Registries>,
+    catalogs: Catalogs,
     listener: &Listener,
     nonce: Nonce,
     caller: Option<Arc<CallerVerifier>>,
@@ -115,8 +119,10 @@ fn api(
         caller,
         host_policy: listener.host_policy(),
         clock: Arc::clone(&world.clock),
+        auth: catalogs.auth,
+        opener: Some(Arc::new(Browser)),
     };
-    Api::new(registries, options)
+    Api::new(catalogs.registries, options)
 }
 
 fn address(args: &ServeArgs) -> Address {

@@ -4,6 +4,8 @@
 mod convert;
 mod info;
 mod list;
+mod login;
+mod logout;
 mod refresh;
 mod status;
 
@@ -45,6 +47,10 @@ pub(super) fn run(
         RegistryCommand::Refresh { format } => {
             block_on(refresh::run(format.is_json(), world, output))
         }
+        RegistryCommand::Login(args) => block_on(login::run(&args, world, output)),
+        RegistryCommand::Logout { format } => {
+            block_on(logout::run(format.is_json(), world, output))
+        }
         RegistryCommand::Convert(args) => convert::run(&args, output),
     }
 }
@@ -58,7 +64,7 @@ pub(super) async fn catalog(
     output: &mut Output,
 ) -> Result<Served, CommandError> {
     let registry = catalogs.default_registry()?;
-    let what = loading(registry.info());
+    let what = loading(&registry.info());
     let served = if refresh {
         patiently(&what, world, output, registry.refresh()).await?
     } else {

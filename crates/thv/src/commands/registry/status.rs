@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
+use thv_auth::status::{AuthReport, AuthState};
 use thv_config::world::World;
 use thv_registry::{CatalogStatus, RegistryInfo, Revalidation, Snapshot, SourceKind};
 
@@ -26,8 +27,10 @@ pub(super) async fn run(
     // A status that was asked for before anything is loaded would say nothing of use.
     let outcome = super::catalog(&catalogs, false, world, output).await;
     let snapshot = outcome.as_ref().ok().map(|served| &*served.snapshot);
+    let login = catalogs.auth.report().await.ok();
     let report = Report::new(
-        registry.info(),
+        &registry.info(),
+        login.filter(|login| login.state != AuthState::None),
         registry.status(),
         snapshot,
         world.clock.now(),
@@ -41,6 +44,35 @@ pub(super) async fn run(
     outcome.map(|_| ())
 }
 
+/// What a person wants to know of the login.
+fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
+    let who = login.account.as_ref().map(|account| {
+        let name = account.email.as_ref().or(account.name.as_ref());
+        name.unwrap_or(&account.sub).clone()
+    });
+    let state = match (login.state, &login.detail) {
+        (AuthState::Authenticated, _) => match who {
+            Some(who) => format!("logged in as {who}"),
+            None => "logged in".to_owned(),
+        },
+        (_, Some(detail)) => detail.clone(),
+        (_, None) => "not logged in".to_owned(),
+    };
+    let mut fields = vec![("Login", state)];
+    if let Some(issuer) = &login.issuer {
+        fields.push(("Issuer", issuer.clone()));
+    }
+    if let Some(at) = login.expires_at {
+        let renewal = if login.refreshable {
+            "renewed by itself"
+        } else {
+            "then log in again"
+        };
+        fields.push(("Token", format!("until {} ({renewal})", in_seconds(at))));
+    }
+    fields
+}
+
 /// Everything that is told, in the order of the JSON.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -48,6 +80,8 @@ struct Report {
     r#type: &'static str,
     source: String,
     auth_status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<AuthReport>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -78,6 +112,7 @@ struct Group {
 impl Report {
     fn new(
         info: &RegistryInfo,
+        login: Option<AuthReport>,
         status: CatalogStatus,
         snapshot: Option<&Snapshot>,
         now: Timestamp,
@@ -87,6 +122,7 @@ impl Report {
             r#type: info.kind.as_str(),
             source: info.source.clone(),
             auth_status: info.auth_status.as_str(),
+            login,
             state: status.state,
             why: status.fault.map(|(fault, _)| fault.to_string()),
             checked_at: status.checked_at.map(in_seconds),
@@ -126,7 +162,11 @@ impl Report {
         if let Some(why) = &self.why {
             field("Why", why);
         }
-        if self.auth_status != "none" {
+        if let Some(login) = &self.login {
+            for (label, value) in login_fields(login) {
+                field(label, &value);
+            }
+        } else if self.auth_status != "none" {
             field("Login", self.auth_status);
         }
         field(
@@ -238,6 +278,7 @@ mod tests {
             r#type: "api",
             source: "https://example.com".to_owned(),
             auth_status: "none",
+            login: None,
             state: "ready",
             why: None,
             checked_at: Some("2026-11-23T10:00:00Z".to_owned()),

@@ -1,0 +1,59 @@
+//! `thv registry logout`: forgets the tokens of the registry and says what became of them.
+
+use thv_auth::logout::LogoutReceipt;
+use thv_config::world::World;
+use thv_registry::Revalidation;
+
+use crate::failure::CommandError;
+use crate::output::{Output, json};
+use crate::wire_up;
+
+pub(super) async fn run(
+    as_json: bool,
+    world: &World,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
+    let work = catalogs.auth.logout();
+    let receipt = super::patiently("Logging out", world, output, Box::pin(work)).await?;
+    if as_json {
+        output.print(json::pretty(&receipt).map_err(CommandError::encode)?)?;
+    } else {
+        for line in words(&receipt) {
+            output.remark(&line);
+        }
+    }
+    Ok(())
+}
+
+fn words(receipt: &LogoutReceipt) -> Vec<String> {
+    let mut lines = vec![if receipt.deleted == 0 {
+        "Nobody was logged in.".to_owned()
+    } else {
+        "Logged out.".to_owned()
+    }];
+    if receipt.read_only_store {
+        lines.push(
+            "The tokens come from the environment and are still there; unset their variables."
+                .to_owned(),
+        );
+    }
+    lines.extend(receipt.tokens.iter().filter_map(|token| {
+        let name = token.token.replace('_', " ");
+        match token.outcome {
+            "revoked" => None,
+            "unsupported" => Some(format!(
+                "The identity provider revokes no {name}s; this one works there until it expires."
+            )),
+            _ => Some(format!(
+                "The {name} could not be revoked at the identity provider{}.",
+                token
+                    .cause
+                    .as_ref()
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default()
+            )),
+        }
+    }));
+    lines
+}
