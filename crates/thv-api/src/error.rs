@@ -65,6 +65,7 @@ pub(crate) struct ErrorBody<'a> {
     pub(crate) message: &'a str,
     /// The message again, at the standard door only, whose clients read it here.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) error: Option<&'a str>,
 }
 

@@ -40,7 +40,7 @@ pub struct ApiOptions {
     pub version: String,
     /// What names this run of the server in its health answer and its discovery record.
     pub nonce: Option<Nonce>,
-    /// Whether the OpenAPI document and its page are served.
+    /// Whether the `OpenAPI` document and its page are served.
     pub openapi: bool,
     /// Whether `GET /metrics` is served.
     pub metrics: bool,

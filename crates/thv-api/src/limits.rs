@@ -21,10 +21,10 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// How long a connection may be quiet between two requests. Clients that pool connections keep
 /// them for a few seconds to a minute and must not race with our close.
-pub const IDLE_TIME: Duration = Duration::from_secs(120);
+pub const IDLE_TIME: Duration = Duration::from_mins(2);
 
 /// The time an answer may take to begin.
-pub const ROUTE_TIME: Duration = Duration::from_secs(60);
+pub const ROUTE_TIME: Duration = Duration::from_mins(1);
 
 /// The pause after the system refused a new connection, most likely for lack of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

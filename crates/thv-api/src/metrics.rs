@@ -1,4 +1,4 @@
-//! The metrics of `GET /metrics`, in the OpenMetrics text format. They belong to one server
+//! The metrics of `GET /metrics`, in the `OpenMetrics` text format. They belong to one server
 //! value; nothing here is global. Labels take few values each: no path, no name of a caller.
 
 use std::fmt::Error;

@@ -1,4 +1,4 @@
-//! The OpenAPI document, generated from the handlers' annotations. What is served is the copy
+//! The `OpenAPI` document, generated from the handlers' annotations. What is served is the copy
 //! that is checked in; a test fails when the two differ. To write it anew, run the tests of this
 //! crate with `THV_UPDATE_OPENAPI=1`.
 

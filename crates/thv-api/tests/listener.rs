@@ -1,5 +1,7 @@
 //! The listener with the interface behind it, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::time::Duration;
@@ -114,7 +116,7 @@ async fn f50_a_chunked_body_over_the_limit_gets_its_413_while_the_client_still_s
     let mut request = b"PUT /api/v1beta/registry/default HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..32 {
         request.extend_from_slice(b"10000\r\n");
-        request.extend_from_slice(&[b'x'; 0x10000]);
+        request.extend_from_slice(&vec![b'x'; 0x10000]);
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"0\r\n\r\n");

@@ -71,7 +71,8 @@ fn directory_options(parent: bool) -> std::fs::DirBuilder {
 #[cfg(unix)]
 fn tighten(directory: &Path, metadata: &std::fs::Metadata) -> io::Result<bool> {
     use std::os::unix::fs::PermissionsExt;
-    if metadata.permissions().mode() & 0o077 == 0 {
+    // No bit of the six for group and others.
+    if metadata.permissions().mode().trailing_zeros() >= 6 {
         return Ok(false);
     }
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(DIRECTORY_MODE))?;

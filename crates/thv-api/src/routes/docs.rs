@@ -32,11 +32,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// Index of the path segment that names a file of the page.
 const FILE: usize = 2;
 
-/// Get OpenAPI specification
 #[utoipa::path(
     get,
     path = "/api/openapi.json",
     operation_id = "getOpenApiDocument",
+    summary = "Get OpenAPI specification",
     tag = "system",
     responses(
         (status = 200, description = "This document", body = Object),

@@ -10,7 +10,7 @@ use crate::state::State;
 
 /// Get metrics
 ///
-/// Request and catalog metrics in the OpenMetrics text format.
+/// Request and catalog metrics as a text that Prometheus reads.
 #[utoipa::path(
     get,
     path = "/metrics",

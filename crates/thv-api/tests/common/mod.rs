@@ -1,6 +1,7 @@
 //! A small registry in a file, the interface over it, and requests without a socket.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a part of tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,11 +2,12 @@
 //! has them, so that another `thv` reads them from us.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
-use thv_registry::{Extension, Served};
+use thv_registry::{Extension, ExtensionEntry, Served};
 use utoipa::ToSchema;
 
 use super::{CursorMetadata, Rows};
@@ -22,10 +23,6 @@ const ITEM: (usize, usize) = (4, 5);
 
 /// A page of skills.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct SkillList {
     /// The skills, by namespace and name.
     #[schema(value_type = Vec<Object>)]
@@ -36,10 +33,6 @@ pub(crate) struct SkillList {
 
 /// A page of plugins.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct PluginList {
     /// The plugins, by namespace and name.
     #[schema(value_type = Vec<Object>)]
@@ -166,7 +159,7 @@ pub(crate) async fn answer_list(
             .iter()
             .skip(first)
             .filter(|item| is_found(item, &search));
-        let write = |item: &&std::sync::Arc<thv_registry::ExtensionEntry>, body: &mut Vec<u8>| {
+        let write = |item: &Arc<ExtensionEntry>, body: &mut Vec<u8>| {
             body.extend_from_slice(&item.raw());
             format!("{}\n{}", item.namespace(), item.name())
         };

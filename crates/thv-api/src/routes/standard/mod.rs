@@ -15,6 +15,7 @@ use crate::wire::json;
 pub(crate) struct CursorMetadata {
     /// What to send as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     next_cursor: Option<String>,
     /// Rows on this page.
     count: usize,
@@ -32,7 +33,7 @@ impl Rows {
     fn take<T>(
         rows: impl Iterator<Item = T>,
         limit: usize,
-        write: impl Fn(&T, &mut Vec<u8>) -> String,
+        write: impl Fn(T, &mut Vec<u8>) -> String,
     ) -> Self {
         let mut taken = Self {
             rendered: Vec::new(),
@@ -48,7 +49,7 @@ impl Rows {
             if taken.count > 0 {
                 taken.rendered.push(b',');
             }
-            key = write(&row, &mut taken.rendered);
+            key = write(row, &mut taken.rendered);
             taken.count += 1;
         }
         taken

@@ -26,10 +26,6 @@ const VERSION: usize = 4;
 
 /// A server and what the registry says of it.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct ServerResponse {
     /// The server's original `server.json`.
     #[schema(value_type = Object)]
@@ -42,10 +38,6 @@ pub(crate) struct ServerResponse {
 
 /// A page of servers.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct ServerList {
     /// The servers, by name.
     servers: Vec<ServerResponse>,
@@ -168,7 +160,7 @@ pub(crate) async fn answer_list(head: &Head, served: &Served) -> Result<Response
     .await)
 }
 
-fn write_row(entry: &&Arc<Entry>, body: &mut Vec<u8>) -> String {
+fn write_row(entry: &Arc<Entry>, body: &mut Vec<u8>) -> String {
     entry.write_envelope(body);
     entry.name().to_owned()
 }

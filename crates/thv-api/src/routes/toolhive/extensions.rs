@@ -17,10 +17,6 @@ use crate::state::State;
 
 /// A page of skills.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct SkillsResponse {
     /// The skills, by namespace and name.
     #[schema(value_type = Vec<Object>)]
@@ -31,10 +27,6 @@ pub(crate) struct SkillsResponse {
 
 /// A page of plugins.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct PluginsResponse {
     /// The plugins, by namespace and name.
     #[schema(value_type = Vec<Object>)]

@@ -18,10 +18,6 @@ use crate::state::State;
 
 /// A page of servers.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct ServersResponse {
     /// Each server's original `server.json`.
     #[schema(value_type = Vec<Object>)]

@@ -49,6 +49,7 @@ pub(crate) struct RegistryInfoBody<'a> {
     auth_type: &'a str,
     /// Public login settings; absent without a login.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     auth_config: Option<AuthConfigBody<'a>>,
 }
 
@@ -62,6 +63,7 @@ pub(crate) struct AuthConfigBody<'a> {
     client_id: &'a str,
     /// Audience that tokens are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     audience: Option<&'a str>,
     /// Scopes that are asked for.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -71,10 +73,6 @@ pub(crate) struct AuthConfigBody<'a> {
 /// A registry with its servers.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = GetRegistryResponse)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct RegistryItemBody<'a> {
     #[serde(flatten)]
     info: RegistryInfoBody<'a>,

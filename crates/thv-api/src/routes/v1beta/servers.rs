@@ -16,7 +16,6 @@ use crate::state::State;
 
 /// The servers of a registry.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(dead_code, reason = "describes a body that the catalog keeps rendered")]
 pub(crate) struct ListServersResponse {
     /// Servers that run in containers, by name.
     servers: Vec<ImageMetadata>,
@@ -27,14 +26,12 @@ pub(crate) struct ListServersResponse {
 
 /// One server: `server` or `remote_server`, never both.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes a body that is put together from rendered parts"
-)]
 pub(crate) struct GetServerResponse {
     /// The server, if it runs in a container.
+    #[schema(nullable = false)]
     server: Option<ImageMetadata>,
     /// The server, if it runs elsewhere.
+    #[schema(nullable = false)]
     remote_server: Option<RemoteServerMetadata>,
     /// Whether it runs elsewhere.
     is_remote: bool,
