@@ -1,0 +1,443 @@
+//! The command line as clap types, and nothing else: which verbs, flags and values exist and how
+//! they explain themselves. What a verb does is in `commands`; what a flag means to the server is
+//! in `wire_up`. Flag names and defaults are those of the Go program where it has them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// What stands under the help of the whole program.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failure
+  2  the command line could not be understood
+  3  the registry wants a login first
+  4  the named thing does not exist
+  5  the upstream registry cannot be reached
+
+Environment:
+  TOOLHIVE_DEBUG     more log lines, as --debug
+  TOOLHIVE_API_URL   the server that `registry refresh` asks
+  NO_COLOR           no colour, whatever the terminal
+  COLUMNS            width of text output when there is no terminal to ask
+  SSL_CERT_FILE      certificates trusted besides the system's
+  XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME
+                     where configuration, server record and catalogs live";
+
+/// The local door to registries of MCP servers
+#[derive(Debug, Parser)]
+#[command(
+    name = "thv",
+    version = crate::commands::version::VERSION,
+    after_long_help = EXIT_CODES,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// Log more, to standard error
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the HTTP server
+    Serve(ServeArgs),
+    /// List and inspect the servers of the configured registry
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// Find servers by name, description or tag
+    Search(SearchArgs),
+    /// Read and change the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show the version of this program
+    Version(VersionArgs),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell to write for
+        shell: Shell,
+    },
+    /// Print the manual pages, or write them to a directory
+    Man {
+        /// Directory to write one file per command to; created when missing
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+// --- serve
+
+/// Listens on a loopback port or a socket until told to stop, with SIGTERM or Ctrl-C. The
+/// catalog is loaded after the listener is open, so a slow registry delays nothing else.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; an IPv6 address may stand in brackets
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+
+    /// Port to listen on; 0 lets the system choose
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+
+    /// UNIX socket to listen on, in place of host and port
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<String>,
+
+    /// Serve the `OpenAPI` document and a page to read it
+    #[arg(long)]
+    pub(crate) openapi: bool,
+
+    #[command(flatten)]
+    pub(crate) oidc: OidcArgs,
+
+    #[command(flatten)]
+    pub(crate) sentry: SentryArgs,
+
+    /// Origin whose pages may read the standard registry API under /v0.1; repeatable
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    pub(crate) cors_origins: Vec<String>,
+
+    /// Serve counters for Prometheus at /metrics
+    #[arg(long)]
+    pub(crate) metrics: bool,
+
+    /// Stop when the process that started this one is gone
+    #[arg(long)]
+    pub(crate) exit_with_parent: bool,
+}
+
+/// Who may call the server.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Callers must show a token (OpenID Connect)")]
+pub(crate) struct OidcArgs {
+    /// Issuer whose tokens are accepted
+    #[arg(
+        long = "oidc-issuer",
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) issuer: String,
+
+    /// Audience that a token must name
+    #[arg(
+        long = "oidc-audience",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) audience: String,
+
+    /// Where the issuer's keys are, instead of asking the issuer
+    #[arg(
+        long = "oidc-jwks-url",
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) jwks_url: String,
+
+    /// Where opaque tokens are checked (RFC 7662)
+    #[arg(
+        long = "oidc-introspection-url",
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) introspection_url: String,
+
+    /// Client name used for introspection
+    #[arg(
+        long = "oidc-client-id",
+        value_name = "ID",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) client_id: String,
+
+    /// Client secret used for introspection; `TOOLHIVE_OIDC_CLIENT_SECRET` keeps it out of process lists
+    #[arg(
+        long = "oidc-client-secret",
+        value_name = "SECRET",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) client_secret: String,
+
+    /// Accepted and not used
+    #[arg(long = "oidc-scopes", value_name = "SCOPES", value_delimiter = ',')]
+    pub(crate) scopes: Vec<String>,
+}
+
+/// Flags that desktop clients pass on; nothing is sent anywhere.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Accepted for desktop clients, without effect")]
+pub(crate) struct SentryArgs {
+    /// Address for error reports; none are sent
+    #[arg(
+        long = "sentry-dsn",
+        value_name = "DSN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) dsn: String,
+
+    /// Name of the environment in error reports
+    #[arg(
+        long = "sentry-environment",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) environment: String,
+
+    /// Share of requests to trace
+    #[arg(
+        long = "sentry-traces-sample-rate",
+        value_name = "RATE",
+        default_value_t = 1.0
+    )]
+    pub(crate) traces_sample_rate: f64,
+}
+
+// --- registry
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// List the servers of the registry
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        format: FormatArgs,
+        /// Fetch the registry now, whatever is kept from before
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Show one server
+    Info {
+        /// Full name, or the part after the slash when only one server ends in it
+        server: String,
+        #[command(flatten)]
+        format: FormatArgs,
+        /// Fetch the registry now, whatever is kept from before
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Show where the catalog comes from, how old it is and what the clients' lists leave out
+    Status {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Fetch the registry now, through the running server when there is one
+    Refresh {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Turn a registry file in the old `ToolHive` format into the upstream format
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ConvertArgs {
+    /// File to read; standard input without it
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+
+    /// File to write; standard output without it
+    #[arg(long = "out", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Replace the input file and keep the old one as FILE.bak
+    #[arg(long)]
+    pub(crate) in_place: bool,
+
+    /// Keep no FILE.bak
+    #[arg(long)]
+    pub(crate) no_backup: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// Text to look for, in any letter case
+    pub(crate) query: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+// --- config
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Use a registry: a file, the address of a registry document, or of a registry API
+    SetRegistry(SetRegistryArgs),
+    /// Show which registry is used
+    GetRegistry {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Go back to the built-in registry
+    UnsetRegistry,
+    /// Configure the login of the registry
+    #[command(hide = true)]
+    SetRegistryAuth(AuthArgs),
+    /// Forget the login of the registry
+    #[command(hide = true)]
+    UnsetRegistryAuth,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetRegistryArgs {
+    /// Address or path; what kind of registry it is, is found out
+    #[arg(value_name = "URL-OR-PATH")]
+    pub(crate) source: String,
+
+    /// Allow plain http and private IP addresses
+    #[arg(short = 'p', long)]
+    pub(crate) allow_private_ip: bool,
+
+    #[command(flatten)]
+    pub(crate) auth: AuthArgs,
+}
+
+/// Understood so that the answer is better than "unknown flag".
+#[derive(Debug, Default, Args)]
+pub(crate) struct AuthArgs {
+    #[arg(long, value_name = "URL", hide = true)]
+    pub(crate) issuer: Option<String>,
+    #[arg(long, value_name = "ID", hide = true)]
+    pub(crate) client_id: Option<String>,
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) audience: Option<String>,
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', hide = true)]
+    pub(crate) scopes: Vec<String>,
+}
+
+impl AuthArgs {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuer.is_none()
+            && self.client_id.is_none()
+            && self.audience.is_none()
+            && self.scopes.is_empty()
+    }
+}
+
+// --- version and formats
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    /// Same as --format json
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// How to write the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+impl FormatArgs {
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> ServeArgs {
+        let line = ["thv", "serve"].iter().chain(arguments);
+        match Cli::try_parse_from(line).expect("parses").command {
+            Some(Command::Serve(serve)) => serve,
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_line_a_desktop_client_uses_is_understood() {
+        let args = serve(&[
+            "--openapi",
+            "--socket=/tmp/toolhive-1.sock",
+            "--sentry-dsn=https://key@example.com/1",
+            "--sentry-environment=production",
+            "--sentry-traces-sample-rate=1.0",
+        ]);
+        assert!(args.openapi);
+        assert_eq!(args.socket.as_deref(), Some("/tmp/toolhive-1.sock"));
+        assert_eq!(args.sentry.environment, "production");
+    }
+
+    #[test]
+    fn serve_without_flags_has_the_contract_defaults() {
+        let args = serve(&[]);
+        assert_eq!((args.host.as_str(), args.port), ("127.0.0.1", 8080));
+        assert!(!args.openapi && !args.metrics && !args.exit_with_parent);
+        assert!(args.socket.is_none() && args.oidc.issuer.is_empty());
+    }
+
+    #[test]
+    fn origins_repeat_and_scopes_split_at_commas() {
+        let args = serve(&[
+            "--cors-origin=https://a.example",
+            "--cors-origin=https://b.example",
+            "--oidc-scopes=openid,profile",
+        ]);
+        assert_eq!(args.cors_origins.len(), 2);
+        assert_eq!(args.oidc.scopes, ["openid", "profile"]);
+    }
+
+    #[test]
+    fn unknown_flags_and_formats_are_usage_errors() {
+        for line in [
+            vec!["thv", "serve", "--nonsense"],
+            vec!["thv", "registry", "list", "--format", "yaml"],
+            vec!["thv", "search"],
+        ] {
+            let error = Cli::try_parse_from(&line).expect_err("refused");
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn debug_is_accepted_before_and_after_the_verb() {
+        for line in [["thv", "--debug", "version"], ["thv", "version", "--debug"]] {
+            assert!(Cli::try_parse_from(line).expect("parses").debug);
+        }
+    }
+
+    #[test]
+    fn ls_is_list() {
+        let cli = Cli::try_parse_from(["thv", "registry", "ls", "--refresh"]).expect("parses");
+        assert!(matches!(
+            cli.command,
+            Some(Command::Registry(RegistryCommand::List {
+                refresh: true,
+                ..
+            }))
+        ));
+    }
+}

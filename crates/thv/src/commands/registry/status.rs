@@ -1,0 +1,287 @@
+//! `thv registry status`: where the catalog comes from, in which state it is, how much is in it,
+//! and which servers the `v1beta` lists of other clients leave out, and why.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+use thv_config::world::World;
+use thv_registry::{CatalogStatus, RegistryInfo, Revalidation, Snapshot, SourceKind};
+
+use crate::failure::CommandError;
+use crate::output::table::{one_line, wrap};
+use crate::output::{Output, json};
+use crate::wire_up;
+
+/// Names shown per reason in text; the JSON has all.
+const NAMES_SHOWN: usize = 5;
+
+pub(super) async fn run(
+    as_json: bool,
+    world: &World,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
+    let registry = catalogs.default_registry()?;
+    // A status that was asked for before anything is loaded would say nothing of use.
+    let outcome = super::catalog(&catalogs, false, world, output).await;
+    let snapshot = outcome.as_ref().ok().map(|served| &*served.snapshot);
+    let report = Report::new(
+        registry.info(),
+        registry.status(),
+        snapshot,
+        world.clock.now(),
+    );
+    if as_json {
+        output.print(json::pretty(&report).map_err(CommandError::encode)?)?;
+    } else {
+        output.print(report.text(output.width()))?;
+    }
+    // The state is told either way; the exit code tells a script whether there is a catalog.
+    outcome.map(|_| ())
+}
+
+/// Everything that is told, in the order of the JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    name: String,
+    r#type: &'static str,
+    source: String,
+    auth_status: &'static str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
+    servers: usize,
+    containers: usize,
+    remotes: usize,
+    skills: usize,
+    plugins: usize,
+    unreadable_rows: usize,
+    incremental: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_file: Option<String>,
+    not_in_v1beta: Vec<Group>,
+}
+
+/// Servers that are left out for one reason.
+#[derive(Debug, Serialize)]
+struct Group {
+    reason: String,
+    count: usize,
+    names: Vec<String>,
+}
+
+impl Report {
+    fn new(
+        info: &RegistryInfo,
+        status: CatalogStatus,
+        snapshot: Option<&Snapshot>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            name: info.name.clone(),
+            r#type: info.kind.as_str(),
+            source: info.source.clone(),
+            auth_status: info.auth_status.as_str(),
+            state: status.state,
+            why: status.fault.map(|(fault, _)| fault.to_string()),
+            checked_at: status.checked_at.map(in_seconds),
+            age_seconds: status
+                .checked_at
+                .map(|at| now.duration_since(at).as_secs().unsigned_abs()),
+            servers: status.counts.servers,
+            containers: status.counts.containers,
+            remotes: status.counts.remotes,
+            skills: status.counts.skills,
+            plugins: status.counts.plugins,
+            unreadable_rows: status.bad_rows,
+            incremental: status.incremental,
+            cache_file: status.cache_file.map(|path| path.display().to_string()),
+            not_in_v1beta: group(snapshot.into_iter().flat_map(Snapshot::omitted)),
+        }
+    }
+
+    fn text(&self, width: usize) -> String {
+        let mut text = String::new();
+        let mut field = |label: &str, value: &str| {
+            let label = format!("{label}:");
+            text.extend([format!("{label:<12}"), one_line(value), "\n".to_owned()]);
+        };
+        let place = match (self.r#type, self.source.as_str()) {
+            (kind, _) if kind == SourceKind::Default.as_str() => "built-in".to_owned(),
+            (kind, source) => format!("{source} ({kind})"),
+        };
+        field("Source", &place);
+        let state = match (&self.checked_at, self.age_seconds) {
+            (Some(at), Some(age)) => {
+                format!("{}, as of {at} ({} ago)", self.state, duration(age))
+            }
+            _ => self.state.to_owned(),
+        };
+        field("State", &state);
+        if let Some(why) = &self.why {
+            field("Why", why);
+        }
+        if self.auth_status != "none" {
+            field("Login", self.auth_status);
+        }
+        field(
+            "Servers",
+            &format!(
+                "{} ({} container, {} remote, {} other)",
+                self.servers,
+                self.containers,
+                self.remotes,
+                self.servers.saturating_sub(self.containers + self.remotes),
+            ),
+        );
+        field("Skills", &self.skills.to_string());
+        field("Plugins", &self.plugins.to_string());
+        if self.unreadable_rows > 0 {
+            field(
+                "Unreadable",
+                &format!(
+                    "{} rows of the source could not be read",
+                    self.unreadable_rows
+                ),
+            );
+        }
+        if let Some(file) = &self.cache_file {
+            field("Kept in", file);
+        }
+        self.push_left_out(&mut text, width);
+        text
+    }
+
+    fn push_left_out(&self, text: &mut String, width: usize) {
+        let count: usize = self.not_in_v1beta.iter().map(|group| group.count).sum();
+        if count == 0 {
+            return;
+        }
+        let left_out =
+            format!("Not in the v1beta lists that desktop clients read: {count} servers");
+        text.push('\n');
+        text.push_str(&wrap(&left_out, 0, width));
+        for group in &self.not_in_v1beta {
+            let names = group
+                .names
+                .iter()
+                .take(NAMES_SHOWN)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ");
+            let more = group.count.saturating_sub(NAMES_SHOWN);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            text.push_str(&wrap(
+                &format!("{} - {}", group.count, group.reason),
+                2,
+                width,
+            ));
+            text.push_str(&wrap(&format!("{names}{more}"), 6, width));
+        }
+    }
+}
+
+/// A time without the fraction that nobody reads.
+fn in_seconds(at: Timestamp) -> String {
+    at.round(Unit::Second).unwrap_or(at).to_string()
+}
+
+/// Groups by reason, the largest group first.
+fn group<'a>(omitted: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Group> {
+    let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, reason) in omitted {
+        reasons
+            .entry(reason.to_owned())
+            .or_default()
+            .push(name.to_owned());
+    }
+    let mut groups: Vec<Group> = reasons
+        .into_iter()
+        .map(|(reason, names)| Group {
+            reason,
+            count: names.len(),
+            names,
+        })
+        .collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups
+}
+
+/// `42 s`, `7 min`, `3 h`, `2 d`: whole units, rounded down.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let npm = ["b/1", "b/2", "b/3", "b/4", "b/5", "b/6", "b/7"].map(|name| (name, "npm only"));
+        let left_out = std::iter::once(("a/1", "several containers")).chain(npm);
+        Report {
+            name: "default".to_owned(),
+            r#type: "api",
+            source: "https://example.com".to_owned(),
+            auth_status: "none",
+            state: "ready",
+            why: None,
+            checked_at: Some("2026-11-23T10:00:00Z".to_owned()),
+            age_seconds: Some(150),
+            servers: 10,
+            containers: 1,
+            remotes: 1,
+            skills: 2,
+            plugins: 0,
+            unreadable_rows: 0,
+            incremental: false,
+            cache_file: None,
+            not_in_v1beta: group(left_out),
+        }
+    }
+
+    #[test]
+    fn what_a_view_leaves_out_is_grouped_by_reason() {
+        assert_eq!(
+            report().text(80),
+            "Source:     https://example.com (api)\n\
+             State:      ready, as of 2026-11-23T10:00:00Z (2 min ago)\n\
+             Servers:    10 (1 container, 1 remote, 8 other)\n\
+             Skills:     2\n\
+             Plugins:    0\n\
+             \nNot in the v1beta lists that desktop clients read: 8 servers\n  \
+             7 - npm only\n      b/1, b/2, b/3, b/4, b/5 and 2 more\n  \
+             1 - several containers\n      a/1\n"
+        );
+    }
+
+    #[test]
+    fn the_json_has_every_name() {
+        let value = serde_json::to_value(report()).unwrap();
+        assert_eq!(
+            value["not_in_v1beta"][0]["names"].as_array().unwrap().len(),
+            7
+        );
+        assert_eq!(value["state"], "ready");
+    }
+
+    #[test]
+    fn ages_are_told_in_one_unit() {
+        let told = [5, 119, 7200, 172_800].map(duration);
+        assert_eq!(told, ["5 s", "1 min", "2 h", "2 d"]);
+    }
+}

@@ -1,0 +1,311 @@
+//! What a person is told when a command fails: one function from any error to a message, the next
+//! command to try, and an exit code. The errors themselves belong to the crates below; only those
+//! of the command line alone are defined here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thv_config::ConfigError;
+use thv_registry::convert::ConvertError;
+use thv_registry::{ChangeError, Fault, LookupError};
+
+use crate::exit_code::Exit;
+use crate::output::{ERROR, NOTICE, Output};
+
+/// Everything that can end a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// Flags that contradict each other, or a value that means nothing.
+    #[error("{0}")]
+    Usage(String),
+    /// Something the contract knows and this version does not do yet.
+    #[error("{what} is not part of this version; nothing was changed")]
+    NotYet { what: &'static str },
+    /// A file named on the command line.
+    #[error("cannot {doing} {}: {cause}", path.display())]
+    File {
+        path: PathBuf,
+        doing: &'static str,
+        cause: io::Error,
+    },
+    /// A backup that must not be lost.
+    #[error("{} exists already and is not overwritten", path.display())]
+    BackupExists { path: PathBuf },
+    /// Standard output refused what was written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    /// The operating system gives no threads or no event queue.
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+    /// A result that cannot be written as JSON.
+    #[error("cannot encode the result: {0}")]
+    Encode(serde_json::Error),
+    /// The running server answered with an error.
+    #[error("the server at {url} answered: {message}")]
+    Server {
+        url: String,
+        code: ServerCode,
+        message: String,
+    },
+    /// The running server could not be asked.
+    #[error("cannot ask the server at {url}: {cause}")]
+    Ask { url: String, cause: String },
+    /// The server could not start, or not stop properly.
+    #[error("{0}")]
+    Serve(String),
+}
+
+/// What a server's error means for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerCode {
+    AuthRequired,
+    Unavailable,
+    Other,
+}
+
+impl CommandError {
+    pub(crate) fn file(path: &Path, doing: &'static str, cause: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            doing,
+            cause,
+        }
+    }
+
+    pub(crate) fn encode(error: serde_json::Error) -> Self {
+        Self::Encode(error)
+    }
+}
+
+/// What a person is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    /// What to do next, with the command to type.
+    pub(crate) hint: Option<String>,
+    pub(crate) exit: Exit,
+}
+
+/// Decides message, hint and exit code of every error.
+pub(crate) fn describe(error: &CommandError) -> Failure {
+    match error {
+        CommandError::Fault(fault) => describe_fault(fault),
+        CommandError::Lookup(lookup) => describe_lookup(lookup),
+        CommandError::Change(change) => describe_change(change),
+        CommandError::Config(config) => Failure::new(config.to_string(), Exit::Failure),
+        CommandError::Usage(text) => Failure::new(text.clone(), Exit::Usage)
+            .hint("`--help` after the command shows its flags"),
+        CommandError::File { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+            Failure::new(error.to_string(), Exit::NotFound)
+        }
+        CommandError::BackupExists { .. } => Failure::new(error.to_string(), Exit::Failure)
+            .hint("move the backup away, or pass `--no-backup`"),
+        CommandError::NotYet { .. } => Failure::new(error.to_string(), Exit::Failure)
+            .hint("registries that need no login: `thv config set-registry <url-or-path>`"),
+        CommandError::Server { code, .. } => Failure::new(
+            error.to_string(),
+            match code {
+                ServerCode::AuthRequired => Exit::AuthRequired,
+                ServerCode::Unavailable => Exit::UpstreamUnavailable,
+                ServerCode::Other => Exit::Failure,
+            },
+        ),
+        CommandError::Ask { .. }
+        | CommandError::Convert(_)
+        | CommandError::File { .. }
+        | CommandError::Output(_)
+        | CommandError::Runtime(_)
+        | CommandError::Encode(_)
+        | CommandError::Serve(_) => Failure::new(error.to_string(), Exit::Failure),
+    }
+}
+
+fn describe_fault(fault: &Fault) -> Failure {
+    match fault {
+        Fault::AuthRequired { .. } => Failure::new(fault.to_string(), Exit::AuthRequired)
+            .hint("this version cannot log in; `thv config set-registry <url-or-path>` chooses another registry"),
+        Fault::Legacy { url } => {
+            let place = match url {
+                Some(url) => format!("the registry at {url}"),
+                None => "the registry file".to_owned(),
+            };
+            Failure::new(format!("{place} is in the outdated ToolHive format"), Exit::Failure)
+                .hint("`thv registry convert --in <path> --in-place` migrates a file to the upstream format")
+        }
+        Fault::Unavailable { url: Some(url), cause, .. } => Failure::new(
+            format!("upstream registry at {url} is unavailable: {cause}"),
+            Exit::UpstreamUnavailable,
+        )
+        .hint("try again with `thv registry refresh`, or check the address with `thv config get-registry`"),
+        Fault::Unavailable { url: None, cause, .. } => Failure::new(
+            format!("the registry is unavailable: {cause}"),
+            Exit::UpstreamUnavailable,
+        )
+        .hint("`thv config get-registry` shows which file is read"),
+        Fault::Configuration { .. } => Failure::new(fault.to_string(), Exit::Failure),
+    }
+}
+
+fn describe_lookup(lookup: &LookupError) -> Failure {
+    match lookup {
+        LookupError::NotFound { query } => Failure::new(
+            format!("failed to get server information: server not found: {query}"),
+            Exit::NotFound,
+        )
+        .hint("`thv search <text>` looks for parts of a name, a description or a tag"),
+        LookupError::Ambiguous { .. } => Failure::new(lookup.to_string(), Exit::NotFound),
+    }
+}
+
+fn describe_change(change: &ChangeError) -> Failure {
+    let text = change.to_string();
+    match change {
+        ChangeError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable)
+            .hint("check the address; for a host in a private network add `--allow-private-ip`"),
+        ChangeError::NotRegistry { .. } => Failure::new(text, Exit::Failure)
+            .hint("an old registry file becomes a new one with `thv registry convert --in <path> --out <path>`"),
+        ChangeError::Invalid { .. } | ChangeError::Config(_) | ChangeError::Setup { .. } => {
+            Failure::new(text, Exit::Failure)
+        }
+    }
+}
+
+/// Tells the person, on standard error.
+pub(crate) fn report(error: &CommandError, output: &mut Output) -> Exit {
+    let failure = describe(error);
+    output.clear_progress();
+    output.remark_styled(ERROR, "Error", &failure.message);
+    if let Some(hint) = &failure.hint {
+        output.remark_styled(NOTICE, "Hint", hint);
+    }
+    failure.exit
+}
+
+impl Failure {
+    fn new(message: String, exit: Exit) -> Self {
+        Self {
+            message,
+            hint: None,
+            exit,
+        }
+    }
+
+    fn hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::capture;
+
+    fn unavailable(url: Option<&str>) -> CommandError {
+        Fault::Unavailable {
+            url: url.map(str::to_owned),
+            cause: "connection refused".to_owned(),
+            retry_after: None,
+        }
+        .into()
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_exit_code() {
+        let table: Vec<(CommandError, Exit)> = vec![
+            (
+                Fault::AuthRequired {
+                    source_name: "https://example.com".to_owned(),
+                    reason: thv_auth::LoginReason::NotConfigured,
+                }
+                .into(),
+                Exit::AuthRequired,
+            ),
+            (
+                unavailable(Some("https://example.com")),
+                Exit::UpstreamUnavailable,
+            ),
+            (unavailable(None), Exit::UpstreamUnavailable),
+            (Fault::Legacy { url: None }.into(), Exit::Failure),
+            (
+                LookupError::NotFound {
+                    query: "x".to_owned(),
+                }
+                .into(),
+                Exit::NotFound,
+            ),
+            (CommandError::Usage("x".to_owned()), Exit::Usage),
+            (
+                CommandError::NotYet {
+                    what: "registry login",
+                },
+                Exit::Failure,
+            ),
+            (
+                CommandError::file(Path::new("/x"), "read", io::ErrorKind::NotFound.into()),
+                Exit::NotFound,
+            ),
+            (
+                CommandError::file(
+                    Path::new("/x"),
+                    "read",
+                    io::ErrorKind::PermissionDenied.into(),
+                ),
+                Exit::Failure,
+            ),
+            (
+                CommandError::Server {
+                    url: "http://127.0.0.1:1".to_owned(),
+                    code: ServerCode::Unavailable,
+                    message: "x".to_owned(),
+                },
+                Exit::UpstreamUnavailable,
+            ),
+        ];
+        for (error, exit) in table {
+            assert_eq!(describe(&error).exit, exit, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_server_is_named_and_a_way_on_is_shown() {
+        let (mut output, out, err) = capture::output();
+        let exit = report(
+            &LookupError::NotFound {
+                query: "x/y".to_owned(),
+            }
+            .into(),
+            &mut output,
+        );
+        assert_eq!(exit, Exit::NotFound);
+        assert_eq!(out.text(), "");
+        assert!(
+            err.text().starts_with(
+                "Error: failed to get server information: server not found: x/y\nHint: `thv search"
+            ),
+            "{}",
+            err.text()
+        );
+    }
+
+    #[test]
+    fn no_message_has_the_words_a_desktop_client_reacts_to() {
+        let error = Fault::AuthRequired {
+            source_name: "https://example.com".to_owned(),
+            reason: thv_auth::LoginReason::NeverLoggedIn,
+        };
+        let failure = describe(&error.into());
+        let all = format!("{} {}", failure.message, failure.hint.unwrap_or_default());
+        assert!(!all.contains("registry authentication required"), "{all}");
+    }
+}
