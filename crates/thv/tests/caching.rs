@@ -51,6 +51,30 @@ async fn refresh(server: &Server) {
     );
 }
 
+/// An outage of the shortest kind. What the server asks when it is over, it asks by itself: a forced refresh reads
+/// everything, a recovery only what changed.
+async fn outage(server: &Server, registry: &FakeRegistry) {
+    registry.break_all(Fault::Status(503));
+    assert_eq!(server.post(REFRESH, &json!({})).await.status, 503);
+    registry.clear_journal();
+    registry.heal();
+}
+
+/// Reads until something is so: reads are what sets a recovery off.
+async fn until_true_reading(server: &Server, mut condition: impl FnMut() -> bool) {
+    until("the recovery", PATIENCE, || {
+        let so = condition();
+        async move {
+            if so {
+                return Some(());
+            }
+            server.get(LIST).await;
+            None
+        }
+    })
+    .await;
+}
+
 fn row(name: &str, step: usize) -> Row {
     Row::of(fixture::npm(name, "@example/x"), &moment(step))
 }
@@ -303,10 +327,11 @@ async fn w26_an_unchanged_document_is_revalidated_and_a_changed_one_replaced() {
     let server =
         Server::in_new_home(THV, |home| home.use_url(&registry.at("/registry.json"))).await;
     until_loaded(&server).await;
-    refresh(&server).await;
-    let last = registry.requests().last().cloned().unwrap();
-    assert!(last.header("if-none-match").is_some(), "{last:?}");
-    assert_eq!(last.outcome, Outcome::Answered(304));
+    outage(&server, &registry).await;
+    until_true_reading(&server, || !registry.requests().is_empty()).await;
+    let first = registry.requests()[0].clone();
+    assert!(first.header("if-none-match").is_some(), "{first:?}");
+    assert_eq!(first.outcome, Outcome::Answered(304));
     registry.put_document(
         "/registry.json",
         fixture::registry_document([fixture::npm("test.w26/new", "@example/n")]),
@@ -450,10 +475,7 @@ fn files_under(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         let path = entry.path();
         if path.is_dir() {
             found.extend(files_under(&path));
-        } else if path
-            .extension()
-            .is_none_or(|extension| extension != "lock")
-        {
+        } else if path.extension().is_none_or(|extension| extension != "lock") {
             found.push(path);
         }
     }
@@ -546,11 +568,21 @@ async fn an_incremental_load_costs_as_many_requests_as_there_are_changes() {
     let whole = registry.list_count();
     assert!(whole >= 20, "{whole}");
     let names = registry.live_names();
-    registry.clear_journal();
+    outage(&server, &registry).await;
     registry.upsert(row("test.new/comer", 5000));
     registry.delete(&names[0], &moment(5001));
     registry.set_status(&names[1], "deprecated", &moment(5002));
-    refresh(&server).await;
+    let now_live = registry.live_names().len() as u64;
+    until("the changes", PATIENCE, || async {
+        (server.get(LIST).await.json()["metadata"]["total"] == now_live
+            && server
+                .get("/v0.1/servers?search=test.new%2Fcomer")
+                .await
+                .text()
+                .contains("test.new/comer"))
+        .then_some(())
+    })
+    .await;
     let asked = registry.requests_for(SERVERS);
     assert!(
         asked.len() <= 2,
@@ -588,8 +620,8 @@ async fn an_incremental_load_costs_as_many_requests_as_there_are_changes() {
         .json();
     assert_eq!(old["_meta"][generate::OFFICIAL]["status"], "deprecated");
 
-    registry.clear_journal();
-    refresh(&server).await;
+    outage(&server, &registry).await;
+    until_true_reading(&server, || registry.list_count() > 0).await;
     assert!(
         registry.list_count() <= 2,
         "nothing changed: {} requests",
@@ -627,20 +659,16 @@ async fn a_restart_continues_from_the_cache_with_changes_only() {
     })
     .await;
     server.stop().await;
-    registry.clear_journal();
     registry.upsert(row("test.new/overnight", 5000));
     let server = Setup::new(THV, &home).start().await;
-    refresh(&server).await;
-    assert!(
-        server
-            .get("/v0.1/servers/test.new%2Fovernight/versions/latest")
-            .await
-            .status
-            == 200
-    );
-    assert!(
-        registry.list_count() <= 4,
-        "{} list requests after a restart",
-        registry.list_count()
-    );
+    assert!(total(server.address()).await.is_some(), "served from disk");
+    outage(&server, &registry).await;
+    until("the new server", PATIENCE, || async {
+        let found = server.get("/v0.1/servers?search=overnight").await;
+        found.text().contains("test.new/overnight").then_some(())
+    })
+    .await;
+    let asked = registry.requests_for(SERVERS);
+    assert!(asked.len() <= 2, "{} list requests", asked.len());
+    assert!(asked[0].param("updated_since").is_some(), "{asked:?}");
 }
