@@ -141,6 +141,16 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message, Form::Text)
     }
 
+    /// A change came in a content type that an HTML form can send.
+    pub(crate) fn form_refused() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "415 Unsupported Media Type: send the request with Content-Type: application/json",
+            Form::Text,
+        )
+    }
+
     /// A panic was caught.
     pub(crate) fn panicked() -> Self {
         Self::new(

@@ -247,7 +247,8 @@ impl Claim {
             url: url.to_owned(),
             pid: std::process::id(),
             nonce: nonce.as_str().to_owned(),
-            started_at: self.discovery.clock.now().to_string(),
+            // Readers of the Go program's kind expect a fraction even when it is nought.
+            started_at: format!("{:.9}", self.discovery.clock.now()),
         };
         let path = self.discovery.path.clone();
         blocking_claim(&self.discovery.path, move || {

@@ -93,7 +93,7 @@ async fn a_first_server_claims_publishes_and_releases() {
     };
     assert_eq!(record.nonce, nonce.as_str());
     assert_eq!(record.pid, std::process::id());
-    assert_eq!(record.started_at, "2026-03-19T16:22:54Z");
+    assert_eq!(record.started_at, "2026-03-19T16:22:54.000000000Z");
     published.release().await;
     assert_eq!(record::read(&place.path).unwrap(), Found::Nothing);
 }

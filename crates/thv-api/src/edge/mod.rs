@@ -1,11 +1,12 @@
 //! What every request passes before and after its handler, in one hand-written function: each
 //! step is a few comparisons, and a stack of middleware would box a future per step. The order
-//! is: panic guard, host and origin, cross-origin grants, the caller's token, the body, the
+//! is: panic guard, host, origin and form, cross-origin grants, the caller's token, the body, the
 //! handler under its deadline, the error's form, response headers, the log line and the metrics.
 
 mod body;
 mod caller;
 mod cors;
+mod form;
 mod host;
 mod watch;
 
@@ -98,6 +99,9 @@ impl Edge {
                 "403 Forbidden: pages of other origins may not call this server",
             )
             .render(asked.door, asked.wants_json);
+        }
+        if let Err(problem) = form::check(&head) {
+            return problem.render(asked.door, asked.wants_json);
         }
         if let Some(grant) = grant {
             if cors::is_preflight(&head) {
