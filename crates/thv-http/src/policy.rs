@@ -74,8 +74,9 @@ impl Policy {
         Self { redirects, ..self }
     }
 
-    /// Checks what the URL alone tells: scheme, plain http, and an address in place of a name.
-    pub(crate) fn check(self, url: &Url) -> Result<(), HttpError> {
+    /// Checks what the URL alone tells: scheme, plain http, and an address in place of a name. Every hop of every request
+    /// is checked so; settings that hold URLs can be checked the same way when they are read.
+    pub fn check(self, url: &Url) -> Result<(), HttpError> {
         let host = checked_host(url)?;
         let plain_http_allowed = match self.plain_http {
             PlainHttp::Refuse => false,
