@@ -327,3 +327,46 @@ async fn metrics_are_served_when_asked_for() {
         "{text}"
     );
 }
+
+/// Answers one request after the other with `answers`, then refuses connections.
+async fn upstream(answers: Vec<&'static str>) -> (String, tokio::task::JoinHandle<()>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        for body in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (url, serving)
+}
+
+#[tokio::test]
+async fn a_catalog_that_may_be_out_of_date_says_since_when() {
+    let (url, serving) = upstream(vec![CATALOG]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!("registry_url: {url}/list.json\nallow_private_registry_ip: true\n");
+    let house = common::house_of(directory, &config, options()).await;
+    let path = "/api/v1beta/registry/default/servers";
+    let fresh = house.get(path).await;
+    assert_eq!(fresh.status, 200, "{}", fresh.text());
+    assert_eq!(fresh.header("x-toolhive-stale-since"), None);
+    serving.await.unwrap();
+    let refreshed = house
+        .call(Method::POST, "/api/v1beta/registry/default/refresh", "")
+        .await;
+    assert_eq!(refreshed.status, 503);
+    assert_eq!(refreshed.json()["code"], "registry_unavailable");
+    let stale = house.get(path).await;
+    assert_eq!(stale.status, 200);
+    assert_eq!(stale.body, fresh.body);
+    let since = stale.header("x-toolhive-stale-since").unwrap();
+    assert!(since.parse::<jiff::Timestamp>().is_ok(), "{since}");
+}

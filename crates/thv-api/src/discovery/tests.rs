@@ -1,3 +1,5 @@
+//! Tests of claiming, publishing and releasing the record, with a clock that is moved by hand.
+
 use std::time::Duration;
 
 use thv_config::world::ManualClock;
