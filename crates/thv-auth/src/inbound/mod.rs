@@ -12,5 +12,5 @@ mod policy;
 mod token;
 mod verifier;
 
-pub use policy::{CallerPolicy, PolicyError};
+pub use policy::{CallerPolicy, PolicyError, UrlKind};
 pub use verifier::{CallerVerifier, Denied};
