@@ -1,6 +1,8 @@
 //! What holds for every route: methods, hosts, origins, bodies, conditional and compressed
 //! answers, the documents about the interface itself.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::io::Read;
