@@ -174,6 +174,10 @@ fn describe_change(change: &ChangeError) -> Failure {
             .hint("check the address; for a host in a private network add `--allow-private-ip`"),
         ChangeError::NotRegistry { .. } => Failure::new(text, Exit::Failure)
             .hint("an old registry file becomes a new one with `thv registry convert --in <path> --out <path>`"),
+        ChangeError::Invalid { cause, .. } if cause.contains("https://") => {
+            Failure::new(text, Exit::Failure)
+                .hint("plain http is accepted with `--allow-private-ip`")
+        }
         ChangeError::Invalid { .. } | ChangeError::Config(_) | ChangeError::Setup { .. } => {
             Failure::new(text, Exit::Failure)
         }
