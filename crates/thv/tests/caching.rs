@@ -130,12 +130,12 @@ async fn w21_an_offline_start_serves_the_catalog_from_disk() {
     let server = Setup::new(THV, &home).start().await;
     let before = until_loaded(&server).await;
     assert_eq!(server.stop().await.code(), Some(0));
-    registry.refuse().await;
+    registry.break_all(Fault::Hang);
     let server = Setup::new(THV, &home).start().await;
     let started = Instant::now();
     assert_eq!(total(server.address()).await, Some(before));
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < Duration::from_secs(5),
         "nothing is waited for: {:?}",
         started.elapsed()
     );
@@ -226,8 +226,8 @@ async fn w24_reads_do_not_wait_for_a_fetch_that_hangs() {
         slowest = slowest.max(started.elapsed());
     }
     assert!(
-        slowest < Duration::from_millis(500),
-        "100 ms on a quiet machine; {slowest:?}"
+        slowest < Duration::from_secs(3),
+        "milliseconds on a quiet machine, the reader's patience of 10 s if it waited: {slowest:?}"
     );
     hanging.abort();
 }
@@ -284,7 +284,7 @@ async fn w25_shutdown_ends_a_fetch_that_hangs() {
     let started = Instant::now();
     assert_eq!(server.stop().await.code(), Some(0));
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(10),
         "{:?}",
         started.elapsed()
     );

@@ -336,7 +336,7 @@ async fn f10_the_server_starts_whatever_the_registry_does() {
             "{fault:?}"
         );
         assert!(
-            started.elapsed().as_secs() < 2,
+            started.elapsed().as_secs() < 6,
             "{fault:?} delays nothing else"
         );
     }

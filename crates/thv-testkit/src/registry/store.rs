@@ -43,7 +43,18 @@ impl Default for Store {
 #[derive(Debug)]
 struct Stored {
     row: Row,
+    updated: Option<jiff::Timestamp>,
     envelope: String,
+}
+
+impl Stored {
+    fn of(row: Row) -> Self {
+        Stored {
+            updated: row.updated_at.parse().ok(),
+            envelope: row.envelope().to_string(),
+            row,
+        }
+    }
 }
 
 /// The skills and plugins of the `ToolHive` extension.
@@ -80,7 +91,7 @@ pub(super) struct ListQuery {
     pub(super) limit: Option<usize>,
     pub(super) search: Option<String>,
     pub(super) version: Option<String>,
-    pub(super) updated_since: Option<String>,
+    pub(super) updated_since: Option<jiff::Timestamp>,
 }
 
 impl Store {
@@ -93,18 +104,15 @@ impl Store {
                 }
             }
         }
-        let envelope = row.envelope().to_string();
-        self.rows.insert(
-            (row.name.clone(), row.version.clone()),
-            Stored { row, envelope },
-        );
+        self.rows
+            .insert((row.name.clone(), row.version.clone()), Stored::of(row));
     }
 
     pub(super) fn set_status(&mut self, name: &str, status: &str, updated_at: &str) {
         for stored in self.versions_mut(name) {
             status.clone_into(&mut stored.row.status);
             updated_at.clone_into(&mut stored.row.updated_at);
-            stored.envelope = stored.row.envelope().to_string();
+            *stored = Stored::of(stored.row.clone());
         }
     }
 
@@ -129,24 +137,14 @@ impl Store {
             }
             None => Bound::Unbounded,
         };
-        let since = query
-            .updated_since
-            .as_ref()
-            .filter(|_| !self.ignores_updated_since);
+        let since = query.updated_since.filter(|_| !self.ignores_updated_since);
         let needle = query.search.as_ref().map(|text| text.to_lowercase());
         let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, self.page_cap);
         let mut fitting = self
             .rows
             .range((start, Bound::Unbounded))
             .map(|(_, stored)| stored)
-            .filter(|stored| {
-                fits(
-                    &stored.row,
-                    query.version.as_deref(),
-                    since,
-                    needle.as_deref(),
-                )
-            });
+            .filter(|stored| fits(stored, query.version.as_deref(), since, needle.as_deref()));
         let mut envelopes: Vec<String> = Vec::with_capacity(limit);
         let mut last = None;
         for stored in fitting.by_ref().take(limit) {
@@ -232,7 +230,13 @@ impl Store {
     }
 }
 
-fn fits(row: &Row, version: Option<&str>, since: Option<&String>, needle: Option<&str>) -> bool {
+fn fits(
+    stored: &Stored,
+    version: Option<&str>,
+    since: Option<jiff::Timestamp>,
+    needle: Option<&str>,
+) -> bool {
+    let row = &stored.row;
     let version_fits = match version {
         Some("latest") => row.is_latest,
         Some(wanted) => row.version == wanted,
@@ -240,7 +244,7 @@ fn fits(row: &Row, version: Option<&str>, since: Option<&String>, needle: Option
     };
     // The official registry shows deleted rows only to a client that asks for changes.
     let time_fits = match since {
-        Some(since) => instant(&row.updated_at) >= instant(since),
+        Some(since) => stored.updated.is_some_and(|updated| updated >= since),
         None => row.status != "deleted",
     };
     let text_fits = needle.is_none_or(|needle| {
@@ -250,8 +254,4 @@ fn fits(row: &Row, version: Option<&str>, since: Option<&String>, needle: Option
                 .is_some_and(|text| text.to_lowercase().contains(needle))
     });
     version_fits && time_fits && text_fits
-}
-
-fn instant(text: &str) -> Option<jiff::Timestamp> {
-    text.parse().ok()
 }
