@@ -176,13 +176,7 @@ impl Assembler {
             latest_items(items);
         }
         let entries = self.latest.into_values().collect();
-        Snapshot::new(
-            edition,
-            entries,
-            self.older,
-            self.extensions,
-            self.bad_rows,
-        )
+        Snapshot::new(edition, entries, self.older, self.extensions, self.bad_rows)
     }
 }
 
@@ -257,7 +251,7 @@ impl Delta {
                 }
             }
         }
-        let withdrawn: HashSet<&[u8]> = self.withdrawn.iter().map(|name| name.as_bytes()).collect();
+        let withdrawn: HashSet<&[u8]> = self.withdrawn.iter().map(String::as_bytes).collect();
         let mut entries = Vec::with_capacity(base.entries().len() + latest.len());
         for entry in base.entries() {
             let name = entry.name_bytes();

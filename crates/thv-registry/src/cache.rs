@@ -9,5 +9,5 @@ mod file;
 mod log;
 
 pub(crate) use file::{CacheFile, Changes, sweep};
-pub use log::{CacheContents, CacheError, read_cache_bytes};
 pub(crate) use log::Marks;
+pub use log::{CacheContents, CacheError, read_cache_bytes};

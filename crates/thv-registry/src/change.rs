@@ -314,7 +314,10 @@ mod tests {
         let table = [
             (path_for_url, "must start with https://"),
             (url_for_path, "this is a URL, not a path"),
-            (plain_api, "must start with https:// when not allowing private IPs"),
+            (
+                plain_api,
+                "must start with https:// when not allowing private IPs",
+            ),
             (secret_url, "user name or password"),
         ];
         for (request, expected) in table {
@@ -335,15 +338,44 @@ mod tests {
             }
         };
         let good = r#"{"version":"1.0.0","meta":{"last_updated":"2026-01-01T00:00:00Z"},"data":{"servers":[{"name":"a/b","description":"d","version":"1"}]}}"#;
-        assert_eq!(outcome(write("good.json", good)).await.unwrap().kind, SourceKind::File);
-        let empty = write("empty.json", r#"{"version":"1.0.0","meta":{},"data":{"servers":[]}}"#);
-        assert!(outcome(empty).await.unwrap_err().contains("validation failed"));
-        let legacy = write("legacy.json", r#"{"version":"1.0.0","servers":{"a":{"image":"x"}}}"#);
-        assert!(outcome(legacy).await.unwrap_err().contains("thv registry convert"));
-        assert!(outcome(write("good.txt", good)).await.unwrap_err().contains("*.json"));
+        assert_eq!(
+            outcome(write("good.json", good)).await.unwrap().kind,
+            SourceKind::File
+        );
+        let empty = write(
+            "empty.json",
+            r#"{"version":"1.0.0","meta":{},"data":{"servers":[]}}"#,
+        );
+        assert!(
+            outcome(empty)
+                .await
+                .unwrap_err()
+                .contains("validation failed")
+        );
+        let legacy = write(
+            "legacy.json",
+            r#"{"version":"1.0.0","servers":{"a":{"image":"x"}}}"#,
+        );
+        assert!(
+            outcome(legacy)
+                .await
+                .unwrap_err()
+                .contains("thv registry convert")
+        );
+        assert!(
+            outcome(write("good.txt", good))
+                .await
+                .unwrap_err()
+                .contains("*.json")
+        );
         let missing = SourceRequest::File {
             path: directory.path().join("missing.json").display().to_string(),
         };
-        assert!(outcome(missing).await.unwrap_err().contains("not found or not accessible"));
+        assert!(
+            outcome(missing)
+                .await
+                .unwrap_err()
+                .contains("not found or not accessible")
+        );
     }
 }

@@ -125,8 +125,7 @@ impl Entry {
         });
         writer.integer(updated.as_millisecond());
         writer.integer(
-            timestamp(official.published_at.as_deref())
-                .map_or(i64::MIN, Timestamp::as_millisecond),
+            timestamp(official.published_at.as_deref()).map_or(i64::MIN, Timestamp::as_millisecond),
         );
         writer.text(&parsed.name);
         writer.text(parsed.version.as_deref().unwrap_or_default());
@@ -164,6 +163,8 @@ impl Entry {
         let view = reader.bytes()?;
         reader.at_end().then_some(())?;
         Some(Self {
+            record,
+            checksum,
             life_cycle,
             kind,
             latest,
@@ -177,8 +178,6 @@ impl Entry {
             raw,
             meta,
             view,
-            checksum,
-            record,
         })
     }
 
@@ -304,7 +303,9 @@ fn registry_meta(
     life_cycle: LifeCycle,
     updated: Timestamp,
 ) -> Vec<u8> {
-    let given = meta.map(|meta| json::compact(meta.get())).unwrap_or_default();
+    let given = meta
+        .map(|meta| json::compact(meta.get()))
+        .unwrap_or_default();
     let members = given
         .strip_prefix(b"{")
         .and_then(|rest| rest.strip_suffix(b"}"))
@@ -405,13 +406,13 @@ impl ExtensionEntry {
         let raw = reader.bytes()?;
         reader.at_end().then_some(())?;
         Some(Self {
+            record,
+            checksum,
             namespace,
             name,
             description,
             version,
             raw,
-            checksum,
-            record,
         })
     }
 

@@ -29,13 +29,13 @@ pub const PAGE_TRIES: u32 = 5;
 pub const PAGE_RETRY_FIRST: Duration = Duration::from_millis(250);
 
 /// The longest wait that a registry's `Retry-After` can impose within one walk.
-pub const PAGE_RETRY_LONGEST: Duration = Duration::from_secs(60);
+pub const PAGE_RETRY_LONGEST: Duration = Duration::from_mins(1);
 
 /// The time one page may take. Reads of 20 to 25 seconds have been seen in the field.
-pub const PAGE_TIME: Duration = Duration::from_secs(60);
+pub const PAGE_TIME: Duration = Duration::from_mins(1);
 
 /// The time a registry document may take.
-pub const DOCUMENT_TIME: Duration = Duration::from_secs(120);
+pub const DOCUMENT_TIME: Duration = Duration::from_mins(2);
 
 /// The time one server's history may take; a person or a client waits for it.
 pub const DETAIL_TIME: Duration = Duration::from_secs(10);
@@ -51,24 +51,24 @@ pub const MAX_REDIRECTS: u8 = 10;
 
 /// How old a snapshot may be before a read starts a revalidation behind it, where asking for
 /// changes is cheap (a validator or `updated_since`).
-pub const FRESH_WHEN_CHEAP: Duration = Duration::from_secs(5 * 60);
+pub const FRESH_WHEN_CHEAP: Duration = Duration::from_mins(5);
 
 /// The same where every load is a whole one: the hour that registries ask their readers for.
-pub const FRESH_WHEN_WHOLE: Duration = Duration::from_secs(60 * 60);
+pub const FRESH_WHEN_WHOLE: Duration = Duration::from_hours(1);
 
 /// How long changes are added up before the whole catalog is walked again, which is what finds
 /// removals that a registry never reports.
-pub const RECONCILE_AFTER: Duration = Duration::from_secs(12 * 60 * 60);
+pub const RECONCILE_AFTER: Duration = Duration::from_hours(12);
 
 /// How far `updated_since` reaches back behind the newest change seen: rows move while a walk
 /// is under way, and clocks differ.
-pub const UPDATED_SINCE_OVERLAP: Duration = Duration::from_secs(5 * 60);
+pub const UPDATED_SINCE_OVERLAP: Duration = Duration::from_mins(5);
 
 /// The wait after a first failure; it doubles up to [`BACKOFF_LONGEST`].
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
 /// The longest wait between two tries of a source that keeps failing.
-pub const BACKOFF_LONGEST: Duration = Duration::from_secs(60);
+pub const BACKOFF_LONGEST: Duration = Duration::from_mins(1);
 
 /// How often the configuration's source file is looked at.
 pub const FILE_POLL: Duration = Duration::from_millis(500);
@@ -77,7 +77,7 @@ pub const FILE_POLL: Duration = Duration::from_millis(500);
 pub const CACHE_LOCK_TIME: Duration = Duration::from_secs(5);
 
 /// Cache files of ours that nobody has written for this long are removed.
-pub const CACHE_FILE_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const CACHE_FILE_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// The part of a cache file that may be superseded records before it is written anew.
 pub const CACHE_WASTE_DIVISOR: u64 = 2;

@@ -211,13 +211,11 @@ impl Registries {
             if let Some(path) = registry.local_file().map(std::path::Path::to_owned) {
                 let look = tokio::task::spawn_blocking(move || disk::fingerprint(&path));
                 let fingerprint = look.await.ok().flatten();
-                match &seen {
-                    Some((before, known)) if Arc::ptr_eq(before, &registry) => {
-                        if *known != fingerprint {
-                            registry.reload();
-                        }
-                    }
-                    _ => {}
+                let same = seen
+                    .as_ref()
+                    .filter(|(before, _)| Arc::ptr_eq(before, &registry));
+                if same.is_some_and(|(_, known)| *known != fingerprint) {
+                    registry.reload();
                 }
                 seen = Some((registry, fingerprint));
             }

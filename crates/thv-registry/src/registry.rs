@@ -246,11 +246,17 @@ impl Registry {
             state: word,
             loading: self.inner.flights.is_loading(),
             fault: fault.map(|failure| (failure.fault.clone(), failure.since)),
-            checked_at: known.map(|known| known.marks.checked_at),
+            checked_at: known
+                .filter(|_| self.inner.cache.is_some())
+                .map(|known| known.marks.checked_at),
             counts: known.map_or_else(Counts::default, |known| known.snapshot.counts()),
             bad_rows: known.map_or(0, |known| known.snapshot.bad_rows()),
             incremental: known.is_some_and(|known| known.marks.incremental),
-            cache_file: self.inner.cache.as_ref().map(|cache| cache.path().to_owned()),
+            cache_file: self
+                .inner
+                .cache
+                .as_ref()
+                .map(|cache| cache.path().to_owned()),
         }
     }
 }
@@ -371,15 +377,21 @@ impl Inner {
         let cancelled = flight.cancelled();
         let outcome = tokio::select! {
             outcome = self.load(flight.depth()) => outcome,
-            () = cancelled => return flight.decide(Some(self.interrupted())),
-            () = self.stop.cancelled() => return flight.decide(Some(self.interrupted())),
+            () = cancelled => return flight.decide(Some(given_up())),
+            () = self.stop.cancelled() => return flight.decide(Some(given_up())),
         };
         match outcome {
             Ok(Some(loaded)) => {
                 let Loaded { known, difference } = loaded;
                 self.publish(State::loaded(known.clone()));
-                flight.decide(None);
-                self.keep(known, difference).await;
+                // A program that ends after its answer would end before the write.
+                if self.revalidation == Revalidation::Before {
+                    self.keep(known, difference).await;
+                    flight.decide(None);
+                } else {
+                    flight.decide(None);
+                    self.keep(known, difference).await;
+                }
             }
             Ok(None) => flight.decide(None),
             Err(fault) => {
@@ -391,14 +403,6 @@ impl Inner {
                 }
                 flight.decide(Some(fault));
             }
-        }
-    }
-
-    fn interrupted(&self) -> Fault {
-        Fault::Unavailable {
-            url: None,
-            cause: "the load was given up".to_owned(),
-            retry_after: None,
         }
     }
 
@@ -464,7 +468,7 @@ impl Inner {
     }
 
     /// Writes what a load brought to disk, and logs what the `v1beta` views leave out.
-    async fn keep(self: Arc<Self>, known: Known, difference: Difference) {
+    async fn keep(self: &Arc<Self>, known: Known, difference: Difference) {
         let whole = matches!(difference, Difference::Whole);
         if whole || matches!(difference, Difference::Changes(_)) {
             self.warm(&known);
@@ -484,7 +488,7 @@ impl Inner {
             return;
         }
         let _turn = self.cache_turn.lock().await;
-        let inner = Arc::clone(&self);
+        let inner = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
             let Some(cache) = &inner.cache else {
                 return;
@@ -512,8 +516,17 @@ impl Inner {
     }
 }
 
-fn serve(known: &Known, state: &State, stale: bool) -> Served {
-    let why = state.failure.as_ref().filter(|_| stale);
+/// What those who still wait for a load that was cancelled get.
+fn given_up() -> Fault {
+    Fault::Unavailable {
+        url: None,
+        cause: "the load was given up".to_owned(),
+        retry_after: None,
+    }
+}
+
+fn serve(known: &Known, state: &State, is_stale: bool) -> Served {
+    let why = state.failure.as_ref().filter(|_| is_stale);
     Served {
         snapshot: Arc::clone(&known.snapshot),
         stale: why.map(|failure| Staleness {

@@ -163,7 +163,11 @@ mod tests {
         let index = index(&[("a/x", "one", "two"), ("b/y", "three", "")]);
         assert!(index.find("xone", SearchIn::NameDescriptionTags).is_empty());
         assert!(index.find("twob", SearchIn::NameDescriptionTags).is_empty());
-        assert!(index.find("x\u{1}one", SearchIn::NameDescriptionTags).is_empty());
+        assert!(
+            index
+                .find("x\u{1}one", SearchIn::NameDescriptionTags)
+                .is_empty()
+        );
     }
 
     #[test]

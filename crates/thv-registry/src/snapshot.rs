@@ -249,8 +249,8 @@ impl Snapshot {
                 .map_or("", |entry| entry.short_name())
         };
         let sorted = self.short_names.get_or_init(|| {
-            let mut sorted: Vec<u32> = (0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
-                .collect();
+            let mut sorted: Vec<u32> =
+                (0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)).collect();
             sorted.sort_by(|left, right| short_of(left).cmp(short_of(right)));
             sorted
         });
@@ -426,7 +426,6 @@ impl Snapshot {
         }
         any
     }
-
 }
 
 fn remote(view: ViewRef<'_>) -> Option<&[u8]> {

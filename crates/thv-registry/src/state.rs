@@ -5,9 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::Fault;
-use crate::limits::{
-    BACKOFF_FIRST, BACKOFF_LONGEST, FRESH_WHEN_CHEAP, FRESH_WHEN_WHOLE,
-};
+use crate::limits::{BACKOFF_FIRST, BACKOFF_LONGEST, FRESH_WHEN_CHEAP, FRESH_WHEN_WHOLE};
 use crate::source::Known;
 
 /// Everything that is known of a catalog at one moment.
@@ -217,34 +215,78 @@ mod tests {
         let old = State::loaded(known(FRESH_WHEN_WHOLE));
         let behind = Revalidation::Behind;
         let table = [
-            (State::default(), behind, Decision::Wait { pause: Duration::ZERO }),
-            (fresh.clone(), behind, Decision::Serve { stale: false, load: false }),
-            (fresh, Revalidation::Before, Decision::Serve { stale: false, load: false }),
-            (old.clone(), behind, Decision::Serve { stale: false, load: true }),
-            (old, Revalidation::Before, Decision::Wait { pause: Duration::ZERO }),
+            (
+                State::default(),
+                behind,
+                Decision::Wait {
+                    pause: Duration::ZERO,
+                },
+            ),
+            (
+                fresh.clone(),
+                behind,
+                Decision::Serve {
+                    stale: false,
+                    load: false,
+                },
+            ),
+            (
+                fresh,
+                Revalidation::Before,
+                Decision::Serve {
+                    stale: false,
+                    load: false,
+                },
+            ),
+            (
+                old.clone(),
+                behind,
+                Decision::Serve {
+                    stale: false,
+                    load: true,
+                },
+            ),
+            (
+                old,
+                Revalidation::Before,
+                Decision::Wait {
+                    pause: Duration::ZERO,
+                },
+            ),
         ];
         for (state, revalidation, expected) in table {
-            assert_eq!(state.decide(moment(Duration::ZERO), revalidation, true), expected);
+            assert_eq!(
+                state.decide(moment(Duration::ZERO), revalidation, true),
+                expected
+            );
         }
     }
 
     #[test]
     fn w24_an_outage_serves_stale_and_is_retried_with_backoff() {
-        let state = State::loaded(known(FRESH_WHEN_WHOLE)).failed(unavailable(), moment(Duration::ZERO));
+        let state =
+            State::loaded(known(FRESH_WHEN_WHOLE)).failed(unavailable(), moment(Duration::ZERO));
         let behind = Revalidation::Behind;
         assert_eq!(
             state.decide(moment(Duration::ZERO), behind, true),
-            Decision::Serve { stale: true, load: false }
+            Decision::Serve {
+                stale: true,
+                load: false
+            }
         );
         assert_eq!(
             state.decide(moment(BACKOFF_FIRST), behind, true),
-            Decision::Serve { stale: true, load: true }
+            Decision::Serve {
+                stale: true,
+                load: true
+            }
         );
     }
 
     #[test]
     fn f12_a_refused_credential_hides_the_catalog() {
-        let state = State::loaded(known(Duration::ZERO)).failed(auth_required(), moment(Duration::ZERO));
+        let state =
+            State::loaded(known(Duration::ZERO)).failed(auth_required(), moment(Duration::ZERO));
         assert!(state.known.is_none());
         let decision = state.decide(moment(Duration::ZERO), Revalidation::Behind, true);
         assert_eq!(decision, Decision::Fail { load: false });
@@ -261,7 +303,9 @@ mod tests {
         let first = State::default().failed(unavailable(), moment(Duration::ZERO));
         assert_eq!(
             first.decide(moment(Duration::ZERO), Revalidation::Behind, true),
-            Decision::Wait { pause: BACKOFF_FIRST },
+            Decision::Wait {
+                pause: BACKOFF_FIRST
+            },
             "the call after a first failure waits for the next try"
         );
         let second = first.failed(unavailable(), moment(Duration::ZERO));
@@ -271,7 +315,9 @@ mod tests {
         );
         assert_eq!(
             second.decide(moment(BACKOFF_FIRST * 2), Revalidation::Behind, true),
-            Decision::Wait { pause: Duration::ZERO }
+            Decision::Wait {
+                pause: Duration::ZERO
+            }
         );
     }
 

@@ -49,11 +49,31 @@ mod tests {
     fn the_later_version_follows_the_aggregator_rule() {
         let day = |n: u8| format!("2026-01-0{n}T00:00:00Z");
         let table = [
-            (entry("1.0.0", &day(1), Some(true)), entry("2.0.0", &day(2), Some(false)), Ordering::Greater),
-            (entry("1.10.0", &day(1), None), entry("1.9.0", &day(2), None), Ordering::Greater),
-            (entry("1.0.0-rc.1", &day(2), None), entry("1.0.0", &day(1), None), Ordering::Less),
-            (entry("auto", &day(1), None), entry("latest-ish", &day(2), None), Ordering::Less),
-            (entry("0.0.1", &day(1), None), entry("auto", &day(2), None), Ordering::Greater),
+            (
+                entry("1.0.0", &day(1), Some(true)),
+                entry("2.0.0", &day(2), Some(false)),
+                Ordering::Greater,
+            ),
+            (
+                entry("1.10.0", &day(1), None),
+                entry("1.9.0", &day(2), None),
+                Ordering::Greater,
+            ),
+            (
+                entry("1.0.0-rc.1", &day(2), None),
+                entry("1.0.0", &day(1), None),
+                Ordering::Less,
+            ),
+            (
+                entry("auto", &day(1), None),
+                entry("latest-ish", &day(2), None),
+                Ordering::Less,
+            ),
+            (
+                entry("0.0.1", &day(1), None),
+                entry("auto", &day(2), None),
+                Ordering::Greater,
+            ),
         ];
         for (left, right, expected) in table {
             assert_eq!(

@@ -40,7 +40,11 @@ async fn w21_a_catalog_of_a_thousand_is_walked_once_in_pages_of_a_hundred() {
     let lists = upstream.requests_for("/v0.1/servers");
     assert!(lists.len() <= 11, "{} pages", lists.len());
     assert!(lists.iter().all(|list| list.param("limit") == Some("100")));
-    assert!(lists.iter().all(|list| list.param("version") == Some("latest")));
+    assert!(
+        lists
+            .iter()
+            .all(|list| list.param("version") == Some("latest"))
+    );
 }
 
 #[tokio::test]
@@ -58,7 +62,10 @@ async fn later_loads_cost_what_changed() {
     assert!(served.snapshot.get("test.change/new").is_some());
     assert!(served.snapshot.get(&victim).is_none());
     let lists = upstream.requests_for("/v0.1/servers");
-    let pages = lists.iter().filter(|list| list.path == "/v0.1/servers").count();
+    let pages = lists
+        .iter()
+        .filter(|list| list.path == "/v0.1/servers")
+        .count();
     assert_eq!(pages, 1, "{lists:?}");
     assert!(lists[0].param("updated_since").is_some());
 
@@ -130,7 +137,11 @@ async fn a_registry_without_times_is_never_asked_for_changes() {
     reader.clock.advance(Duration::from_secs(2 * 3600));
     reader.catalog().await.unwrap();
     let lists = upstream.requests_for("/v0.1/servers");
-    assert!(lists.iter().all(|list| list.param("updated_since").is_none()));
+    assert!(
+        lists
+            .iter()
+            .all(|list| list.param("updated_since").is_none())
+    );
 }
 
 #[tokio::test]
@@ -170,7 +181,11 @@ async fn a_page_that_fails_half_way_is_asked_for_again() {
     let served = loading.await.unwrap().unwrap();
     assert_eq!(served.snapshot.entries().len(), upstream.live_names().len());
     let failed = upstream.requests();
-    assert!(failed.iter().any(|list| list.outcome == Outcome::Answered(429)));
+    assert!(
+        failed
+            .iter()
+            .any(|list| list.outcome == Outcome::Answered(429))
+    );
 }
 
 #[tokio::test]
@@ -182,7 +197,10 @@ async fn an_endless_walk_is_called_unavailable() {
         let Err(Fault::Unavailable { cause, .. }) = reader.catalog().await else {
             panic!("{fault:?} must end");
         };
-        assert!(cause.contains("cursor") || cause.contains("nothing new"), "{cause}");
+        assert!(
+            cause.contains("cursor") || cause.contains("nothing new"),
+            "{cause}"
+        );
     }
 }
 
@@ -202,7 +220,11 @@ async fn w27_a_catalog_kept_on_disk_serves_the_next_start_without_the_network() 
 
     next.clock.advance(Duration::from_secs(24 * 3600));
     let served = next.catalog().await.unwrap();
-    assert_eq!(served.snapshot.digest(), before.snapshot.digest(), "an outage hides nothing");
+    assert_eq!(
+        served.snapshot.digest(),
+        before.snapshot.digest(),
+        "an outage hides nothing"
+    );
 }
 
 #[tokio::test]
@@ -289,11 +311,21 @@ async fn versions_are_fetched_when_they_are_asked_for() {
     let reader = Reader::of_api(&upstream.url(), Revalidation::Behind).await;
     reader.catalog().await.unwrap();
     upstream.clear_journal();
-    let versions = reader.registry.versions("test.a/x", PATIENCE).await.unwrap();
+    let versions = reader
+        .registry
+        .versions("test.a/x", PATIENCE)
+        .await
+        .unwrap();
     assert_eq!(versions.len(), 3);
     let asked = &upstream.requests()[0];
     assert_eq!(asked.path, "/v0.1/servers/test.a%2Fx/versions");
-    assert!(reader.registry.versions("test.a/none", PATIENCE).await.is_err());
+    assert!(
+        reader
+            .registry
+            .versions("test.a/none", PATIENCE)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -305,6 +337,8 @@ async fn ten_thousand_is_no_limit() {
     assert!(expected > 10_000);
     assert_eq!(served.snapshot.entries().len(), expected);
     let one = &served.snapshot.entries()[expected / 2];
-    let found = served.snapshot.search(one.name(), SearchIn::NameDescription);
+    let found = served
+        .snapshot
+        .search(one.name(), SearchIn::NameDescription);
     assert!(found.iter().any(|entry| entry.name() == one.name()));
 }

@@ -51,7 +51,8 @@ pub(crate) async fn catalogs(
     Ok(Catalogs { paths, registries })
 }
 
-/// How we name ourselves to registries.
+/// How we name ourselves to registries. Firewalls in front of them know the product's name.
 pub(crate) fn user_agent() -> String {
-    format!("toolhive/{VERSION} ({}; rust)", platform())
+    let version = VERSION.strip_prefix('v').unwrap_or(VERSION);
+    format!("ToolHive/{version} ({}) rust", platform())
 }

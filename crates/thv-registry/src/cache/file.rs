@@ -22,6 +22,7 @@ use crate::snapshot::Snapshot;
 
 const PREFIX: &str = "catalog-";
 const SUFFIX: &str = ".thv";
+const LOCK_SUFFIX: &str = ".lock";
 
 /// The cache file of one registry as one identity reads it.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl CacheFile {
         let fingerprint = disk::fingerprint(&self.path)?;
         let bytes = match disk::read_bounded(&self.path, MAX_DOCUMENT_BYTES) {
             Ok(bytes) => Bytes::from(bytes),
-            Err(ReadError::NotFound { .. }) => return None,
+            Err(ReadError::NotFound) => return None,
             Err(error) => {
                 warn!(file = %self.path.display(), %error, "catalog cache not read");
                 return None;
@@ -200,7 +201,8 @@ pub(crate) fn sweep(directory: &Path, now: Timestamp) {
         let Some(name) = name.to_str() else {
             continue;
         };
-        let ours = name.starts_with(PREFIX) && (name.ends_with(SUFFIX) || name.ends_with(".lock"));
+        let ours =
+            name.starts_with(PREFIX) && (name.ends_with(SUFFIX) || name.ends_with(LOCK_SUFFIX));
         let written = file.metadata().and_then(|metadata| metadata.modified());
         let old = written.is_ok_and(|written| {
             Timestamp::try_from(written)

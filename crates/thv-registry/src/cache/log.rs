@@ -331,17 +331,14 @@ impl Replay {
             self.entries.push(Some(entry));
             return;
         }
-        match self.position(entry.name_bytes()) {
-            Some(at) => {
-                if let Some(slot) = self.entries.get_mut(at) {
-                    *slot = Some(entry);
-                }
-            }
-            None => {
-                self.by_name
-                    .insert(entry.name_bytes().to_vec(), self.entries.len());
-                self.entries.push(Some(entry));
-            }
+        let at = self.position(entry.name_bytes()).unwrap_or_else(|| {
+            self.by_name
+                .insert(entry.name_bytes().to_vec(), self.entries.len());
+            self.entries.push(None);
+            self.entries.len() - 1
+        });
+        if let Some(slot) = self.entries.get_mut(at) {
+            *slot = Some(entry);
         }
     }
 

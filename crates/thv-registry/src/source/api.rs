@@ -55,10 +55,7 @@ fn changes_since(known: &Known, depth: Depth, now: Timestamp) -> Option<Timestam
     if depth == Depth::Whole || due {
         return None;
     }
-    marks
-        .newest_change?
-        .checked_sub(UPDATED_SINCE_OVERLAP)
-        .ok()
+    marks.newest_change?.checked_sub(UPDATED_SINCE_OVERLAP).ok()
 }
 
 async fn load_whole(
@@ -80,9 +77,12 @@ async fn load_whole(
                 None => break,
             },
         };
-        let (filled, cursor, news) = digest_page(remote, assembler, reply).await?;
+        let (filled, page) = digest_page(remote, assembler, reply).await?;
         assembler = filled;
-        walk.turn(remote, cursor, news)?;
+        match page {
+            Ok(page) => walk.turn(remote, page.next_cursor, page.news)?,
+            Err(fault) => walk.failed(context, remote, fault).await?,
+        }
         debug!(registry = %remote.configured, servers = assembler.len(), "loading");
     }
     for (extension, items) in extensions(context, remote).await? {
@@ -107,22 +107,36 @@ async fn load_whole(
     Ok(loaded)
 }
 
-/// Parses one page on a blocking thread into `assembler`; gives it back with the next cursor
-/// and how many names were new.
+/// What one page brought to a whole load.
+struct Digested {
+    next_cursor: Option<String>,
+    /// How many names were new.
+    news: usize,
+}
+
+/// Parses one page on a blocking thread into `assembler`, and gives it back.
 async fn digest_page(
     remote: &Remote,
     mut assembler: Assembler,
     reply: Reply,
-) -> Result<(Assembler, Option<String>, usize), Fault> {
+) -> Result<(Assembler, Result<Digested, Fault>), Fault> {
     let parsed = tokio::task::spawn_blocking(move || {
-        let page = parse_page(&reply.body)?;
-        assembler.add_bad_rows(page.bad_rows);
-        let news = page.rows.iter().filter(|row| assembler.add(row)).count();
-        Ok((assembler, page.next_cursor, news))
-    })
-    .await
-    .map_err(|error| unavailable(remote, error.to_string(), None))?;
-    parsed.map_err(|error| format_fault(remote, &error))
+        let page = parse_page(&reply.body).map(|page| {
+            assembler.add_bad_rows(page.bad_rows);
+            Digested {
+                news: page.rows.iter().filter(|row| assembler.add(row)).count(),
+                next_cursor: page.next_cursor,
+            }
+        });
+        (assembler, page)
+    });
+    let (assembler, page) = parsed
+        .await
+        .map_err(|error| unavailable(remote, error.to_string(), None))?;
+    Ok((
+        assembler,
+        page.map_err(|error| format_fault(remote, &error)),
+    ))
 }
 
 async fn load_changes(
@@ -136,12 +150,20 @@ async fn load_changes(
     let mut delta = Delta::default();
     let mut first = true;
     while let Some(reply) = walk.next(context, remote).await? {
-        let page = parse_page(&reply.body).map_err(|error| format_fault(remote, &error))?;
+        let page = match parse_page(&reply.body) {
+            Ok(page) => page,
+            Err(error) => {
+                let fault = format_fault(remote, &error);
+                walk.failed(context, remote, fault).await?;
+                continue;
+            }
+        };
         match answer_to(&page, since) {
             Answer::Changes => {}
             Answer::Everything if first => {
                 debug!(registry = %remote.configured, "updated_since is not honoured");
-                return load_whole(context, remote, Some(known), Some(walk.begun_with(reply))).await;
+                return load_whole(context, remote, Some(known), Some(walk.begun_with(reply)))
+                    .await;
             }
             Answer::Everything | Answer::Unclear => {
                 return load_whole(context, remote, Some(known), None).await;
@@ -190,7 +212,7 @@ fn answer_to(page: &Page<'_>, since: Timestamp) -> Answer {
 fn row_name(server: &serde_json::value::RawValue) -> Option<String> {
     crate::format::server::read_server(server)
         .ok()
-        .map(|server| server.name.to_string())
+        .map(|server| server.name)
 }
 
 /// A server whose latest version was withdrawn may have an earlier one that now stands for it.
@@ -205,7 +227,8 @@ async fn settle_withdrawn(
         let Some(reply) = detail(context, remote, url).await? else {
             continue;
         };
-        let row = parse_server_response(&reply.body).map_err(|error| format_fault(remote, &error))?;
+        let row =
+            parse_server_response(&reply.body).map_err(|error| format_fault(remote, &error))?;
         if row.official.status != Some(LifeCycle::Deleted)
             && let Ok(entry) = Entry::from_row(&row, now)
             && entry.name() == name

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{
+    ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use thv_config::disk::{self, ReadError};
@@ -100,11 +102,10 @@ pub(crate) async fn load_file(
         retry_after: None,
     };
     let owned = path.to_owned();
-    let bytes =
-        tokio::task::spawn_blocking(move || disk::read_bounded(&owned, MAX_DOCUMENT_BYTES))
-            .await
-            .map_err(|error| fault(error.to_string()))?
-            .map_err(|error| fault(file_error(&error)))?;
+    let bytes = tokio::task::spawn_blocking(move || disk::read_bounded(&owned, MAX_DOCUMENT_BYTES))
+        .await
+        .map_err(|error| fault(error.to_string()))?
+        .map_err(|error| fault(file_error(&error)))?;
     let snapshot = read_off_thread(context, Bytes::from(bytes), known)
         .await
         .map_err(fault)?
@@ -123,7 +124,7 @@ pub(crate) async fn load_file(
 
 pub(crate) fn file_error(error: &ReadError) -> String {
     match error {
-        ReadError::NotFound { .. } => "it is not there".to_owned(),
+        ReadError::NotFound => "it is not there".to_owned(),
         error => error.to_string(),
     }
 }

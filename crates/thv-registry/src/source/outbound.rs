@@ -84,7 +84,9 @@ impl Outbound {
         }
         match http.send(request).await {
             Err(
-                error @ (HttpError::Trust { .. } | HttpError::Proxy { .. } | HttpError::Setup { .. }),
+                error @ (HttpError::Trust { .. }
+                | HttpError::Proxy { .. }
+                | HttpError::Setup { .. }),
             ) => Err(set_up_fault(&error)),
             answer => Ok(answer),
         }

@@ -46,15 +46,14 @@ fn file_blocking(path: &Path) -> Result<PathBuf, Refusal> {
     let path = std::path::absolute(path).map_err(|error| Refusal::NotAllowed {
         cause: format!("local registry file not found or not accessible: {error}"),
     })?;
-    let bytes = disk::read_bounded(&path, MAX_DOCUMENT_BYTES).map_err(|error| {
-        Refusal::NotAllowed {
+    let bytes =
+        disk::read_bounded(&path, MAX_DOCUMENT_BYTES).map_err(|error| Refusal::NotAllowed {
             cause: format!(
                 "local registry file not found or not accessible: {} ({})",
                 file_error(&error),
                 path.display()
             ),
-        }
-    })?;
+        })?;
     let is_json = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
@@ -115,7 +114,8 @@ pub(crate) async fn api(outbound: &Outbound, remote: &Remote) -> Result<(), Refu
 
 /// Which kind of registry is at `remote`, for an input that does not say.
 pub(crate) async fn detect(outbound: &Outbound, remote: &Remote) -> Result<SourceKind, Refusal> {
-    if remote.configured.ends_with(".json") {
+    let is_document = remote.configured.strip_suffix(".json").is_some();
+    if is_document {
         return Ok(SourceKind::Url);
     }
     let reply = get(outbound, remote, page_url(&remote.url), MAX_PAGE_BYTES).await?;
@@ -136,12 +136,7 @@ fn page_url(base: &Url) -> Url {
     url
 }
 
-async fn get(
-    outbound: &Outbound,
-    remote: &Remote,
-    url: Url,
-    bytes: u64,
-) -> Result<Reply, Refusal> {
+async fn get(outbound: &Outbound, remote: &Remote, url: Url, bytes: u64) -> Result<Reply, Refusal> {
     let bounds = Bounds {
         time: PROBE_TIME,
         bytes,

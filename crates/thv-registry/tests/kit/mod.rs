@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use thv_config::world::{ManualClock, MapEnv, World};
-use thv_config::{Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistryAuth, RegistrySource};
+use thv_config::{
+    Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistryAuth, RegistrySource,
+};
 use thv_registry::{Fault, Registries, Registry, Revalidation, Served};
 
 const START: &str = "2027-02-01T00:00:00Z";

@@ -73,19 +73,21 @@ fn w27_only_our_own_old_files_are_swept() {
 fn changes_are_appended_and_replayed() {
     let directory = tempfile::tempdir().unwrap();
     let file = cache(directory.path(), "me");
-    let many: Vec<_> = (0..50).map(|n| entry(&format!("a/s{n:02}"), "1.0.0")).collect();
+    let many: Vec<_> = (0..50)
+        .map(|n| entry(&format!("a/s{n:02}"), "1.0.0"))
+        .collect();
     file.store(&snapshot(&many), &Marks::default());
     let before = fs::metadata(file.path()).unwrap().len();
 
     let newer = entry("a/s01", "2.0.0");
-    let mut changed: Vec<_> = many.iter().skip(1).cloned().collect();
-    changed[0] = Arc::clone(&newer);
+    let mut rest: Vec<_> = many.iter().skip(1).cloned().collect();
+    rest[0] = Arc::clone(&newer);
     let changes = Changes {
         upserts: vec![newer],
         removed: vec!["a/s00".to_owned()],
         extensions: false,
     };
-    file.append(&changes, &snapshot(&changed), &Marks::default());
+    file.append(&changes, &snapshot(&rest), &Marks::default());
     let grown = fs::metadata(file.path()).unwrap().len() - before;
     assert!(grown < before / 10, "{grown} bytes for one change of fifty");
 
@@ -107,14 +109,19 @@ fn a_file_that_somebody_else_wrote_is_written_anew() {
     };
     let after = snapshot(&[entry("a/x", "1.0.0"), entry("b/y", "1.0.0")]);
     ours.append(&changes, &after, &Marks::default());
-    assert_eq!(names(&cache(directory.path(), "me")), ["a/x@1.0.0", "b/y@1.0.0"]);
+    assert_eq!(
+        names(&cache(directory.path(), "me")),
+        ["a/x@1.0.0", "b/y@1.0.0"]
+    );
 }
 
 #[test]
 fn a_torn_or_damaged_tail_costs_only_itself() {
     let directory = tempfile::tempdir().unwrap();
     let file = cache(directory.path(), "me");
-    let many: Vec<_> = (0..20).map(|n| entry(&format!("a/s{n:02}"), "1.0.0")).collect();
+    let many: Vec<_> = (0..20)
+        .map(|n| entry(&format!("a/s{n:02}"), "1.0.0"))
+        .collect();
     file.store(&snapshot(&many), &Marks::default());
     let base = fs::read(file.path()).unwrap();
     let changes = Changes {

@@ -33,8 +33,13 @@ pub(super) enum Query {
 #[derive(Debug)]
 pub(super) struct Walk {
     query: Query,
-    /// The cursor of the page that comes next; `None` once inside is the end.
+    /// The page that comes next; `None` behind the last one.
     next: Option<Position>,
+    /// The page that was asked for last.
+    current: Position,
+    /// How often it was asked for in vain.
+    tries: u32,
+    /// Pages that were read.
     pages: usize,
     barren: usize,
     rows: usize,
@@ -55,6 +60,8 @@ impl Walk {
         Self {
             query,
             next: Some(Position::First),
+            current: Position::First,
+            tries: 0,
             pages: 0,
             barren: 0,
             rows: 0,
@@ -80,31 +87,45 @@ impl Walk {
         context: &Context,
         remote: &Remote,
     ) -> Result<Option<Reply>, Fault> {
-        let Some(position) = self.next.take() else {
-            return Ok(None);
-        };
-        let mut tries = 1;
-        let mut wait = PAGE_RETRY_FIRST;
-        loop {
-            let answer = self.ask(context, remote, &position).await?;
+        while let Some(position) = self.next.take() {
+            self.current = position;
+            let answer = self.ask(context, remote, &self.current).await?;
             let credentials = context.credentials.as_ref();
             match context.outbound.judge(remote, credentials, answer) {
-                Ok(reply) => {
-                    self.pages += 1;
-                    return Ok(Some(reply));
-                }
-                Err(Fault::Unavailable {
-                    cause, retry_after, ..
-                }) if self.pages > 0 && tries < PAGE_TRIES => {
-                    let pause = retry_after.unwrap_or(wait).min(PAGE_RETRY_LONGEST);
-                    debug!(registry = %remote.configured, page = self.pages + 1, %cause, ?pause, "page failed, trying again");
-                    context.world.clock.sleep(pause).await;
-                    tries += 1;
-                    wait *= 2;
-                }
-                Err(fault) => return Err(fault),
+                Ok(reply) => return Ok(Some(reply)),
+                Err(fault) => self.failed(context, remote, fault).await?,
             }
         }
+        Ok(None)
+    }
+
+    /// Takes the failure of the current page: after a pause the page comes next once more.
+    ///
+    /// # Errors
+    /// Gives the fault back when it is not one that may pass, when it is the first page's, and
+    /// when the page has been asked for often enough.
+    pub(super) async fn failed(
+        &mut self,
+        context: &Context,
+        remote: &Remote,
+        fault: Fault,
+    ) -> Result<(), Fault> {
+        let Fault::Unavailable {
+            cause, retry_after, ..
+        } = &fault
+        else {
+            return Err(fault);
+        };
+        self.tries += 1;
+        if self.pages == 0 || self.tries >= PAGE_TRIES {
+            return Err(fault);
+        }
+        let backoff = PAGE_RETRY_FIRST * 2_u32.pow(self.tries - 1);
+        let pause = retry_after.unwrap_or(backoff).min(PAGE_RETRY_LONGEST);
+        debug!(registry = %remote.configured, page = self.pages + 1, %cause, ?pause, "page failed, trying again");
+        context.world.clock.sleep(pause).await;
+        self.next = Some(self.current.clone());
+        Ok(())
     }
 
     async fn ask(
@@ -154,6 +175,8 @@ impl Walk {
         cursor: Option<String>,
         news: usize,
     ) -> Result<(), Fault> {
+        self.pages += 1;
+        self.tries = 0;
         self.rows += news;
         self.barren = if news == 0 { self.barren + 1 } else { 0 };
         let Some(cursor) = cursor.filter(|cursor| !cursor.is_empty()) else {
@@ -166,7 +189,10 @@ impl Walk {
             return endless(format!("it repeats a cursor after {} pages", self.pages));
         }
         if self.barren >= MAX_BARREN_PAGES {
-            return endless(format!("{} pages in a row brought nothing new", self.barren));
+            return endless(format!(
+                "{} pages in a row brought nothing new",
+                self.barren
+            ));
         }
         if self.rows > MAX_ROWS {
             return endless(format!("it lists more than {MAX_ROWS} servers"));
@@ -191,20 +217,25 @@ pub(super) async fn extension_items(
     }
     let credentials = context.credentials.as_ref();
     let mut page = Some(context.outbound.judge(remote, credentials, answer)?);
-    walk.pages = 1;
     walk.next = None;
     let mut items = Vec::new();
     while let Some(reply) = page {
-        let read = parse_extension_page(&reply.body, extension.member())
-            .map_err(|error| format_fault(remote, &error))?;
-        let before = items.len();
-        items.extend(
-            read.items
-                .iter()
-                .filter_map(|item| ExtensionEntry::new(item).ok())
-                .map(Arc::new),
-        );
-        walk.turn(remote, read.next_cursor.clone(), items.len() - before)?;
+        match parse_extension_page(&reply.body, extension.member()) {
+            Ok(read) => {
+                let before = items.len();
+                items.extend(
+                    read.items
+                        .iter()
+                        .filter_map(|item| ExtensionEntry::new(item).ok())
+                        .map(Arc::new),
+                );
+                walk.turn(remote, read.next_cursor, items.len() - before)?;
+            }
+            Err(error) => {
+                let fault = format_fault(remote, &error);
+                walk.failed(context, remote, fault).await?;
+            }
+        }
         page = walk.next(context, remote).await?;
     }
     latest_items(&mut items);
@@ -214,5 +245,8 @@ pub(super) async fn extension_items(
 /// Whether a registry says with `status` that it has no such extension for us. Refusals count:
 /// the list of servers was answered with the same credential just before.
 fn is_absence(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 401 | 403 | 404 | 405 | 406 | 410 | 501)
+    matches!(
+        status.as_u16(),
+        400 | 401 | 403 | 404 | 405 | 406 | 410 | 501
+    )
 }
