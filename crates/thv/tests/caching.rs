@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use thv_testkit::binary::{Server, Setup};
-use thv_testkit::client::Address;
+use thv_testkit::binary::{Server, Setup, cli};
+use thv_testkit::client::{Address, Call, Method};
 use thv_testkit::fixture;
 use thv_testkit::generate::{self, Row, moment};
 use thv_testkit::home::Home;
@@ -107,7 +107,7 @@ async fn w02_a_source_that_fails_first_is_used_when_it_works() {
 async fn w21_setting_an_api_asks_for_one_page_with_one_row() {
     let registry = FakeRegistry::with_servers(1000).await;
     let home = Home::new();
-    let ran = thv_testkit::binary::cli(
+    let ran = cli(
         THV,
         &home,
         &["config", "set-registry", &registry.url(), "-p"],
@@ -671,4 +671,63 @@ async fn a_restart_continues_from_the_cache_with_changes_only() {
     let asked = registry.requests_for(SERVERS);
     assert!(asked.len() <= 2, "{} list requests", asked.len());
     assert!(asked[0].param("updated_since").is_some(), "{asked:?}");
+}
+
+#[tokio::test]
+async fn w27_processes_that_write_the_same_cache_at_once_leave_a_whole_one() {
+    let registry = FakeRegistry::with_servers(400).await;
+    let home = Arc::new(Home::new());
+    home.use_api(&registry.url());
+    let ran = all((0..6).map(|_| {
+        cli(
+            THV,
+            &home,
+            &["registry", "list", "--refresh", "--format", "json"],
+        )
+    }))
+    .await;
+    for ran in &ran {
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(
+            ran.json().as_array().unwrap().len(),
+            registry.live_names().len()
+        );
+    }
+    registry.refuse().await;
+    let offline = cli(THV, &home, &["registry", "list", "--format", "json"]).await;
+    assert_eq!(offline.code, 0, "{offline:?}");
+    assert_eq!(
+        offline.json().as_array().unwrap().len(),
+        registry.live_names().len()
+    );
+}
+
+#[tokio::test]
+async fn a_server_killed_at_any_moment_leaves_a_home_that_starts() {
+    let registry = FakeRegistry::with_servers(600).await;
+    let home = Arc::new(Home::new());
+    home.use_api(&registry.url());
+    for round in 0..12_u64 {
+        let server = Setup::new(THV, &home).start().await;
+        let reading = tokio::spawn({
+            let address = server.address().clone();
+            async move {
+                Call::new(Method::POST, REFRESH)
+                    .attempt(&address)
+                    .await
+                    .is_ok()
+            }
+        });
+        // Not a wait for something: another moment of the load in each round.
+        tokio::time::sleep(Duration::from_millis(round * 9)).await;
+        drop(server);
+        let _ = reading.await;
+    }
+    let server = Setup::new(THV, &home).start().await;
+    let expected = registry.live_names().len() as u64;
+    until("the whole catalog", PATIENCE, || async {
+        (total(server.address()).await == Some(expected)).then_some(())
+    })
+    .await;
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
 }

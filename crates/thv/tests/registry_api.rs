@@ -755,3 +755,53 @@ async fn the_openapi_document_is_served_behind_its_flag() {
         page.text()
     );
 }
+
+#[tokio::test]
+async fn input_is_read_as_the_go_program_reads_it() {
+    let server = built_in().await;
+    let path = server.home().write(
+        "r.json",
+        fixture::registry_document([fixture::npm("test.in/put", "@example/i")]),
+    );
+    let path = path.display();
+    for body in [
+        format!(r#"{{"LOCAL_PATH":"{path}"}}"#),
+        format!(r#"{{"local_path":"/nowhere","local_path":"{path}","more":{{"unknown":[1]}}}}"#),
+        format!(
+            r#"{{"local_path":"{path}","url":null,"api_url":null,"auth":null,"allow_private_ip":null}}"#
+        ),
+        format!(r#"{{"local_path":"{path}"}} trailing words"#),
+    ] {
+        let answer = Call::new(Method::PUT, "/api/v1beta/registry/default")
+            .header("content-type", "application/json")
+            .body(body.clone())
+            .to(server.address())
+            .await;
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "{\"type\":\"file\"}\n"),
+            "{body}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_path_is_too_odd_for_an_answer() {
+    let server = built_in().await;
+    let long = "a".repeat(6000);
+    for path in [
+        "//".to_owned(),
+        "/api/v1beta/registry/%2e%2e%2f%2e%2e%2fetc%2fpasswd".to_owned(),
+        "/api/v1beta/registry/default/servers/%00".to_owned(),
+        "/api/v1beta/registry/default/servers/%ff%fe".to_owned(),
+        "/registry/%ff/v0.1/servers".to_owned(),
+        format!("/v0.1/servers?search={long}"),
+        format!("/v0.1/servers/{long}/versions/latest"),
+        "/v0.1/servers?cursor=%ff%fe&limit=&search=%zz&&=&version=".to_owned(),
+        "/registry/default/v0.1/servers?q=%&page=%31&limit=5;6".to_owned(),
+    ] {
+        let answer = server.get(&path).await;
+        assert!((200..500).contains(&answer.status), "{path}: {answer:?}");
+    }
+    assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+}

@@ -857,3 +857,90 @@ async fn f46_the_overview_answers_soon_while_the_upstream_hangs() {
         "{answer:?}"
     );
 }
+
+#[tokio::test]
+async fn any_loopback_address_will_do() {
+    for host in ["localhost", "::1", "[::1]", "127.0.0.2"] {
+        let home = Arc::new(Home::new());
+        let server = Setup::new(THV, &home)
+            .listen_as_given()
+            .arg("--port=0")
+            .arg(&format!("--host={host}"))
+            .start()
+            .await;
+        assert_eq!(server.get("/health").await.status, 204, "{host}");
+        assert_eq!(
+            server.get("/api/v1beta/registry").await.status,
+            200,
+            "{host}"
+        );
+        let mut second = Setup::new(THV, &home).spawn();
+        assert_eq!(second.ended().await.code(), Some(1), "{host}");
+        assert!(
+            second.stderr().contains(RUNNING),
+            "{host}: {}",
+            second.stderr()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_on_all_addresses_is_found_by_its_record() {
+    let home = Arc::new(Home::new());
+    let server = Setup::new(THV, &home)
+        .listen_as_given()
+        .arg("--port=0")
+        .arg("--host=0.0.0.0")
+        .start()
+        .await;
+    let Address::Tcp(address) = server.address() else {
+        panic!("TCP")
+    };
+    assert!(
+        address.ip().is_loopback(),
+        "a probe asks loopback only: {address}"
+    );
+    assert_eq!(server.get("/health").await.status, 204);
+    let mut second = Setup::new(THV, &home).spawn();
+    assert_eq!(second.ended().await.code(), Some(1));
+    assert!(second.stderr().contains(RUNNING), "{}", second.stderr());
+}
+
+#[tokio::test]
+async fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+    let server = built_in().await;
+    let mut raw = server.address().connect().await.unwrap();
+    raw.write(
+        b"PUT /api/v1beta/registry/default HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+          content-length: 2\r\nexpect: 100-continue\r\n\r\n",
+    )
+    .await
+    .unwrap();
+    let go_on = raw.read_until("\r\n\r\n", PATIENCE).await;
+    assert!(go_on.starts_with("HTTP/1.1 100 "), "{go_on}");
+    raw.write(b"{}").await.unwrap();
+    let (answer, _) = raw.read_all(PATIENCE).await;
+    assert!(
+        String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200 OK"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+#[tokio::test]
+async fn a_second_host_header_or_none_is_a_bad_request() {
+    let server = built_in().await;
+    for head in [
+        "GET /health HTTP/1.1\r\nconnection: close\r\n\r\n",
+        "GET /health HTTP/1.1\r\nhost: localhost\r\nhost: evil.test\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut raw = server.address().connect().await.unwrap();
+        raw.write(head.as_bytes()).await.unwrap();
+        let (answer, _) = raw.read_all(PATIENCE).await;
+        assert!(
+            String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 400 "),
+            "{head}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+}
