@@ -52,7 +52,7 @@ async fn the_collection_has_every_key_in_order() {
         assert_eq!(
             answer.text(),
             format!(
-                "{{\"registries\":[{{\"name\":\"default\",\"version\":\"2.0.0\",\"last_updated\":\"2026-05-05T12:00:00Z\",\"server_count\":1,\"type\":\"file\",\"source\":\"{source}\",\"auth_status\":\"none\",\"auth_type\":\"\"}}]}}\n"
+                "{{\"registries\":[{{\"name\":\"default\",\"version\":\"2.0.0\",\"last_updated\":\"2026-05-05T12:00:00Z\",\"server_count\":3,\"type\":\"file\",\"source\":\"{source}\",\"auth_status\":\"none\",\"auth_type\":\"\"}}]}}\n"
             )
         );
         assert_eq!(answer.header("content-type"), Some("application/json"));

@@ -34,7 +34,7 @@ pub(crate) struct RegistryInfoBody<'a> {
     version: &'a str,
     /// When the registry was last updated, RFC 3339.
     last_updated: &'a str,
-    /// Number of container servers; remote servers are not counted.
+    /// Number of container and remote servers in the registry's lists.
     server_count: usize,
     /// Where the registry comes from: `default`, `file`, `url` or `api`.
     #[serde(rename = "type")]
@@ -170,11 +170,12 @@ pub(crate) async fn refresh(state: State, head: Head) -> Result<Response, Proble
 }
 
 fn describe<'a>(info: &'a RegistryInfo, snapshot: &'a Snapshot) -> RegistryInfoBody<'a> {
+    let counts = snapshot.counts();
     RegistryInfoBody {
         name: &info.name,
         version: snapshot.version(),
         last_updated: snapshot.last_updated(),
-        server_count: snapshot.counts().containers,
+        server_count: counts.containers + counts.remotes,
         kind: info.kind.as_str(),
         source: &info.source,
         auth_status: info.auth_status.as_str(),
