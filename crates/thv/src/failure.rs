@@ -172,8 +172,13 @@ fn describe_change(change: &ChangeError) -> Failure {
     match change {
         ChangeError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable)
             .hint("check the address; for a host in a private network add `--allow-private-ip`"),
-        ChangeError::NotRegistry { .. } => Failure::new(text, Exit::Failure)
-            .hint("an old registry file becomes a new one with `thv registry convert --in <path> --out <path>`"),
+        // The cause of an outdated document names the command itself.
+        ChangeError::NotRegistry { cause, .. } if cause.contains("thv registry convert") => {
+            Failure::new(text, Exit::Failure)
+        }
+        ChangeError::NotRegistry { .. } => Failure::new(text, Exit::Failure).hint(
+            "give a document in the upstream registry format, or the base URL of a Registry API (what comes before /v0.1)",
+        ),
         ChangeError::Invalid { cause, .. } if cause.contains("https://") => {
             Failure::new(text, Exit::Failure)
                 .hint("plain http is accepted with `--allow-private-ip`")

@@ -8,6 +8,8 @@ use unicode_width::UnicodeWidthStr;
 
 /// Blanks between two columns.
 const GAP: usize = 2;
+/// The least that prose gets before a name gives way.
+const PROSE: usize = 18;
 /// What stands where text was left out; one cell wide.
 const ELLIPSIS: &str = "…";
 
@@ -25,8 +27,8 @@ pub(crate) enum Fit {
     Whole,
     /// Never cut; numbers, to the right.
     Number,
-    /// A `namespace/name` that gives way at its beginning; takes at most a bit more than half of
-    /// what the uncut columns leave.
+    /// A `namespace/name` that gives way at its beginning, where the prose would otherwise have
+    /// less than [`PROSE`] cells.
     Name,
     /// Prose that is cut at its end and takes what is left.
     Prose,
@@ -75,7 +77,7 @@ fn fit<const N: usize>(columns: &[Column; N], rows: &[[String; N]], width: usize
         .map(|(_, width)| width)
         .sum();
     let mut left = width.saturating_sub(uncut + gaps);
-    let name_share = left * 11 / 20;
+    let name_share = left.saturating_sub(PROSE).max(left / 2);
     let mut widths = natural;
     for (column, width) in columns.iter().zip(&mut widths) {
         if column.fit == Fit::Name {
