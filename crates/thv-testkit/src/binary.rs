@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use crate::client::{Address, Answer};
 use crate::home::Home;
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, until, until_true};
 
 /// How to start a server.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl Setup {
                 return server;
             }
             if let Ok(Some(status)) = server.child.try_wait() {
+                until_true("its last words", || server.stderr.is_complete()).await;
                 panic!(
                     "the server ended with {status} before it was ready:\n{}",
                     server.stderr()
@@ -152,8 +154,8 @@ pub struct Server {
     binary: PathBuf,
     home: Arc<Home>,
     child: Child,
-    stdout: Arc<Mutex<String>>,
-    stderr: Arc<Mutex<String>>,
+    stdout: Drained,
+    stderr: Drained,
     address: Option<Address>,
 }
 
@@ -196,12 +198,12 @@ impl Server {
 
     /// What it wrote to stderr so far.
     pub fn stderr(&self) -> String {
-        self.stderr.lock().unwrap().clone()
+        self.stderr.text()
     }
 
     /// What it wrote to stdout so far; a server writes nothing there.
     pub fn stdout(&self) -> String {
-        self.stdout.lock().unwrap().clone()
+        self.stdout.text()
     }
 
     /// Whether the process still runs.
@@ -238,13 +240,18 @@ impl Server {
         kill_process(pid, signal).expect("a process of ours");
     }
 
-    /// Waits for the process to end.
+    /// Waits for the process to end and for its last words.
     pub async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        until("the server to end", PATIENCE, || {
+        let status = until("the server to end", PATIENCE, || {
             std::future::ready(child.try_wait().ok().flatten())
         })
-        .await
+        .await;
+        until_true("its last words", || {
+            self.stderr.is_complete() && self.stdout.is_complete()
+        })
+        .await;
+        status
     }
 
     /// Stops it gracefully and waits.
@@ -345,11 +352,28 @@ pub async fn cli_with(
     }
 }
 
-/// Collects a stream on a thread of its own, so that the child never blocks on a full pipe.
-fn drain(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
+/// What a process writes to one stream, collected on a thread of its own, so that it never blocks on a full pipe.
+#[derive(Debug)]
+struct Drained {
+    text: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Drained {
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// Whether the stream has ended.
+    fn is_complete(&self) -> bool {
+        self.reader.is_finished()
+    }
+}
+
+fn drain(stream: impl std::io::Read + Send + 'static) -> Drained {
     let text = Arc::new(Mutex::new(String::new()));
     let sink = Arc::clone(&text);
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n') {
             let Ok(line) = line else { return };
             let mut sink = sink.lock().unwrap();
@@ -357,5 +381,5 @@ fn drain(stream: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
             sink.push('\n');
         }
     });
-    text
+    Drained { text, reader }
 }
