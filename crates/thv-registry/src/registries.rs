@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use thv_config::disk::{self, Fingerprint};
+use thv_config::disk;
 use thv_config::world::World;
 use thv_config::{Config, ConfigStore, ConfigWatch, Paths};
 use tokio::sync::{Mutex, watch};
@@ -205,20 +205,18 @@ impl Registries {
     }
 
     async fn watch_file(&self) {
-        let mut seen: Option<(Arc<Registry>, Option<Fingerprint>)> = None;
         loop {
             let registry = self.current.load_full();
             if let Some(path) = registry.local_file().map(std::path::Path::to_owned) {
                 let look = tokio::task::spawn_blocking(move || disk::fingerprint(&path));
-                let fingerprint = look.await.ok().flatten();
-                let same = seen
-                    .as_ref()
-                    .filter(|(before, _)| Arc::ptr_eq(before, &registry));
-                if same.is_some_and(|(_, known)| *known != fingerprint) {
+                // A load that is under way may have read the old file; the next look sees that.
+                if let Ok(now) = look.await
+                    && registry.is_outdated(now)
+                {
                     registry.reload();
                 }
-                seen = Some((registry, fingerprint));
             }
+            drop(registry);
             self.world.clock.sleep(FILE_POLL).await;
         }
     }

@@ -3,21 +3,25 @@
 //! A read looks at the current state and decides; it waits only when there is nothing to serve.
 //! Loads run beside the reads and replace the state when they are done.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use thv_config::disk::{self, Fingerprint};
 use thv_config::world::World;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::cache::{CacheFile, Changes};
 use crate::entry::Entry;
 use crate::error::{Fault, LookupError, LookupFault};
 use crate::flight::{Flight, Flights, Seat, Wanted};
+use crate::limits::MAX_LOGGED_REASONS;
 use crate::settings::{RegistryInfo, Settings};
 use crate::snapshot::{Counts, Snapshot};
 use crate::source::outbound::Outbound;
@@ -79,6 +83,8 @@ struct Inner {
     cache: Option<CacheFile>,
     /// Orders writes of the cache file.
     cache_turn: Mutex<()>,
+    /// The file of a file source as it was just before it was last read.
+    file_read: ArcSwapOption<FileLook>,
     revalidation: Revalidation,
     state: ArcSwap<State>,
     /// Wakes those who wait when the state was replaced.
@@ -86,6 +92,10 @@ struct Inner {
     flights: Flights,
     stop: CancellationToken,
 }
+
+/// What a file looked like; `None` when there was none.
+#[derive(Debug)]
+struct FileLook(Option<Fingerprint>);
 
 /// Ends a registry's loads when the last handle to it is gone.
 impl Drop for Registry {
@@ -124,6 +134,7 @@ impl Registry {
                 },
                 cache,
                 cache_turn: Mutex::new(()),
+                file_read: ArcSwapOption::empty(),
                 revalidation,
                 state: ArcSwap::from_pointee(State::default()),
                 changed: Notify::new(),
@@ -157,6 +168,13 @@ impl Registry {
             Ok(Source::File(path)) => Some(path),
             _ => None,
         }
+    }
+
+    /// Whether the file of a file source, with this fingerprint now, is another than the one that
+    /// was read last.
+    pub(crate) fn is_outdated(&self, now: Option<Fingerprint>) -> bool {
+        let read = self.inner.file_read.load();
+        read.as_ref().is_some_and(|read| read.0 != now)
     }
 
     /// Begins to load the catalog; nobody needs to wait for it.
@@ -406,10 +424,13 @@ impl Inner {
         }
     }
 
+    /// The source, for the log.
     fn shown(&self) -> String {
-        self.source
-            .as_ref()
-            .map_or_else(|_| "?".to_owned(), Source::shown)
+        match &self.source {
+            Ok(Source::BuiltIn) => "built-in".to_owned(),
+            Ok(source) => source.shown(),
+            Err(_) => "unusable".to_owned(),
+        }
     }
 
     /// Loads; `None` when the catalog of an earlier run, just read from disk, is recent enough.
@@ -423,6 +444,13 @@ impl Inner {
             if restored.is_some_and(|known| is_fresh(&known, now)) && depth == Depth::Changes {
                 return Ok(None);
             }
+        }
+        if let Source::File(path) = source {
+            // Looked at before it is read: a change in between is noticed by the next look.
+            let path = path.clone();
+            let look = tokio::task::spawn_blocking(move || disk::fingerprint(&path));
+            let look = FileLook(look.await.ok().flatten());
+            self.file_read.store(Some(Arc::new(look)));
         }
         let known = self.state.load().known.clone();
         source
@@ -473,16 +501,8 @@ impl Inner {
         if whole || matches!(difference, Difference::Changes(_)) {
             self.warm(&known);
         }
-        if whole {
-            let counts = known.snapshot.counts();
-            if counts.omitted > 0 {
-                debug!(
-                    registry = %self.shown(),
-                    servers = counts.servers,
-                    omitted = counts.omitted,
-                    "servers without a v1beta view; `thv registry status` lists them"
-                );
-            }
+        if whole && known.snapshot.counts().omitted > 0 {
+            self.log_omissions(&known.snapshot);
         }
         if self.cache.is_none() {
             return;
@@ -502,6 +522,18 @@ impl Inner {
         });
         // A panic in there is reported by the runtime; the catalog in memory stands.
         let _ = written.await;
+    }
+
+    fn log_omissions(&self, snapshot: &Snapshot) {
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, why) in snapshot.omitted() {
+            *reasons.entry(why).or_default() += 1;
+        }
+        let mut reasons: Vec<_> = reasons.into_iter().collect();
+        reasons.sort_by_key(|(_, servers)| Reverse(*servers));
+        for (why, servers) in reasons.into_iter().take(MAX_LOGGED_REASONS) {
+            info!(registry = %self.shown(), servers, why, "not in the v1beta lists");
+        }
     }
 
     async fn forget(self: &Arc<Self>) {
