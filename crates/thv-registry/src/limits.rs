@@ -88,3 +88,7 @@ pub const MAX_CANDIDATES: usize = 20;
 /// How many withdrawn versions of one load are looked up one by one, to see whether an earlier
 /// version stands in; beyond that a whole walk costs less.
 pub const MAX_WITHDRAWN_CHECKS: usize = 50;
+
+/// How many reasons for leaving servers out of a view are logged per load, the commonest first;
+/// `thv registry status` tells all.
+pub const MAX_LOGGED_REASONS: usize = 10;
