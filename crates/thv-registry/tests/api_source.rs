@@ -342,3 +342,49 @@ async fn ten_thousand_is_no_limit() {
         .search(one.name(), SearchIn::NameDescription);
     assert!(found.iter().any(|entry| entry.name() == one.name()));
 }
+
+#[tokio::test]
+async fn an_extension_that_is_answered_with_something_else_is_absent() {
+    for nonsense in [
+        Break::Html,
+        Break::Legacy,
+        Break::Status(404),
+        Break::RedirectTo("/login".to_owned()),
+    ] {
+        let upstream = FakeRegistry::with_servers(5).await;
+        upstream.put_document_as("/login", "text/html", "<!doctype html><p>Log in</p>");
+        upstream.break_with(Rule::always(nonsense.clone()).on("/v0.1/x/"));
+        let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
+        let served = reader.catalog().await;
+        let served = served.unwrap_or_else(|fault| panic!("{nonsense:?}: {fault}"));
+        assert_eq!(served.snapshot.entries().len(), upstream.live_names().len());
+        assert!(served.snapshot.skills().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_extension_that_fails_does_not_keep_the_servers_away() {
+    let upstream = FakeRegistry::with_servers(5).await;
+    upstream.set_extensions(generate::skills(3, 1), generate::plugins(2, 1));
+    upstream.break_with(Rule::always(Break::Status(500)).on("/v0.1/x/"));
+    let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
+    let served = reader.catalog().await.unwrap();
+    assert!(!served.snapshot.entries().is_empty());
+    assert!(served.snapshot.skills().is_empty());
+    // A person who asks is told.
+    let fault = reader.registry.refresh().await.unwrap_err();
+    assert!(fault.to_string().contains("500"), "{fault}");
+
+    upstream.heal();
+    let served = reader.registry.refresh().await.unwrap();
+    assert_eq!(served.snapshot.skills().len(), 3);
+
+    // What was known stays, while the servers go on.
+    upstream.break_with(Rule::always(Break::Status(500)).on("/v0.1/x/"));
+    upstream.upsert(row("test.change/new", "1.0.0", &late(1)));
+    reader.clock.advance(Duration::from_secs(3600));
+    let served = reader.catalog().await.unwrap();
+    assert!(served.snapshot.get("test.change/new").is_some());
+    assert_eq!(served.snapshot.skills().len(), 3);
+    assert_eq!(served.snapshot.plugins().len(), 2);
+}
