@@ -26,6 +26,10 @@ pub const IDLE_TIME: Duration = Duration::from_mins(2);
 /// The time an answer may take to begin.
 pub const ROUTE_TIME: Duration = Duration::from_mins(1);
 
+/// The same for a refresh, which walks a whole catalog: a thousand pages of a registry that takes
+/// half a second for each.
+pub const REFRESH_TIME: Duration = Duration::from_mins(10);
+
 /// The pause after the system refused a new connection, most likely for lack of descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
