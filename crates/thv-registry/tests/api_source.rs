@@ -418,3 +418,17 @@ async fn a_load_that_was_overtaken_changes_nothing() {
     let served = reader.catalog().await.unwrap();
     assert!(served.snapshot.get(&gone).is_none(), "{gone} is back");
 }
+
+#[tokio::test]
+async fn a_row_from_the_future_does_not_hide_later_changes() {
+    let upstream = FakeRegistry::with_servers(30).await;
+    upstream.upsert(row("test.future/x", "1.0.0", "2099-01-01T00:00:00Z"));
+    let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
+    reader.catalog().await.unwrap();
+    upstream.upsert(row("test.change/new", "1.0.0", "2027-02-01T00:30:00Z"));
+    upstream.clear_journal();
+    reader.clock.advance(Duration::from_hours(1));
+    let served = reader.catalog().await.unwrap();
+    assert!(served.snapshot.get("test.change/new").is_some());
+    assert_eq!(upstream.list_count(), 1, "only the changes are asked for");
+}

@@ -55,7 +55,10 @@ fn changes_since(known: &Known, depth: Depth, now: Timestamp) -> Option<Timestam
     if depth == Depth::Whole || due {
         return None;
     }
-    marks.newest_change?.checked_sub(UPDATED_SINCE_OVERLAP).ok()
+    // A row dated later than our last look has a wrong date, or we have a wrong clock; asking from
+    // its date on would miss everything until then.
+    let newest = marks.newest_change?.min(marks.checked_at);
+    newest.checked_sub(UPDATED_SINCE_OVERLAP).ok()
 }
 
 async fn load_whole(
