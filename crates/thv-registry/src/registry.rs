@@ -28,7 +28,7 @@ use crate::source::outbound::Outbound;
 use crate::source::{Context, Depth, Difference, Known, Loaded, Source, api};
 use crate::state::{Decision, Moment, Revalidation, State, is_fresh};
 
-/// A registry. See the [module](self).
+/// One registry: its settings, its catalog, and the loads that keep it.
 #[derive(Debug)]
 pub struct Registry {
     info: RegistryInfo,

@@ -27,7 +27,7 @@ pub struct Edition {
     pub last_updated: String,
 }
 
-/// An immutable catalog. See the [module](self).
+/// One immutable catalog: what a registry offered at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     edition: Edition,
