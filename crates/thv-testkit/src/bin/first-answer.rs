@@ -9,6 +9,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::disallowed_methods,
+    clippy::exit,
     reason = "a tool for the developer's own terminal that measures real time"
 )]
 
