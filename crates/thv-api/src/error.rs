@@ -173,7 +173,7 @@ impl Problem {
         }
     }
 
-    /// No answer began within [`ROUTE_TIME`](crate::limits::ROUTE_TIME).
+    /// No answer began within [`ROUTE_TIME`](crate::limits::ROUTE_TIME), or a refresh's own time.
     pub(crate) fn route_too_slow() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,

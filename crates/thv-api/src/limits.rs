@@ -27,6 +27,10 @@ pub const IDLE_TIME: Duration = Duration::from_mins(2);
 /// instead: [`thv_auth::login::LOGIN_TIME`].
 pub const ROUTE_TIME: Duration = Duration::from_mins(1);
 
+/// The same for a refresh, which walks a whole catalog: a thousand pages of a registry that takes
+/// half a second for each.
+pub const REFRESH_TIME: Duration = Duration::from_mins(10);
+
 /// How long after a login of the desktop client failed a logout from there counts as its reflex.
 /// In between it reads the registries once, which takes no longer than [`OVERVIEW_PATIENCE`].
 pub const REFLEX_TIME: Duration = Duration::from_secs(10);

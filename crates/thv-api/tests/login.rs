@@ -40,6 +40,12 @@ async fn upstream() -> (Provider, FakeRegistry) {
     (provider, registry)
 }
 
+/// A port that is free now: a port of the system's choice would not be the one in the configuration.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 async fn protected() -> Protected {
     protected_with(options()).await
 }
@@ -49,7 +55,8 @@ async fn protected_with(mut options: ApiOptions) -> Protected {
     let (browser, opened) = Browser::new();
     options.opener = Some(browser);
     let config = format!(
-        "registry_api_url: {url}\nallow_private_registry_ip: true\nregistry_auth:\n    type: oauth\n    oauth:\n        issuer: {issuer}\n        client_id: {CLIENT}\n        audience: {url}\n        callback_port: 0\n",
+        "registry_api_url: {url}\nallow_private_registry_ip: true\nregistry_auth:\n    type: oauth\n    oauth:\n        issuer: {issuer}\n        client_id: {CLIENT}\n        audience: {url}\n        callback_port: {port}\n",
+        port = free_port(),
         url = registry.url(),
         issuer = provider.issuer(),
     );
@@ -318,7 +325,7 @@ async fn an_update_that_replaces_the_registry_ends_the_login_that_waits() {
     let same = update(&protected.registry, &protected.provider.issuer());
     let kept = protected.house.call(Method::PUT, ITEM, &same).await;
     assert_eq!(kept.status, 200, "{}", kept.text());
-    assert!(!login.is_finished());
+    assert!(!login.is_finished(), "nothing was replaced");
     let reset = protected.house.call(Method::PUT, ITEM, "{}").await;
     assert_eq!(reset.status, 200, "{}", reset.text());
     assert_eq!(login.await.unwrap().status, 409);
@@ -331,9 +338,10 @@ async fn w5_a_login_that_cannot_be_stored_opens_no_browser() {
     let mut options = options();
     options.opener = Some(browser);
     let config = format!(
-        "registry_api_url: {}\nallow_private_registry_ip: true\nsecrets:\n    provider_type: environment\n    setup_completed: true\nregistry_auth:\n    type: oauth\n    oauth:\n        issuer: {}\n        client_id: {CLIENT}\n        callback_port: 0\n",
+        "registry_api_url: {}\nallow_private_registry_ip: true\nsecrets:\n    provider_type: environment\n    setup_completed: true\nregistry_auth:\n    type: oauth\n    oauth:\n        issuer: {}\n        client_id: {CLIENT}\n        callback_port: {}\n",
         registry.url(),
         provider.issuer(),
+        free_port(),
     );
     let house = house_of(tempfile::tempdir().unwrap(), &config, options).await;
     let refused = house.call(Method::POST, LOGIN, "").await;

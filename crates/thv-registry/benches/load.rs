@@ -1,8 +1,9 @@
 //! What loads cost as a catalog grows: the first one, and later ones that bring 0, 1 or 100 changes.
 //!
 //! A plain program, because a load is long and changes what it measures: `cargo bench -p thv-registry --bench load`
-//! prints two Markdown tables. The fake registry runs in the same process and answers from memory, so its work is
-//! part of every figure. Without `--bench`, as under `cargo test`, it runs once over a small catalog.
+//! prints two Markdown tables. The fake registry runs in the same process and searches its rows one by one, so the
+//! questions of each later load are asked again by a plain client: the difference is what the load itself costs.
+//! Without `--bench`, as under `cargo test`, it runs once over a small catalog.
 
 #![allow(
     clippy::expect_used,
@@ -21,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use kit::Reader;
 use thv_config::RegistrySource;
 use thv_registry::{SearchIn, Snapshot};
+use thv_testkit::client::Address;
 use thv_testkit::generate::Row;
 use thv_testkit::registry::FakeRegistry;
 
@@ -30,6 +32,7 @@ const CHANGES: [usize; 3] = [0, 1, 100];
 #[derive(Debug, Default)]
 struct Costs {
     load: Vec<Duration>,
+    upstream: Vec<Duration>,
     search: Vec<Duration>,
     list: Vec<Duration>,
     appended: Vec<u64>,
@@ -57,11 +60,15 @@ fn main() {
     println!(
         "| servers | first load | rows/s | memory it added | cache file |\n|--:|--:|--:|--:|--:|"
     );
-    whole.iter().for_each(|line| println!("{line}"));
+    for line in &whole {
+        println!("{line}");
+    }
     println!(
-        "\n| servers | rows changed | later load | then: first search | then: first v1beta list | added to the cache file |\n|--:|--:|--:|--:|--:|--:|"
+        "\n| servers | rows changed | later load | of which the registry's answers | then: first search | then: first v1beta list | added to the cache file |\n|--:|--:|--:|--:|--:|--:|--:|"
     );
-    later.iter().for_each(|line| println!("{line}"));
+    for line in &later {
+        println!("{line}");
+    }
 }
 
 async fn measure(servers: usize, rounds: usize, whole: &mut Vec<String>, later: &mut Vec<String>) {
@@ -93,8 +100,9 @@ async fn measure(servers: usize, rounds: usize, whole: &mut Vec<String>, later: 
             later_load(&reader, &upstream, &mut editor, changes, &mut costs).await;
         }
         later.push(format!(
-            "| {servers} | {changes} | {} | {} | {} | {} B |",
+            "| {servers} | {changes} | {} | {} | {} | {} | {} B |",
             milliseconds(median(costs.load)),
+            milliseconds(median(costs.upstream)),
             milliseconds(median(costs.search)),
             milliseconds(median(costs.list)),
             median(costs.appended),
@@ -113,7 +121,8 @@ async fn later_load(
     editor.change(upstream, &known, changes);
     let file = reader.cache_file();
     let length = kit::length(&file);
-    reader.clock.advance(Duration::from_secs(3600));
+    reader.clock.advance(Duration::from_hours(1));
+    upstream.clear_journal();
     let begun = Instant::now();
     let snapshot = reader.catalog().await;
     costs.load.push(begun.elapsed());
@@ -122,6 +131,7 @@ async fn later_load(
         changes == 0,
         "a change shows, and nothing else does"
     );
+    costs.upstream.push(asked_again(upstream).await);
     costs.appended.push(grown(&file, length).await - length);
     let begun = Instant::now();
     assert!(
@@ -150,6 +160,24 @@ impl Editor {
             upstream.upsert(Row::of(server, &self.now.to_string()));
         }
     }
+}
+
+/// How long the upstream takes for the questions it was asked last.
+async fn asked_again(upstream: &FakeRegistry) -> Duration {
+    let address = Address::from_record(&upstream.url());
+    let mut took = Duration::ZERO;
+    for request in upstream.requests() {
+        let pairs = request
+            .query
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        let begun = Instant::now();
+        let answer = address.get(&format!("{}?{query}", request.path)).await;
+        took += begun.elapsed();
+        assert_eq!(answer.status, 200);
+    }
+    took
 }
 
 /// The file's length once it is another than `before`: it is written behind the answer.

@@ -3,7 +3,6 @@
 //! A load runs in a task of its own. Those who wait can leave at any time; when the last one
 //! has left and nobody else wants the load, it is cancelled, and with it its connection.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -18,14 +17,29 @@ pub(crate) struct Flights {
     current: Mutex<Option<Arc<Flight>>>,
 }
 
+/// Decides a flight whose load ends without a word, as when it panics.
+#[derive(Debug)]
+pub(crate) struct Landing(pub(crate) Arc<Flight>);
+
 /// One load.
 #[derive(Debug)]
 pub(crate) struct Flight {
+    /// Counts the flights of a registry, the first is 1.
+    number: u64,
     depth: Depth,
     cancel: CancellationToken,
-    waiters: AtomicUsize,
-    pinned: AtomicBool,
+    wanted: Mutex<Demand>,
     progress: watch::Sender<Progress>,
+}
+
+/// Who still wants a flight.
+#[derive(Debug, Default)]
+struct Demand {
+    waiters: usize,
+    /// The registry itself wants it to its end.
+    pinned: bool,
+    /// Nobody did; it is cancelled, and takes nobody any more.
+    given_up: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -66,26 +80,24 @@ impl Flights {
         start: impl FnOnce(Arc<Flight>),
     ) -> Seat {
         let mut current = self.current();
-        let joinable = current
+        let joined = current
             .as_ref()
-            .filter(|flight| flight.serves(depth))
-            .cloned();
-        let flight = joinable.unwrap_or_else(|| {
-            let flight = Arc::new(Flight {
-                depth,
-                cancel: CancellationToken::new(),
-                waiters: AtomicUsize::new(0),
-                pinned: AtomicBool::new(false),
-                progress: watch::Sender::new(Progress::Running),
-            });
-            *current = Some(Arc::clone(&flight));
-            start(Arc::clone(&flight));
-            flight
-        });
-        if wanted == Wanted::ByRegistry {
-            flight.pinned.store(true, Ordering::Release);
+            .filter(|flight| flight.serves(depth) && flight.admit(wanted));
+        if let Some(flight) = joined {
+            return Seat {
+                flight: Arc::clone(flight),
+            };
         }
-        flight.waiters.fetch_add(1, Ordering::AcqRel);
+        let flight = Arc::new(Flight {
+            number: current.as_ref().map_or(0, |flight| flight.number) + 1,
+            depth,
+            cancel: CancellationToken::new(),
+            wanted: Mutex::default(),
+            progress: watch::Sender::new(Progress::Running),
+        });
+        flight.admit(wanted);
+        *current = Some(Arc::clone(&flight));
+        start(Arc::clone(&flight));
         Seat { flight }
     }
 
@@ -104,7 +116,37 @@ impl Flight {
     /// must look at least as closely.
     fn serves(&self, depth: Depth) -> bool {
         let close_enough = self.depth == Depth::Whole || depth == Depth::Changes;
-        close_enough && !self.is_decided() && !self.cancel.is_cancelled()
+        close_enough && !self.is_decided()
+    }
+
+    fn demand(&self) -> MutexGuard<'_, Demand> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one more who wants it; says whether it still takes somebody.
+    fn admit(&self, wanted: Wanted) -> bool {
+        let mut demand = self.demand();
+        if demand.given_up {
+            return false;
+        }
+        demand.waiters += 1;
+        demand.pinned |= wanted == Wanted::ByRegistry;
+        true
+    }
+
+    /// Lets one go who wanted it; the last one's leaving gives it up.
+    fn release(&self) {
+        let mut demand = self.demand();
+        demand.waiters -= 1;
+        if demand.waiters == 0 && !demand.pinned {
+            demand.given_up = true;
+            self.cancel.cancel();
+        }
+    }
+
+    /// Flights with higher numbers began later.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     fn is_decided(&self) -> bool {
@@ -143,9 +185,20 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let was_last = self.flight.waiters.fetch_sub(1, Ordering::AcqRel) == 1;
-        if was_last && !self.flight.pinned.load(Ordering::Acquire) {
-            self.flight.cancel.cancel();
+        self.flight.release();
+    }
+}
+
+// === impl Landing ===
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if !self.0.is_decided() {
+            self.0.decide(Some(Fault::Unavailable {
+                url: None,
+                cause: "the load broke off".to_owned(),
+                retry_after: None,
+            }));
         }
     }
 }
@@ -200,5 +253,30 @@ mod tests {
         let _lesser = flights.board(Depth::Changes, Wanted::ByWaiters, |_| started += 1);
         let _closer = flights.board(Depth::Whole, Wanted::ByWaiters, |_| started += 1);
         assert_eq!(started, 2);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_was_given_up_takes_nobody_any_more() {
+        let flights = Flights::default();
+        drop(flights.board(Depth::Whole, Wanted::ByWaiters, |_| ()));
+        let mut started = 0;
+        let seat = flights.board(Depth::Changes, Wanted::ByRegistry, |_| started += 1);
+        assert_eq!(started, 1);
+        assert!(!seat.flight.cancel.is_cancelled());
+        assert_eq!(seat.flight.number(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_panics_is_decided_all_the_same() {
+        let flights = Flights::default();
+        let seat = flights.board(Depth::Whole, Wanted::ByRegistry, |flight| {
+            let landing = Landing(flight);
+            tokio::spawn(async move {
+                let _landing = landing;
+                panic!("a fault of ours, on purpose");
+            });
+        });
+        assert!(seat.decided().await.is_some());
+        assert!(!flights.is_loading());
     }
 }

@@ -27,7 +27,7 @@ use crate::state::Revalidation;
 /// The name of the registry that `config.yaml` describes.
 pub const DEFAULT_REGISTRY: &str = "default";
 
-/// The registries of this machine. See the [module](self).
+/// The registries of this machine, as the configuration has them now.
 #[derive(Debug)]
 pub struct Registries {
     world: World,

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 use crate::cache::{CacheFile, Changes};
 use crate::entry::Entry;
 use crate::error::{Blame, Fault, LookupError, LookupFault};
-use crate::flight::{Flight, Flights, Seat, Wanted};
+use crate::flight::{Flight, Flights, Landing, Seat, Wanted};
 use crate::limits::MAX_LOGGED_REASONS;
 use crate::settings::{RegistryInfo, Settings};
 use crate::snapshot::{Counts, Snapshot};
@@ -29,7 +29,7 @@ use crate::source::outbound::Outbound;
 use crate::source::{Context, Depth, Difference, Known, Loaded, Source, api};
 use crate::state::{Decision, Moment, Revalidation, State, is_fresh};
 
-/// A registry. See the [module](self).
+/// One registry: its settings, its catalog, and the loads that keep it.
 #[derive(Debug)]
 pub struct Registry {
     name: String,
@@ -91,6 +91,9 @@ struct Inner {
     file_read: ArcSwapOption<FileLook>,
     revalidation: Revalidation,
     state: ArcSwap<State>,
+    /// The number of the latest flight whose outcome is the state. An earlier one that ends after
+    /// it has nothing to say any more.
+    landed: std::sync::Mutex<u64>,
     /// Wakes those who wait when the state was replaced.
     changed: Notify,
     flights: Flights,
@@ -148,6 +151,7 @@ impl Registry {
                 file_read: ArcSwapOption::empty(),
                 revalidation,
                 state: ArcSwap::from_pointee(State::default()),
+                landed: std::sync::Mutex::new(0),
                 changed: Notify::new(),
                 flights: Flights::default(),
                 stop: CancellationToken::new(),
@@ -394,6 +398,31 @@ impl Inner {
         }
     }
 
+    /// Makes the outcome of `flight` the state, unless a later flight was faster.
+    fn land(&self, flight: &Flight, outcome: impl FnOnce(&State) -> State) -> bool {
+        let mut landed = self.landed();
+        if flight.number() < *landed {
+            return false;
+        }
+        *landed = flight.number();
+        self.publish(outcome(&self.state.load()));
+        true
+    }
+
+    /// Makes what was on disk the state, unless something newer is known by now.
+    fn land_restored(&self, known: &Known) -> bool {
+        let landed = self.landed();
+        let is_first = *landed == 0 && !self.state.load().restored;
+        if is_first {
+            self.publish(State::loaded(known.clone()));
+        }
+        is_first
+    }
+
+    fn landed(&self) -> std::sync::MutexGuard<'_, u64> {
+        self.landed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn publish(&self, state: State) {
         self.state.store(Arc::new(state));
         self.changed.notify_waiters();
@@ -423,7 +452,8 @@ impl Inner {
     fn board(self: &Arc<Self>, depth: Depth, wanted: Wanted) -> Seat {
         self.flights.board(depth, wanted, |flight| {
             let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.fly(&flight).await });
+            let landing = Landing(flight);
+            tokio::spawn(async move { inner.fly(&landing.0).await });
         })
     }
 
@@ -437,7 +467,9 @@ impl Inner {
         match outcome {
             Ok(Some(loaded)) => {
                 let Loaded { known, difference } = loaded;
-                self.publish(State::loaded(known.clone()));
+                if !self.land(flight, |_| State::loaded(known.clone())) {
+                    return flight.decide(None);
+                }
                 // A program that ends after its answer would end before the write.
                 if self.revalidation == Revalidation::Before {
                     self.keep(known, difference).await;
@@ -450,8 +482,10 @@ impl Inner {
             Ok(None) => flight.decide(None),
             Err(fault) => {
                 warn!(registry = %self.shown(), error = %fault, "catalog not loaded");
-                let state = self.state.load().failed(fault.clone(), self.moment());
-                self.publish(state);
+                let moment = self.moment();
+                if !self.land(flight, |state| state.failed(fault.clone(), moment)) {
+                    return flight.decide(Some(fault));
+                }
                 if matches!(fault, Fault::AuthRequired { .. }) {
                     self.forget().await;
                 }
@@ -520,7 +554,9 @@ impl Inner {
             marks: contents.marks,
         };
         debug!(registry = %source.shown(), servers = known.snapshot.entries().len(), "catalog read from disk");
-        self.publish(State::loaded(known.clone()));
+        if !self.land_restored(&known) {
+            return Ok(None);
+        }
         self.warm(&known);
         Ok(Some(known))
     }

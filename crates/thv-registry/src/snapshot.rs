@@ -27,7 +27,7 @@ pub struct Edition {
     pub last_updated: String,
 }
 
-/// An immutable catalog. See the [module](self).
+/// One immutable catalog: what a registry offered at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     edition: Edition,
@@ -213,6 +213,23 @@ impl Snapshot {
     /// # Errors
     /// [`LookupError::NotFound`], or [`LookupError::Ambiguous`] with the candidates.
     pub fn resolve(&self, query: &str) -> Result<&Arc<Entry>, LookupError> {
+        self.resolve_among(query, |_| true)
+    }
+
+    /// The same among the servers that `v1beta` shows: there, a server that it has no form for
+    /// makes no short name ambiguous.
+    ///
+    /// # Errors
+    /// As [`Snapshot::resolve`].
+    pub fn resolve_shown(&self, query: &str) -> Result<&Arc<Entry>, LookupError> {
+        self.resolve_among(query, |entry| !matches!(entry.view(), ViewRef::Omitted(_)))
+    }
+
+    fn resolve_among(
+        &self,
+        query: &str,
+        counts: impl Fn(&Entry) -> bool,
+    ) -> Result<&Arc<Entry>, LookupError> {
         if let Some(entry) = self.get(query) {
             return Ok(entry);
         }
@@ -223,7 +240,8 @@ impl Snapshot {
         };
         let mut entries = candidates
             .iter()
-            .filter_map(|at| self.entries.get(*at as usize));
+            .filter_map(|at| self.entries.get(*at as usize))
+            .filter(|entry| counts(entry));
         match (entries.next(), entries.next()) {
             (Some(only), None) => Ok(only),
             (Some(first), Some(second)) => Err(LookupError::Ambiguous {
@@ -482,3 +500,6 @@ fn digest(edition: &Edition, content: &[u8; 32]) -> String {
     }
     digest
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Registries behind an API, read from a fake one: what is asked, what is kept, what is
 //! survived.
 
+#![allow(clippy::indexing_slicing, reason = "helpers of tests")]
+
 mod kit;
 
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use thv_testkit::fixture;
 use thv_testkit::generate::{self, Row};
 use thv_testkit::registry::{FakeRegistry, Fault as Break, Outcome, Rule};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn row(name: &str, version: &str, updated_at: &str) -> Row {
     let mut server = fixture::container(name, "registry.example.test/x:1");
@@ -57,7 +59,7 @@ async fn later_loads_cost_what_changed() {
     upstream.upsert(row("test.change/new", "1.0.0", &late(1)));
     upstream.delete(&victim, &late(2));
 
-    reader.clock.advance(Duration::from_secs(3600));
+    reader.clock.advance(Duration::from_hours(1));
     let served = reader.catalog().await.unwrap();
     assert!(served.snapshot.get("test.change/new").is_some());
     assert!(served.snapshot.get(&victim).is_none());
@@ -70,7 +72,7 @@ async fn later_loads_cost_what_changed() {
     assert!(lists[0].param("updated_since").is_some());
 
     upstream.clear_journal();
-    reader.clock.advance(Duration::from_secs(600));
+    reader.clock.advance(Duration::from_mins(10));
     let again = reader.catalog().await.unwrap();
     assert_eq!(again.snapshot.digest(), served.snapshot.digest());
 }
@@ -98,12 +100,12 @@ async fn an_earlier_version_stands_in_for_a_withdrawn_one() {
     withdrawn.is_latest = false;
     upstream.upsert(withdrawn);
     upstream.upsert(row("test.a/x", "1.0.0", &late(1)));
-    reader.clock.advance(Duration::from_secs(3600));
+    reader.clock.advance(Duration::from_hours(1));
     let served = reader.catalog().await.unwrap();
     assert_eq!(version(&served).as_deref(), Some("1.0.0"));
 
     upstream.set_status("test.a/x", "deleted", &late(2));
-    reader.clock.advance(Duration::from_secs(3600));
+    reader.clock.advance(Duration::from_hours(1));
     let served = reader.catalog().await.unwrap();
     assert_eq!(version(&served), None);
     assert_eq!(served.snapshot.entries().len(), 1);
@@ -120,7 +122,7 @@ async fn a_registry_that_ignores_updated_since_is_walked_whole_without_asking_tw
     upstream.upsert(row("test.change/new", "1.0.0", &late(1)));
     let gone = upstream.live_names()[0].clone();
     upstream.forget(&gone);
-    reader.clock.advance(Duration::from_secs(2 * 3600));
+    reader.clock.advance(Duration::from_hours(2));
     let served = reader.catalog().await.unwrap();
     assert!(served.snapshot.get("test.change/new").is_some());
     assert!(served.snapshot.get(&gone).is_none());
@@ -134,7 +136,7 @@ async fn a_registry_without_times_is_never_asked_for_changes() {
     let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
     reader.catalog().await.unwrap();
     upstream.clear_journal();
-    reader.clock.advance(Duration::from_secs(2 * 3600));
+    reader.clock.advance(Duration::from_hours(2));
     reader.catalog().await.unwrap();
     let lists = upstream.requests_for("/v0.1/servers");
     assert!(
@@ -218,7 +220,7 @@ async fn w27_a_catalog_kept_on_disk_serves_the_next_start_without_the_network() 
     assert_eq!(served.snapshot.digest(), before.snapshot.digest());
     assert_eq!(upstream.list_count(), 0);
 
-    next.clock.advance(Duration::from_secs(24 * 3600));
+    next.clock.advance(Duration::from_hours(24));
     let served = next.catalog().await.unwrap();
     assert_eq!(
         served.snapshot.digest(),
@@ -341,4 +343,92 @@ async fn ten_thousand_is_no_limit() {
         .snapshot
         .search(one.name(), SearchIn::NameDescription);
     assert!(found.iter().any(|entry| entry.name() == one.name()));
+}
+
+#[tokio::test]
+async fn an_extension_that_is_answered_with_something_else_is_absent() {
+    for nonsense in [
+        Break::Html,
+        Break::Legacy,
+        Break::Status(404),
+        Break::RedirectTo("/login".to_owned()),
+    ] {
+        let upstream = FakeRegistry::with_servers(5).await;
+        upstream.put_document_as("/login", "text/html", "<!doctype html><p>Log in</p>");
+        upstream.break_with(Rule::always(nonsense.clone()).on("/v0.1/x/"));
+        let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
+        let served = reader.catalog().await;
+        let served = served.unwrap_or_else(|fault| panic!("{nonsense:?}: {fault}"));
+        assert_eq!(served.snapshot.entries().len(), upstream.live_names().len());
+        assert!(served.snapshot.skills().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_extension_that_fails_does_not_keep_the_servers_away() {
+    let upstream = FakeRegistry::with_servers(5).await;
+    upstream.set_extensions(generate::skills(3, 1), generate::plugins(2, 1));
+    upstream.break_with(Rule::always(Break::Status(500)).on("/v0.1/x/"));
+    let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
+    let served = reader.catalog().await.unwrap();
+    assert!(!served.snapshot.entries().is_empty());
+    assert!(served.snapshot.skills().is_empty());
+    // A person who asks is told.
+    let fault = reader.registry.refresh().await.unwrap_err();
+    assert!(fault.to_string().contains("500"), "{fault}");
+
+    upstream.heal();
+    let served = reader.registry.refresh().await.unwrap();
+    assert_eq!(served.snapshot.skills().len(), 3);
+
+    // What was known stays, while the servers go on.
+    upstream.break_with(Rule::always(Break::Status(500)).on("/v0.1/x/"));
+    upstream.upsert(row("test.change/new", "1.0.0", &late(1)));
+    reader.clock.advance(Duration::from_hours(1));
+    let served = reader.catalog().await.unwrap();
+    assert!(served.snapshot.get("test.change/new").is_some());
+    assert_eq!(served.snapshot.skills().len(), 3);
+    assert_eq!(served.snapshot.plugins().len(), 2);
+}
+
+#[tokio::test]
+async fn a_load_that_was_overtaken_changes_nothing() {
+    let upstream = FakeRegistry::with_servers(30).await;
+    let reader = Reader::of_api(&upstream.url(), Revalidation::Behind).await;
+    reader.catalog().await.unwrap();
+    upstream.clear_journal();
+
+    // A load for changes hangs; a refresh overtakes it and brings what is new.
+    upstream.break_with(Rule::always(Break::Slow(Duration::from_secs(2))).times(1));
+    reader.clock.advance(Duration::from_hours(1));
+    reader.catalog().await.unwrap();
+    thv_testkit::wait::until_true("the first request", || upstream.list_count() == 1).await;
+    // Unreported removals are found by whole walks only.
+    let gone = upstream.live_names()[0].clone();
+    upstream.forget(&gone);
+    let served = reader.registry.refresh().await.unwrap();
+    assert!(served.snapshot.get(&gone).is_none());
+
+    // The last thing that each of the two loads asks for.
+    thv_testkit::wait::until_true("the slow load is over", || {
+        upstream.requests_for("/v0.1/x/dev.toolhive/plugins").len() == 2
+    })
+    .await;
+    // Whatever the slow load makes of its answer, it is older than the refresh.
+    let served = reader.catalog().await.unwrap();
+    assert!(served.snapshot.get(&gone).is_none(), "{gone} is back");
+}
+
+#[tokio::test]
+async fn a_row_from_the_future_does_not_hide_later_changes() {
+    let upstream = FakeRegistry::with_servers(30).await;
+    upstream.upsert(row("test.future/x", "1.0.0", "2099-01-01T00:00:00Z"));
+    let reader = Reader::of_api(&upstream.url(), Revalidation::Before).await;
+    reader.catalog().await.unwrap();
+    upstream.upsert(row("test.change/new", "1.0.0", "2027-02-01T00:30:00Z"));
+    upstream.clear_journal();
+    reader.clock.advance(Duration::from_hours(1));
+    let served = reader.catalog().await.unwrap();
+    assert!(served.snapshot.get("test.change/new").is_some());
+    assert_eq!(upstream.list_count(), 1, "only the changes are asked for");
 }

@@ -1,5 +1,11 @@
 //! Registries in a local file, followed while others write it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +18,7 @@ use thv_registry::{Registries, Revalidation, SourceRequest};
 use thv_testkit::fixture;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A step of the clock that lets every look at the file happen.
 const STEP: Duration = Duration::from_secs(1);

@@ -99,7 +99,7 @@ pub(crate) struct ServeArgs {
     pub(crate) sentry: SentryArgs,
 
     /// Origin whose pages may read the standard registry API under /v0.1; repeatable
-    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
 
     /// Serve counters for Prometheus at /metrics
@@ -203,6 +203,18 @@ pub(crate) struct SentryArgs {
         default_value_t = 1.0
     )]
     pub(crate) traces_sample_rate: f64,
+}
+
+/// A web origin as browsers send it (RFC 6454, section 6.2), or `*`: anything else would never
+/// match.
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin = url::Url::parse(text)
+        .is_ok_and(|url| url.has_host() && url.origin().ascii_serialization() == text);
+    if is_origin || text == "*" {
+        Ok(text.to_owned())
+    } else {
+        Err("give scheme, host and port as a browser sends them, such as https://app.example or http://localhost:5173".to_owned())
+    }
 }
 
 // --- registry
@@ -444,6 +456,22 @@ mod tests {
         ]);
         assert_eq!(args.cors_origins.len(), 2);
         assert_eq!(args.oidc.scopes, ["openid", "profile"]);
+    }
+
+    #[test]
+    fn an_origin_that_could_never_match_is_refused() {
+        for good in ["https://a.example", "http://localhost:5173", "*"] {
+            assert!(origin(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "garbage",
+            "https://a.example/",
+            "https://a.example/x",
+            "https://A.example",
+            "https://a.example:443",
+        ] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

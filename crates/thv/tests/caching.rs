@@ -390,6 +390,19 @@ async fn f12_a_refused_credential_is_not_hidden_behind_old_data() {
 }
 
 #[tokio::test]
+async fn f31_a_refresh_shows_at_once_what_an_hour_would_have_hidden() {
+    let registry = FakeRegistry::with_servers(3).await;
+    registry.honour_updated_since(false);
+    let server = over_api(&registry).await;
+    until_loaded(&server).await;
+    registry.upsert(row("test.new/comer", 5000));
+    let newcomer = "/v0.1/servers/test.new%2Fcomer/versions/latest";
+    assert_eq!(server.get(newcomer).await.status, 404);
+    refresh(&server).await;
+    assert_eq!(server.get(newcomer).await.status, 200);
+}
+
+#[tokio::test]
 async fn f32_a_refresh_renews_skills_and_plugins() {
     let registry = FakeRegistry::with_servers(3).await;
     registry.set_extensions(generate::skills(2, 1), generate::plugins(2, 1));

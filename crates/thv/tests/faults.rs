@@ -163,6 +163,15 @@ async fn w22_api_with_500_is_unavailable_on_every_route() {
 }
 
 #[tokio::test]
+async fn f27_a_wrong_address_of_an_api_is_told_and_is_no_server_error() {
+    let registry = FakeRegistry::start().await;
+    registry.put_document_as("/", "text/html", "<!doctype html><title>A site</title>");
+    let wrong = registry.at("/elsewhere");
+    let server = Server::in_new_home(THV, |home| home.use_api(&wrong)).await;
+    check(&server, &UNAVAILABLE, "api, a wrong address", &wrong).await;
+}
+
+#[tokio::test]
 async fn w22_api_that_refuses_connections_is_unavailable_on_every_route() {
     let registry = FakeRegistry::with_servers(3).await;
     registry.refuse().await;

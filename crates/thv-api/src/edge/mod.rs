@@ -12,6 +12,7 @@ mod watch;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -139,11 +140,12 @@ impl Edge {
             *request.method_mut() = Method::OPTIONS;
         }
         let waits_for_a_person = request.uri().path() == v1beta::auth::LOGIN_PATH;
+        let time = time_for(&request);
         let answer = self.router.clone().call(request);
         let answered = if waits_for_a_person {
             Ok(answer.await)
         } else {
-            tokio::time::timeout(limits::ROUTE_TIME, answer).await
+            tokio::time::timeout(time, answer).await
         };
         match answered {
             Ok(Ok(mut response)) => match response.extensions_mut().remove::<Problem>() {
@@ -160,6 +162,16 @@ fn is_health(path: &str) -> bool {
     path == "/health" || path == "/health/"
 }
 
+/// The time an answer may take to begin (F46).
+fn time_for(request: &Request) -> Duration {
+    let path = request.uri().path();
+    if *request.method() == Method::POST && path.trim_end_matches('/').ends_with("/refresh") {
+        limits::REFRESH_TIME
+    } else {
+        limits::ROUTE_TIME
+    }
+}
+
 fn finish(headers: &mut HeaderMap, under_api: bool) {
     const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     headers.insert(
@@ -171,5 +183,53 @@ fn finish(headers: &mut HeaderMap, under_api: bool) {
         headers
             .entry(header::CONTENT_TYPE)
             .or_insert(HeaderValue::from_static(crate::wire::json::MEDIA_TYPE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::any;
+    use http::StatusCode;
+    use http_body_util::BodyExt;
+    use thv_config::world::SystemClock;
+
+    use super::*;
+
+    /// The answer of a handler that takes `time`.
+    async fn after(time: Duration, method: Method, path: &str) -> Response {
+        let slow = any(move || async move {
+            tokio::time::sleep(time).await;
+            "done"
+        });
+        let router = Router::new()
+            .route("/api/v1beta/registry/default/servers", slow.clone())
+            .route("/api/v1beta/registry/default/refresh", slow);
+        let watch = Watch::new(Arc::new(SystemClock::new()), None);
+        let edge = Edge::new(router, HostPolicy::Any, &[], None, watch);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .body(Body::empty())
+            .unwrap();
+        edge.handle(request).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f46_a_route_has_a_minute_and_a_refresh_has_more() {
+        let list = "/api/v1beta/registry/default/servers";
+        let refresh = "/api/v1beta/registry/default/refresh";
+        let minute = Duration::from_mins(1);
+        let in_time = after(Duration::from_secs(59), Method::GET, list).await;
+        assert_eq!(in_time.status(), StatusCode::OK);
+        let late = after(Duration::from_secs(61), Method::GET, list).await;
+        assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
+        let body = late.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.is_empty(), "{body:?}");
+        let long = after(minute * 5, Method::POST, refresh).await;
+        assert_eq!(long.status(), StatusCode::OK);
+        let endless = after(minute * 11, Method::POST, refresh).await;
+        assert_eq!(endless.status(), StatusCode::GATEWAY_TIMEOUT);
     }
 }

@@ -58,7 +58,7 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// Another process answers at the socket.
-    #[error("cannot listen on {}: another server is already listening there", path.display())]
+    #[error("another ToolHive server is already running at unix://{}: it answers at this socket", path.display())]
     SocketInUse {
         /// The path.
         path: PathBuf,

@@ -22,7 +22,6 @@ use crate::snapshot::Snapshot;
 
 const PREFIX: &str = "catalog-";
 const SUFFIX: &str = ".thv";
-const LOCK_SUFFIX: &str = ".lock";
 
 /// The cache file of one registry as one identity reads it.
 #[derive(Debug)]
@@ -201,8 +200,8 @@ pub(crate) fn sweep(directory: &Path, now: Timestamp) {
         let Some(name) = name.to_str() else {
             continue;
         };
-        let ours =
-            name.starts_with(PREFIX) && (name.ends_with(SUFFIX) || name.ends_with(LOCK_SUFFIX));
+        // Lock files stay: somebody may hold one, and removing it would let in a second.
+        let ours = name.starts_with(PREFIX) && name.ends_with(SUFFIX);
         let written = file.metadata().and_then(|metadata| metadata.modified());
         let old = written.is_ok_and(|written| {
             Timestamp::try_from(written)

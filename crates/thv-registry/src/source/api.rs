@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use thv_http::Reply;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use url::Url;
 
 use self::walk::{Query, Walk, extension_items};
@@ -44,7 +44,7 @@ pub(crate) async fn load(
     let since = known.and_then(|known| changes_since(known, depth, now));
     match (known, since) {
         (Some(known), Some(since)) => load_changes(context, remote, known, since).await,
-        _ => load_whole(context, remote, known, None).await,
+        _ => load_whole(context, remote, known, None, depth).await,
     }
 }
 
@@ -55,7 +55,10 @@ fn changes_since(known: &Known, depth: Depth, now: Timestamp) -> Option<Timestam
     if depth == Depth::Whole || due {
         return None;
     }
-    marks.newest_change?.checked_sub(UPDATED_SINCE_OVERLAP).ok()
+    // A row dated later than our last look has a wrong date, or we have a wrong clock; asking from
+    // its date on would miss everything until then.
+    let newest = marks.newest_change?.min(marks.checked_at);
+    newest.checked_sub(UPDATED_SINCE_OVERLAP).ok()
 }
 
 async fn load_whole(
@@ -63,6 +66,7 @@ async fn load_whole(
     remote: &Remote,
     known: Option<&Known>,
     begun: Option<Walk>,
+    depth: Depth,
 ) -> Result<Loaded, Fault> {
     let now = context.world.clock.now();
     let base = known.map(|known| Arc::clone(&known.snapshot));
@@ -85,7 +89,7 @@ async fn load_whole(
         }
         debug!(registry = %remote.configured, servers = assembler.len(), "loading");
     }
-    for (extension, items) in extensions(context, remote).await? {
+    for (extension, items) in extensions(context, remote, base.as_deref(), depth).await? {
         assembler.set_extension(extension, items);
     }
     let marks = Marks {
@@ -162,11 +166,11 @@ async fn load_changes(
             Answer::Changes => {}
             Answer::Everything if first => {
                 debug!(registry = %remote.configured, "updated_since is not honoured");
-                return load_whole(context, remote, Some(known), Some(walk.begun_with(reply)))
-                    .await;
+                let begun = Some(walk.begun_with(reply));
+                return load_whole(context, remote, Some(known), begun, Depth::Changes).await;
             }
             Answer::Everything | Answer::Unclear => {
-                return load_whole(context, remote, Some(known), None).await;
+                return load_whole(context, remote, Some(known), None, Depth::Changes).await;
             }
         }
         first = false;
@@ -180,10 +184,11 @@ async fn load_changes(
         walk.turn(remote, cursor, news)?;
     }
     if delta.withdrawn.len() > MAX_WITHDRAWN_CHECKS {
-        return load_whole(context, remote, Some(known), None).await;
+        return load_whole(context, remote, Some(known), None, Depth::Changes).await;
     }
     settle_withdrawn(context, remote, &mut delta, now).await?;
-    let extensions = extensions(context, remote).await?;
+    let before = Some(known.snapshot.as_ref());
+    let extensions = extensions(context, remote, before, Depth::Changes).await?;
     Ok(finish_changes(context, remote, known, &delta, extensions))
 }
 
@@ -295,11 +300,24 @@ fn same_items(snapshot: &Snapshot, extensions: &Extensions) -> bool {
     })
 }
 
-/// All items of all extensions. A registry without an extension has none of its items.
-async fn extensions(context: &Context, remote: &Remote) -> Result<Extensions, Fault> {
+/// All items of all extensions. A registry without an extension has none of its items. One that
+/// fails to give them keeps those that were known before, because the servers have come and are
+/// not held back for want of an option; but somebody who asked for everything is told.
+async fn extensions(
+    context: &Context,
+    remote: &Remote,
+    before: Option<&Snapshot>,
+    depth: Depth,
+) -> Result<Extensions, Fault> {
     let mut all = Extensions::new();
     for extension in Extension::ALL {
-        let items = extension_items(context, remote, extension).await?;
+        let items = match extension_items(context, remote, extension).await {
+            Err(fault @ Fault::Unavailable { .. }) if depth == Depth::Changes => {
+                warn!(registry = %remote.configured, extension = extension.member(), error = %fault, "extension not loaded");
+                before.map_or_else(Vec::new, |before| before.extension(extension).to_vec())
+            }
+            answer => answer?,
+        };
         if !items.is_empty() {
             all.insert(extension, items);
         }

@@ -1,5 +1,7 @@
 //! A registry read in process, with a clock and a home of its own.
 
+#![allow(clippy::unwrap_used, reason = "this is a part of tests")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +99,7 @@ impl Reader {
     }
 
     pub(crate) async fn catalog(&self) -> Result<Served, Fault> {
-        self.registry.catalog(Duration::from_secs(3600)).await
+        self.registry.catalog(Duration::from_hours(1)).await
     }
 
     /// Waits until the catalog is on disk.

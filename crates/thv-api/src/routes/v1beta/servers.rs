@@ -101,11 +101,20 @@ pub(crate) async fn get(state: State, head: Head) -> Result<Response, Problem> {
 
 /// The name as it was sent first; clients that write a space as `+` get a second look.
 fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a Arc<Entry>, LookupError> {
-    snapshot.resolve(name).or_else(|error| {
+    find_shown(snapshot, name).or_else(|error| {
         if name.contains('+') {
-            snapshot.resolve(&name.replace('+', " "))
+            find_shown(snapshot, &name.replace('+', " "))
         } else {
             Err(error)
         }
     })
+}
+
+/// The server among those that these routes show; one that they cannot show only when no other
+/// is meant, so that the answer can say why.
+fn find_shown<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a Arc<Entry>, LookupError> {
+    match snapshot.resolve_shown(name) {
+        Err(LookupError::NotFound { .. }) => snapshot.resolve(name),
+        found => found,
+    }
 }

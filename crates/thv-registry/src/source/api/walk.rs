@@ -15,6 +15,7 @@ use super::join;
 use crate::assemble::latest_items;
 use crate::entry::{Extension, ExtensionEntry};
 use crate::error::Fault;
+use crate::format::FormatError;
 use crate::format::page::parse_extension_page;
 use crate::limits::{
     MAX_BARREN_PAGES, MAX_PAGE_BYTES, MAX_ROWS, PAGE_LIMIT, PAGE_RETRY_FIRST, PAGE_RETRY_LONGEST,
@@ -216,7 +217,12 @@ pub(super) async fn extension_items(
         return Ok(Vec::new());
     }
     let credentials = context.credentials.as_ref();
-    let mut page = Some(context.outbound.judge(remote, credentials, answer)?);
+    let first = context.outbound.judge(remote, credentials, answer)?;
+    if is_something_else(&first, extension) {
+        debug!(registry = %remote.configured, extension = extension.member(), "no list where the extension would be");
+        return Ok(Vec::new());
+    }
+    let mut page = Some(first);
     walk.next = None;
     let mut items = Vec::new();
     while let Some(reply) = page {
@@ -249,4 +255,14 @@ fn is_absence(status: StatusCode) -> bool {
         status.as_u16(),
         400 | 401 | 403 | 404 | 405 | 406 | 410 | 501
     )
+}
+
+/// Whether the answer comes from something that knows no such extension and answers every path:
+/// a page for people, an object of another kind, nothing at all.
+fn is_something_else(reply: &Reply, extension: Extension) -> bool {
+    match parse_extension_page(&reply.body, extension.member()) {
+        Ok(_) => false,
+        Err(FormatError::NotRegistry { .. }) => true,
+        Err(_) => reply.body.is_empty() || !reply.is_json(),
+    }
 }
