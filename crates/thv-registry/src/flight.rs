@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Fault;
+use crate::error::{Blame, Fault};
 use crate::source::Depth;
 
 /// The load that is under way, if one is.
@@ -198,6 +198,7 @@ impl Drop for Landing {
                 url: None,
                 cause: "the load broke off".to_owned(),
                 retry_after: None,
+                blame: Blame::Registry,
             }));
         }
     }
