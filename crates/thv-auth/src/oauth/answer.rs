@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
+use serde_json::value::RawValue;
 use thv_http::Reply;
 
 use crate::oauth::error::TokenError;
@@ -79,8 +80,7 @@ pub(crate) fn judge_failure(reply: &Reply, secrets: &[&str]) -> TokenError {
 /// Whether an answer with status 200 is JSON to its end, by what it says and by what it is.
 pub(crate) fn check_success(reply: &Reply) -> Result<(), TokenError> {
     let named_json = reply.is_json() || !reply.headers.contains_key(http::header::CONTENT_TYPE);
-    let is_json =
-        named_json && serde_json::from_slice::<serde::de::IgnoredAny>(&reply.body).is_ok();
+    let is_json = named_json && serde_json::from_slice::<&RawValue>(&reply.body).is_ok();
     if is_json {
         Ok(())
     } else {
@@ -252,6 +252,7 @@ mod tests {
     #[test]
     fn a_success_is_json_by_name_and_by_nature() {
         assert!(check_success(&reply(200, "application/json; charset=utf-8", b"{}")).is_ok());
+        assert!(check_success(&reply(200, "application/json", b"{\"a\":\"\xff\"}")).is_err());
         for (content_type, body) in [
             ("text/html", "{}"),
             ("application/json", "<html>"),

@@ -174,9 +174,9 @@ impl TokenError {
         }
     }
 
-    pub(crate) fn malformed(cause: impl ToString) -> Self {
+    pub(crate) fn malformed(cause: impl Into<String>) -> Self {
         Self::Malformed {
-            cause: cause.to_string(),
+            cause: cause.into(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who logged in: the checks of an ID token (OpenID Connect Core section 3.1.3.7).
+//! Who logged in: the checks of an ID token (OIDC Core section 3.1.3.7).
 //!
 //! A token is a claim until its signature, issuer, audience, time and nonce are checked; then it is an [`Account`]. It is never
 //! sent to a registry.
@@ -23,7 +23,7 @@ use crate::oauth::metadata::Provider;
 /// How far the provider's clock may be from the time we take for its own.
 const LEEWAY: Duration = Duration::from_mins(1);
 
-/// Longest subject (OpenID Connect Core section 2).
+/// Longest subject (OIDC Core section 2).
 const SUBJECT_MAX: usize = 255;
 
 /// Longest e-mail address or name that is kept, in characters.

@@ -1,4 +1,4 @@
-//! An issuer's endpoints: OpenID Connect Discovery and RFC 8414.
+//! An issuer's endpoints: OIDC Discovery and RFC 8414.
 //!
 //! [`discover`] fetches, [`Provider`] is what came out, and between them the rules are pure functions over the issuer's text and the
 //! document. A [`Provider`] is a snapshot: one login or refresh uses one, from its first request to its last.
@@ -52,7 +52,7 @@ pub struct Provider {
     pub authorization_endpoint: Url,
     /// Where codes and refresh tokens are redeemed.
     pub token_endpoint: Url,
-    /// Where the keys of ID tokens are; always there in an OpenID Connect document.
+    /// Where the keys of ID tokens are; always there in an OIDC document.
     pub jwks_uri: Option<Url>,
     /// Where tokens are given back (RFC 7009).
     pub revocation_endpoint: Option<Url>,
@@ -120,7 +120,7 @@ impl Form {
     }
 }
 
-/// Fetches the provider's metadata: OpenID Connect Discovery first, then RFC 8414, then, for an issuer with a path, the OpenID Connect
+/// Fetches the provider's metadata: OIDC Discovery first, then RFC 8414, then, for an issuer with a path, the OIDC
 /// document in the place that RFC 8414 section 5 gives it. A host that cannot be reached is asked once.
 pub async fn discover(
     http: &Http,

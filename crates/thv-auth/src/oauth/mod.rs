@@ -1,4 +1,4 @@
-//! The OAuth and OpenID Connect protocols, as a native public client speaks them.
+//! The OAuth and OIDC protocols, as a native public client speaks them.
 //!
 //! [`metadata`] finds an issuer's endpoints; [`client`] begins a login, redeems its code and refreshes; [`token`] reads what the
 //! token endpoint answers; [`id_token`] checks who logged in with the keys of [`jwks`]; [`revoke`] gives tokens back;

@@ -25,7 +25,7 @@ use crate::oauth::redirect_uri::RedirectUri;
 use crate::oauth::response::{ResponseIssuerError, check_response_issuer};
 use crate::oauth::token::TokenSet;
 
-/// The scope that asks for a refresh token (OpenID Connect Core section 11).
+/// The scope that asks for a refresh token (OIDC Core section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The scope that asks for an ID token.
@@ -81,7 +81,7 @@ pub fn begin(
             found: provider.issuer.clone(),
         });
     }
-    let redirect_url =
+    let return_to =
         RedirectUrl::new(redirect_uri.as_str().to_owned()).map_err(|_| BeginError::RedirectUri)?;
     let scopes = requested_scopes(provider, scopes);
     let asks_for = |scope: &str| scopes.iter().any(|asked| asked == scope);
@@ -92,7 +92,7 @@ pub fn begin(
         client(binding).set_auth_uri(AuthUrl::from_url(provider.authorization_endpoint.clone()));
     let mut request = client
         .authorize_url(CsrfToken::new_random)
-        .set_redirect_uri(Cow::Owned(redirect_url))
+        .set_redirect_uri(Cow::Owned(return_to))
         .set_pkce_challenge(challenge)
         .add_scopes(scopes.iter().cloned().map(Scope::new));
     for (name, value) in target_parameters(binding) {
@@ -101,7 +101,7 @@ pub fn begin(
     if let Some(nonce) = &nonce {
         request = request.add_extra_param("nonce", nonce.secret().clone());
     }
-    // Without it, providers that follow OpenID Connect Core section 11 drop `offline_access` and say nothing.
+    // Without it, providers that follow OIDC Core section 11 drop `offline_access` and say nothing.
     if asks_for(OPENID) && asks_for(OFFLINE_ACCESS) {
         request = request.add_extra_param("prompt", "consent");
     }
@@ -131,8 +131,8 @@ pub async fn exchange(
             "the code is not for this identity provider",
         ));
     }
-    let redirect_url = RedirectUrl::new(attempt.redirect_uri.as_str().to_owned())
-        .map_err(TokenError::malformed)?;
+    let return_to = RedirectUrl::new(attempt.redirect_uri.as_str().to_owned())
+        .map_err(|error| TokenError::malformed(error.to_string()))?;
     let endpoint = TokenEndpoint::new(
         http,
         provider,
@@ -142,7 +142,7 @@ pub async fn exchange(
     let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
     let mut request = client
         .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
-        .set_redirect_uri(Cow::Owned(redirect_url))
+        .set_redirect_uri(Cow::Owned(return_to))
         .set_pkce_verifier(PkceCodeVerifier::new(
             attempt.verifier.expose_secret().to_owned(),
         ));

@@ -108,7 +108,7 @@ impl<'h> TokenEndpoint<'h> {
             let secrets: Vec<&str> = self
                 .secrets
                 .iter()
-                .map(|secret| secret.expose_secret())
+                .map(ExposeSecret::expose_secret)
                 .collect();
             return Err(judge_failure(&reply, &secrets));
         }
@@ -125,7 +125,7 @@ impl<'h> TokenEndpoint<'h> {
             Err(RequestTokenError::Request(error)) => Err(error),
             // Our own reading of the answer, whose texts quote nothing of it.
             Err(RequestTokenError::Parse(error, _)) => {
-                Err(TokenError::malformed(error.into_inner()))
+                Err(TokenError::malformed(error.into_inner().to_string()))
             }
             Err(RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_)) => {
                 Err(TokenError::malformed("it could not be read"))
