@@ -1,0 +1,337 @@
+//! A protected registry, its identity provider, and a machine on which somebody uses `thv`: the stage of every test about
+//! logins. The person in front of the browser is `thv_testkit::browse`; what opens browsers is a stand-in that writes down
+//! every address, so that a test also knows when nothing was opened.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
+)]
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thv_testkit::binary::{Ran, Server, Setup, cli_with};
+use thv_testkit::browse::browse;
+use thv_testkit::client::{Address, Answer, Call, Method};
+use thv_testkit::home::Home;
+use thv_testkit::opener::Opener;
+use thv_testkit::provider::{CLIENT, Provider};
+use thv_testkit::registry::{FakeRegistry, Guard};
+use thv_testkit::running::Running;
+use thv_testkit::wait::{PATIENCE, until};
+use tokio::task::JoinHandle;
+
+pub(crate) const THV: &str = env!("CARGO_BIN_EXE_thv");
+pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
+pub(crate) const COLLECTION: &str = "/api/v1beta/registry";
+pub(crate) const DEFAULT: &str = "/api/v1beta/registry/default";
+pub(crate) const REFRESH: &str = "/api/v1beta/registry/default/refresh";
+pub(crate) const LOGIN: &str = "/api/v1beta/registry/auth/login";
+pub(crate) const LOGOUT: &str = "/api/v1beta/registry/auth/logout";
+pub(crate) const AUTH: &str = "/api/v1/registries/default/auth";
+pub(crate) const STANDARD: &str = "/v0.1/servers";
+
+/// Everything one user has: a home, a provider to log in at, a registry that wants its tokens.
+pub(crate) struct Stage {
+    pub(crate) provider: Provider,
+    pub(crate) registry: FakeRegistry,
+    pub(crate) home: Arc<Home>,
+    pub(crate) opener: Opener,
+    /// Where redirects of logins arrive.
+    pub(crate) port: u16,
+}
+
+impl Stage {
+    /// A configured registry of six servers, and nobody logged in.
+    pub(crate) async fn new() -> Self {
+        let registry = FakeRegistry::with_servers(6).await;
+        let provider = Provider::for_resources(&[&registry.url()]).await;
+        registry.protect(Guard::of(&provider, &registry.url()));
+        let home = Arc::new(Home::new());
+        let stage = Stage {
+            opener: Opener::install(&home),
+            provider,
+            registry,
+            home,
+            port: free_port(),
+        };
+        stage.home.write_config(&stage.config());
+        stage
+    }
+
+    /// The same with access tokens that live this many seconds.
+    pub(crate) async fn with_tokens_of(seconds: u64) -> Self {
+        let stage = Self::new().await;
+        stage.live_for(seconds);
+        stage
+    }
+
+    pub(crate) fn live_for(&self, seconds: u64) {
+        self.provider
+            .behave(|behaviour| behaviour.access_ttl = Duration::from_secs(seconds));
+    }
+
+    /// The configuration of this registry.
+    pub(crate) fn config(&self) -> String {
+        self.config_for(&self.registry.url())
+    }
+
+    pub(crate) fn config_for(&self, registry: &str) -> String {
+        config(registry, &self.provider.issuer(), registry, self.port)
+    }
+
+    /// What every process of this user has in its environment.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        let mut env = self.opener.env();
+        env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), PASSWORD.to_owned()));
+        env
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        Setup::new(THV, &self.home).envs(self.env())
+    }
+
+    pub(crate) async fn server(&self) -> Server {
+        self.setup().start().await
+    }
+
+    /// A server that somebody has logged in to.
+    pub(crate) async fn logged_in_server(&self) -> Server {
+        let server = self.server().await;
+        let answer = self.log_in(&server).await;
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", server.stderr());
+        server
+    }
+
+    /// Logs in through the server, as `alice` unless the provider was told of another user.
+    pub(crate) async fn log_in(&self, server: &Server) -> Answer {
+        let login = self.start_login(server).await;
+        let _ = browse(&login.url).await;
+        login.answer().await
+    }
+
+    /// Starts a login through the server and waits until the browser is opened.
+    pub(crate) async fn start_login(&self, server: &Server) -> PendingLogin {
+        let before = self.opener.urls().len();
+        let mut request = posted(server.address(), LOGIN);
+        let url = tokio::select! {
+            url = self.opener.url(before + 1) => url,
+            ended = &mut request => panic!("no browser was opened: {ended:?}\n{}", server.stderr()),
+        };
+        PendingLogin { url, request }
+    }
+
+    /// Runs a command of this user.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
+        self.cli_with(arguments, &[]).await
+    }
+
+    pub(crate) async fn cli_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Ran {
+        let env = self.env();
+        let mut env: Vec<(&str, &str)> = env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        env.extend_from_slice(more);
+        cli_with(THV, &self.home, arguments, &env, b"").await
+    }
+
+    /// Starts a command and does not wait for it.
+    pub(crate) fn start_cli(&self, arguments: &[&str]) -> Running {
+        Running::start(THV, &self.home, arguments, self.env())
+    }
+
+    /// `thv registry login --no-browser` with more flags, and a person who logs in.
+    pub(crate) async fn cli_login(&self, more: &[&str]) -> Ran {
+        let mut arguments = vec!["registry", "login", "--no-browser"];
+        arguments.extend_from_slice(more);
+        let running = self.start_cli(&arguments);
+        let url = self.printed_url(&running).await;
+        let _ = browse(&url).await;
+        running.ended().await
+    }
+
+    pub(crate) async fn printed_url(&self, running: &Running) -> String {
+        running.word_on_stderr(&self.provider.issuer()).await
+    }
+
+    pub(crate) async fn logged_in_by_cli(&self) {
+        let ran = self.cli_login(&[]).await;
+        assert_eq!(ran.code, 0, "{}", ran.transcript());
+    }
+
+    /// The paths of every read of the catalog.
+    pub(crate) fn reads(&self) -> Vec<String> {
+        let name = self.registry.live_names()[0].replace('/', "%2F");
+        vec![
+            COLLECTION.to_owned(),
+            DEFAULT.to_owned(),
+            format!("{DEFAULT}/servers"),
+            format!("{DEFAULT}/servers/{name}"),
+            "/registry/default/v0.1/servers".to_owned(),
+            format!("/registry/default/v0.1/servers/{name}/versions/latest"),
+            "/registry/default/v0.1/x/dev.toolhive/skills".to_owned(),
+            "/registry/default/v0.1/x/dev.toolhive/plugins".to_owned(),
+            STANDARD.to_owned(),
+            format!("{STANDARD}/{name}/versions"),
+            format!("{STANDARD}/{name}/versions/latest"),
+            "/v0.1/x/dev.toolhive/skills".to_owned(),
+            "/v0.1/x/dev.toolhive/plugins".to_owned(),
+        ]
+    }
+
+    pub(crate) fn refreshes(&self) -> usize {
+        self.provider.token_count("refresh_token")
+    }
+
+    pub(crate) fn authorizations(&self) -> usize {
+        self.provider
+            .requests_for(thv_testkit::provider::paths::AUTHORIZE)
+            .len()
+    }
+
+    /// The secret store as it is on disk.
+    pub(crate) fn store_bytes(&self) -> Vec<u8> {
+        std::fs::read(self.home.join("data/toolhive/secrets_encrypted")).unwrap_or_default()
+    }
+
+    /// Every file below the cache directory, with its bytes.
+    pub(crate) fn cached(&self) -> Vec<(String, Vec<u8>)> {
+        files_below(&self.home.cache_dir())
+    }
+}
+
+/// A login that waits for somebody.
+pub(crate) struct PendingLogin {
+    pub(crate) url: String,
+    request: JoinHandle<Answer>,
+}
+
+impl PendingLogin {
+    pub(crate) async fn answer(self) -> Answer {
+        self.request.await.expect("an answer")
+    }
+
+    /// Waits for the answer without giving up the login.
+    pub(crate) async fn ended(&mut self) -> Answer {
+        (&mut self.request).await.expect("an answer")
+    }
+
+    /// Hangs up.
+    pub(crate) async fn drop_it(self) {
+        self.request.abort();
+        let _ = self.request.await;
+    }
+}
+
+/// `POST path` on a task of its own; there is no time limit but the login's own.
+pub(crate) fn posted(address: &Address, path: &str) -> JoinHandle<Answer> {
+    let (address, path) = (address.clone(), path.to_owned());
+    tokio::spawn(async move {
+        Call::new(Method::POST, &path)
+            .json(&json!({}))
+            .to(&address)
+            .await
+    })
+}
+
+pub(crate) fn config(registry: &str, issuer: &str, resource: &str, port: u16) -> String {
+    format!(
+        "registry_api_url: {registry}
+allow_private_registry_ip: true
+registry_auth:
+    type: oauth
+    oauth:
+        issuer: {issuer}
+        client_id: {CLIENT}
+        scopes:
+            - openid
+            - email
+            - offline_access
+            - registry:read
+        audience: {resource}
+        callback_port: {port}
+"
+    )
+}
+
+/// A port that is free in both address families now.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = v4.local_addr().expect("an address").port();
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Whether somebody listens on the port.
+pub(crate) fn is_listening(port: u16) -> bool {
+    std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+pub(crate) fn files_below(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            found.push((path.display().to_string(), bytes));
+        }
+    }
+    found
+}
+
+/// The first registry of the collection.
+pub(crate) async fn info(server: &Server) -> Value {
+    server.get(COLLECTION).await.json()["registries"][0].clone()
+}
+
+pub(crate) async fn report(server: &Server) -> Value {
+    let answer = server.get(AUTH).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+/// The names at the standard door.
+pub(crate) async fn names(server: &Server) -> Vec<String> {
+    let answer = server.get(&format!("{STANDARD}?limit=100")).await;
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", server.stderr());
+    let page = answer.json();
+    page["servers"]
+        .as_array()
+        .expect("servers")
+        .iter()
+        .map(|row| row["server"]["name"].as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[track_caller]
+pub(crate) fn assert_needs_login(answer: &Answer, reason: &str) {
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "registry_auth_required"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.json()["reason"], reason, "{answer:?}");
+}
+
+/// Waits until `path` answers with this status.
+pub(crate) async fn until_status(server: &Server, path: &str, status: u16) -> Answer {
+    until(&format!("{status} from {path}"), PATIENCE, || async {
+        Some(server.get(path).await).filter(|answer| answer.status == status)
+    })
+    .await
+}
+
+/// The deadline within which a change by another process must show, and what a busy machine adds.
+pub(crate) const SHOWS_WITHIN: Duration = Duration::from_secs(3);

@@ -1,0 +1,258 @@
+//! Nothing secret is ever written where it can be read: logs at their most verbose, answers, configuration, caches, stores,
+//! command lines and environments are searched for everything that passed the provider.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
+)]
+
+mod auth_kit;
+
+use auth_kit::{
+    AUTH, DEFAULT, LOGIN, LOGOUT, PASSWORD, REFRESH, STANDARD, Stage, files_below, posted,
+};
+use serde_json::json;
+use thv_testkit::binary::Server;
+use thv_testkit::browse::browse;
+use thv_testkit::client::Address;
+use thv_testkit::provider::{Fault, Rule, User, paths};
+use thv_testkit::registry;
+use thv_testkit::wait::until_true;
+
+/// Everything that was written or said, by name.
+#[derive(Default)]
+struct Written(Vec<(String, Vec<u8>)>);
+
+impl Written {
+    fn add(&mut self, name: &str, bytes: impl AsRef<[u8]>) {
+        self.0.push((name.to_owned(), bytes.as_ref().to_owned()));
+    }
+
+    async fn ask(&mut self, server: &Server, method: &str, path: &str) {
+        let answer = match method {
+            "GET" => server.get(path).await,
+            _ => server.post(path, &json!({})).await,
+        };
+        self.add(
+            &format!("{method} {path}"),
+            format!("{answer:?}\n{}", answer.text()),
+        );
+    }
+
+    /// Reads what a process shows of itself. The password of the store is in the environment because that is where this
+    /// user put it; nothing else may be.
+    fn look_at(&mut self, pid: u32) {
+        self.add(
+            "cmdline",
+            std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default(),
+        );
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environ = String::from_utf8_lossy(&environ).replace(PASSWORD, "");
+        self.add("environ", environ);
+    }
+
+    /// Fails for every one of `secrets` that is somewhere, as it is or percent-encoded or in base64 of its own.
+    fn assert_without(&self, secrets: &[String]) {
+        let mut found = Vec::new();
+        for (name, bytes) in &self.0 {
+            for (index, secret) in secrets.iter().enumerate() {
+                for needle in forms(secret) {
+                    if contains(bytes, needle.as_bytes()) {
+                        found.push(format!(
+                            "secret {index} ({} characters) in {name}",
+                            secret.len()
+                        ));
+                    }
+                }
+            }
+        }
+        found.dedup();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+fn forms(secret: &str) -> Vec<String> {
+    let mut forms = vec![secret.to_owned()];
+    // The signature of a JWT is as secret as the whole.
+    if let Some((_, signature)) = secret.rsplit_once('.') {
+        forms.push(signature.to_owned());
+    }
+    forms.push(thv_testkit::jwt::encode(secret.as_bytes()));
+    forms.retain(|form| form.len() >= 16);
+    forms
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+/// The verifier travels only to the token endpoint, which remembers it; states and nonces are in addresses by design, and
+/// those are shown to the person.
+fn secrets(stage: &Stage) -> Vec<String> {
+    let mut secrets = stage.provider.secrets();
+    assert!(secrets.len() >= 8, "{} secrets only", secrets.len());
+    secrets.push(PASSWORD.to_owned());
+    secrets
+}
+
+fn debugging(stage: &Stage) -> thv_testkit::binary::Setup {
+    stage
+        .setup()
+        .arg("--debug")
+        .env("TOOLHIVE_DEBUG", "true")
+        .env("RUST_LOG", "trace")
+        .env("RUST_BACKTRACE", "full")
+}
+
+#[tokio::test]
+async fn nothing_secret_is_written_by_a_server_through_a_whole_life() {
+    let stage = Stage::with_tokens_of(2).await;
+    let server = debugging(&stage).start().await;
+    let mut written = Written::default();
+    written.ask(&server, "GET", STANDARD).await;
+    let login = stage.start_login(&server).await;
+    written.look_at(server.pid());
+    written.ask(&server, "GET", AUTH).await;
+    let callback = Address::Tcp(([127, 0, 0, 1], stage.port).into());
+    for path in ["/callback?code=x&state=y", "/callback?error=z", "/"] {
+        written.add(path, format!("{:?}", callback.get(path).await));
+    }
+    let page = browse(&login.url).await;
+    written.add("the callback's page", format!("{:?}", page.answer));
+    written.add("the login", format!("{:?}", login.answer().await));
+    for path in stage.reads() {
+        written.ask(&server, "GET", &path).await;
+    }
+    until_true("two renewals", || {
+        drop(posted(server.address(), REFRESH));
+        stage.refreshes() >= 2
+    })
+    .await;
+    written.ask(&server, "GET", AUTH).await;
+    for fault in [
+        registry::Fault::Status(500),
+        registry::Fault::Status(401),
+        registry::Fault::Html,
+        registry::Fault::BadJson,
+    ] {
+        stage.registry.break_all(fault);
+        written.ask(&server, "POST", REFRESH).await;
+        written.ask(&server, "GET", STANDARD).await;
+        stage.registry.heal();
+    }
+    written.ask(&server, "POST", REFRESH).await;
+    stage.provider.users([User::Denies]);
+    written.add(
+        "a login refused",
+        format!("{:?}", stage.log_in(&server).await),
+    );
+    let bad_claim = thv_testkit::provider::Twist::default().claim("nonce", "another");
+    stage
+        .provider
+        .behave(|behaviour| behaviour.id_token = bad_claim);
+    written.add(
+        "a bad ID token",
+        format!("{:?}", stage.log_in(&server).await),
+    );
+    stage
+        .provider
+        .behave(|behaviour| behaviour.id_token = Default::default());
+    stage
+        .provider
+        .break_with(Rule::always(Fault::CutBody).on(paths::TOKEN).times(1));
+    written.add(
+        "half an answer",
+        format!("{:?}", stage.log_in(&server).await),
+    );
+    written.add("a login", format!("{:?}", stage.log_in(&server).await));
+    stage.provider.revoke_everything();
+    until_true("the revocation", || {
+        drop(posted(server.address(), REFRESH));
+        stage.provider.requests_for(paths::TOKEN).len() >= 7
+    })
+    .await;
+    written.ask(&server, "POST", REFRESH).await;
+    written.ask(&server, "GET", DEFAULT).await;
+    written.ask(&server, "GET", AUTH).await;
+    written.add("a login", format!("{:?}", stage.log_in(&server).await));
+    written.ask(&server, "POST", LOGOUT).await;
+    written.ask(&server, "GET", LOGIN).await;
+    written.look_at(server.pid());
+    written.add("stderr", server.stderr());
+    written.add("stdout", server.stdout());
+    for (path, bytes) in files_below(stage.home.path()) {
+        written.add(&path, bytes);
+    }
+    assert!(
+        server.stderr().len() > 1000,
+        "nothing was logged:\n{}",
+        server.stderr()
+    );
+    written.assert_without(&secrets(&stage));
+}
+
+#[tokio::test]
+async fn nothing_secret_is_written_by_commands() {
+    let stage = Stage::with_tokens_of(2).await;
+    let mut written = Written::default();
+    let running = stage.start_cli(&["--debug", "registry", "login", "--no-browser"]);
+    let url = stage.printed_url(&running).await;
+    written.look_at(running.pid());
+    let page = browse(&url).await;
+    written.add("the callback's page", format!("{:?}", page.answer));
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    written.add("login", ran.transcript());
+    let end = stage.provider.now() + 3;
+    until_true("the token to expire", || stage.provider.now() >= end).await;
+    for arguments in [
+        vec!["--debug", "registry", "list", "--refresh"],
+        vec!["--debug", "registry", "status", "--format", "json"],
+        vec!["--debug", "config", "get-registry", "--format", "json"],
+        vec!["--debug", "registry", "logout", "--format", "json"],
+        vec!["--debug", "registry", "list"],
+    ] {
+        let ran = stage.cli_with(&arguments, &[("RUST_LOG", "trace")]).await;
+        written.add(&arguments.join(" "), ran.transcript());
+    }
+    stage.provider.users([User::Denies]);
+    written.add(
+        "a login refused",
+        stage.cli_login(&["--debug"]).await.transcript(),
+    );
+    for (path, bytes) in files_below(stage.home.path()) {
+        written.add(&path, bytes);
+    }
+    assert_eq!(stage.refreshes(), 1);
+    written.assert_without(&secrets(&stage));
+}
+
+#[tokio::test]
+async fn the_browser_gets_nothing_but_the_address() {
+    let stage = Stage::new().await;
+    // A browser that shows its environment and its arguments.
+    let shown = stage.home.join("shown");
+    let script = format!(
+        "#!/bin/sh\n(env; echo \"$@\") >> '{}'\nfor last; do :; done\nprintf '%s\\n' \"$last\" >> '{}'\n",
+        shown.display(),
+        stage.home.join("opened-urls").display()
+    );
+    for name in ["thv-test-browser", "xdg-open"] {
+        let _ = stage.home.write(&format!("opener/{name}"), &script);
+    }
+    let server = stage.logged_in_server().await;
+    let shown = std::fs::read_to_string(shown).unwrap();
+    assert!(shown.contains("code_challenge="), "{shown}");
+    let mut written = Written::default();
+    written.add("the browser's environment", shown.replace(PASSWORD, ""));
+    written.assert_without(&secrets(&stage));
+    drop(server);
+    assert!(
+        !shown.contains(PASSWORD),
+        "the browser was given the store's password"
+    );
+}

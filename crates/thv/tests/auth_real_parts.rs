@@ -1,0 +1,256 @@
+//! The same product against parts that are not ours: the certified npm provider, and a person with a real browser.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
+)]
+
+mod auth_kit;
+
+use std::sync::Arc;
+
+use auth_kit::{
+    LOGOUT, REFRESH, STANDARD, THV, assert_needs_login, config, free_port, names, report,
+};
+use serde_json::{Value, json};
+use thv_testkit::binary::{Server, Setup};
+use thv_testkit::browse::browse;
+use thv_testkit::chromium::chromium_login;
+use thv_testkit::client::Answer;
+use thv_testkit::home::Home;
+use thv_testkit::identity::IdentityProvider;
+use thv_testkit::opener::Opener;
+use thv_testkit::registry::{FakeRegistry, Guard};
+use thv_testkit::wait::until_true;
+
+/// A registry that takes the npm provider's tokens, and a home that is configured for it.
+struct Real {
+    provider: IdentityProvider,
+    registry: FakeRegistry,
+    home: Arc<Home>,
+    opener: Opener,
+}
+
+impl Real {
+    async fn new(settings: &[(&str, &str)]) -> Self {
+        let registry = FakeRegistry::with_servers(6).await;
+        let resource = registry.url();
+        let provider = IdentityProvider::start_with(&[&resource], settings).await;
+        registry.protect(
+            Guard::of_issuer(&provider.issuer, &resource)
+                .await
+                .scope("registry:read"),
+        );
+        let home = Arc::new(Home::new());
+        home.write_config(&config(&resource, &provider.issuer, &resource, free_port()));
+        Real {
+            opener: Opener::install(&home),
+            provider,
+            registry,
+            home,
+        }
+    }
+
+    async fn server(&self) -> Server {
+        Setup::new(THV, &self.home)
+            .envs(self.opener.env())
+            .env("TOOLHIVE_SECRETS_PASSWORD", auth_kit::PASSWORD)
+            .start()
+            .await
+    }
+
+    async fn log_in(&self, server: &Server) -> Answer {
+        let before = self.opener.urls().len();
+        let login = auth_kit::posted(server.address(), auth_kit::LOGIN);
+        let url = self.opener.url(before + 1).await;
+        let page = browse(&url).await;
+        assert_eq!(page.answer.status, 200, "{page:?}");
+        login.await.unwrap()
+    }
+
+    async fn logged_in_server(&self) -> Server {
+        let server = self.server().await;
+        let answer = self.log_in(&server).await;
+        assert_eq!(answer.status, 200, "{answer:?}\n{}", server.stderr());
+        server
+    }
+
+    fn granted(&self, grant: &str) -> usize {
+        let fits = |event: &&Value| event["event"] == "token" && event["grant"] == grant;
+        self.provider.events().iter().filter(fits).count()
+    }
+
+    async fn until_renewed(&self, server: &Server, times: usize) {
+        until_true("renewals", || {
+            drop(auth_kit::posted(server.address(), REFRESH));
+            self.granted("refresh_token") >= times
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_certified_provider_a_login_gives_tokens_that_the_registry_takes() {
+    let real = Real::new(&[]).await;
+    let server = real.server().await;
+    assert_needs_login(&server.get(STANDARD).await, "never_logged_in");
+    assert_eq!(real.log_in(&server).await.status, 200);
+    assert_eq!(names(&server).await, real.registry.live_names());
+    let report = report(&server).await;
+    assert_eq!(report["account"]["sub"], "alice", "{report}");
+    assert_eq!(report["refreshable"], true, "{report}");
+    assert_eq!(real.granted("authorization_code"), 1);
+    assert!(
+        real.registry
+            .bearers()
+            .iter()
+            .all(|bearer| bearer.refused.is_none())
+    );
+}
+
+#[tokio::test]
+async fn the_certified_provider_rotates_and_the_login_lives_on_over_restarts() {
+    let real = Real::new(&[("ACCESS_TTL", "2")]).await;
+    let server = real.logged_in_server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    real.until_renewed(&server, 2).await;
+    drop(server);
+    let server = real.server().await;
+    real.until_renewed(&server, 4).await;
+    assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
+    let refused = |event: &Value| event["event"] == "refused" || event["event"] == "revoked";
+    assert!(
+        !real.provider.events().iter().any(refused),
+        "{:?}",
+        real.provider.events()
+    );
+    assert_eq!(real.opener.urls().len(), 1);
+}
+
+#[tokio::test]
+async fn the_certified_provider_new_keys_are_followed() {
+    let real = Real::new(&[]).await;
+    let server = real.logged_in_server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    real.provider.order("rotate-keys").await;
+    real.registry
+        .protect(Guard::of_issuer(&real.provider.issuer, &real.registry.url()).await);
+    assert_eq!(
+        real.log_in(&server).await.status,
+        200,
+        "{}",
+        server.stderr()
+    );
+    assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_certified_provider_a_revocation_ends_the_login() {
+    let real = Real::new(&[("ACCESS_TTL", "2")]).await;
+    let server = real.logged_in_server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    real.provider.order("revoke-all").await;
+    until_true("the revocation to be noticed", || {
+        drop(auth_kit::posted(server.address(), REFRESH));
+        real.provider
+            .events()
+            .iter()
+            .any(|event| event["event"] == "refused")
+    })
+    .await;
+    let answer = auth_kit::until_status(&server, STANDARD, 503).await;
+    assert_needs_login(&answer, "grant_revoked");
+    assert_eq!(real.log_in(&server).await.status, 200);
+    assert_eq!(names(&server).await.len(), 6);
+}
+
+#[tokio::test]
+async fn the_certified_provider_a_token_used_elsewhere_ends_the_family_and_that_is_said() {
+    let real = Real::new(&[("ACCESS_TTL", "2")]).await;
+    let server = real.logged_in_server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    // A copy of the whole home, as a backup that is restored would be.
+    let copy = Arc::new(Home::new());
+    copy_all(real.home.path(), copy.path());
+    real.until_renewed(&server, 1).await;
+    drop(server);
+    let _ = std::fs::remove_dir_all(copy.join("state"));
+    let stale = Setup::new(THV, &copy)
+        .env("TOOLHIVE_SECRETS_PASSWORD", auth_kit::PASSWORD)
+        .start()
+        .await;
+    let answer = stale.post(REFRESH, &json!({})).await;
+    assert_needs_login(&answer, "grant_revoked");
+    drop(stale);
+    let server = real.server().await;
+    until_true("the end of the family", || {
+        drop(auth_kit::posted(server.address(), REFRESH));
+        let refused = |event: &&Value| event["event"] == "refused";
+        real.provider.events().iter().filter(refused).count() >= 2
+    })
+    .await;
+    let answer = auth_kit::until_status(&server, STANDARD, 503).await;
+    assert_needs_login(&answer, "grant_revoked");
+}
+
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_all(&entry.path(), &target);
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_certified_provider_a_logout_revokes() {
+    let real = Real::new(&[]).await;
+    let server = real.logged_in_server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    let answer = server.post(LOGOUT, &json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(
+        answer.json()["tokens"][0]["outcome"],
+        "revoked",
+        "{answer:?}"
+    );
+    let asked = |event: &Value| event["event"] == "request" && event["path"] == "/token/revocation";
+    let _ = real.provider.event(asked).await;
+    assert_needs_login(&server.get(STANDARD).await, "never_logged_in");
+}
+
+#[tokio::test]
+async fn the_certified_provider_a_person_says_no() {
+    let real = Real::new(&[("PAGES", "deny")]).await;
+    let server = real.server().await;
+    let login = auth_kit::posted(server.address(), auth_kit::LOGIN);
+    let _ = browse(&real.opener.url(1).await).await;
+    let answer = login.await.unwrap();
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(answer.text().contains("access_denied"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_person_logs_in_with_a_real_browser() {
+    let real = Real::new(&[("PAGES", "forms")]).await;
+    let server = real.server().await;
+    let login = auth_kit::posted(server.address(), auth_kit::LOGIN);
+    let url = real.opener.url(1).await;
+    let landing = chromium_login(&url).await;
+    assert!(landing.url.contains("/callback"), "{landing:?}");
+    let answer = login.await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(names(&server).await.len(), 6);
+    let outside = |url: &&String| {
+        !url.starts_with("http://127.0.0.1:") && !url.starts_with("http://localhost:")
+    };
+    assert_eq!(landing.requests.iter().find(outside), None);
+}
