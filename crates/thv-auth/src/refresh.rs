@@ -4,9 +4,12 @@
 //! again every [`LOOK_INTERVAL`] at most, and at most one renewal at a time, which runs detached from whoever asked for
 //! it. The renewal itself, step by step, is in `renewal`; when one is due, in `window`. Nothing here can start a login.
 
+mod lane;
 mod renewal;
 mod service;
+mod setback;
 mod steps;
+mod verdict;
 mod view;
 mod window;
 
@@ -20,22 +23,21 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use thv_config::Paths;
-use thv_config::disk::Fingerprint;
 use thv_config::world::World;
 use thv_http::Bearer;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use lane::Lane;
 pub use service::{OAuthService, TokenService};
 pub use steps::{Step, Steps, Unwatched};
 pub use view::LastRefresh;
-pub(crate) use view::View;
+pub(crate) use view::{Known, View};
 pub(crate) use window::Need;
 
 use crate::binding::Binding;
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{Grant, TokenFingerprint};
-use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL, RETRY_STORE};
+use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL};
 use crate::skew::{Skew, shifted};
 use crate::vault::{Vault, VaultError, Wiped};
 use renewal::Renewal;
@@ -68,36 +70,6 @@ pub(crate) struct Inner {
     /// Shortens windows and lengthens pauses of this process.
     pub(crate) jitter: u8,
     lanes: Mutex<HashMap<Binding, Weak<Lane>>>,
-}
-
-/// One binding's grant in this process.
-pub(crate) struct Lane {
-    pub(crate) binding: Binding,
-    pub(crate) view: watch::Sender<View>,
-    looked: Mutex<Looked>,
-    /// Lets one task look while the others wait for what it sees.
-    turn: tokio::sync::Mutex<()>,
-    flight: Mutex<Option<Flight>>,
-    /// An answer of the provider that could not be stored, and the generation it belongs over.
-    pub(crate) unsaved: Mutex<Option<(u64, Grant)>>,
-}
-
-/// The last look at the store, on the monotonic clock.
-#[derive(Debug, Default)]
-struct Looked {
-    at: Option<Duration>,
-    epoch: u64,
-    read_at: Option<Duration>,
-    marks: Vec<Option<Fingerprint>>,
-}
-
-/// Why the store has to be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// The last look is a while ago.
-    Routine,
-    /// There was none, or somebody here has logged in or out since.
-    Urgent,
 }
 
 /// What a renewal is for.
@@ -308,67 +280,6 @@ impl Inner {
         (self.monotonic() < failure.retry_at).then(|| failure.error.clone())
     }
 
-    /// Looks at the store, unless somebody has just done so. While somebody is doing so, what was seen before is good
-    /// enough, unless nothing was.
-    pub(crate) async fn look(self: &Arc<Self>, lane: &Arc<Lane>) {
-        let Some(due) = self.due(lane) else {
-            return;
-        };
-        let _turn = match lane.turn.try_lock() {
-            Ok(turn) => turn,
-            Err(_) if due == Due::Routine => return,
-            Err(_) => lane.turn.lock().await,
-        };
-        if self.due(lane).is_some() {
-            self.look_now(lane, false).await;
-        }
-    }
-
-    fn due(&self, lane: &Lane) -> Option<Due> {
-        let looked = lane.lock_looked();
-        match looked.at {
-            Some(_) if looked.epoch != self.parts.vault.epoch() => Some(Due::Urgent),
-            Some(at) if self.monotonic().saturating_sub(at) < LOOK_INTERVAL => None,
-            Some(_) => Some(Due::Routine),
-            None => Some(Due::Urgent),
-        }
-    }
-
-    /// Reads the store, whatever was seen before.
-    pub(crate) async fn read(self: &Arc<Self>, lane: &Arc<Lane>) {
-        let _turn = lane.turn.lock().await;
-        self.look_now(lane, true).await;
-    }
-
-    async fn look_now(self: &Arc<Self>, lane: &Arc<Lane>, always: bool) {
-        let in_trouble = lane.view.borrow().trouble.is_some();
-        let inner = Arc::clone(self);
-        let looking = Arc::clone(lane);
-        blocking(move || {
-            let now = inner.monotonic();
-            let epoch = inner.parts.vault.epoch();
-            let marks = inner.parts.vault.marks();
-            if !always && looking.lock_looked().skips(now, epoch, &marks, in_trouble) {
-                return;
-            }
-            let before = looking.view.borrow().generation();
-            let reading = inner.parts.vault.load(&looking.binding);
-            looking.view.send_modify(|view| {
-                // What was put to use since the reading began is newer than the reading.
-                if view.generation() == before {
-                    view.read(reading);
-                }
-            });
-            *looking.lock_looked() = Looked {
-                at: Some(now),
-                read_at: Some(now),
-                epoch,
-                marks,
-            };
-        })
-        .await;
-    }
-
     /// The renewal in flight, or a new one.
     fn join(self: &Arc<Self>, lane: &Arc<Lane>, cause: Cause) -> Flight {
         let mut slot = lane.flight.lock().unwrap_or_else(PoisonError::into_inner);
@@ -420,59 +331,6 @@ impl Inner {
     fn living_lanes(&self) -> Vec<Arc<Lane>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.values().filter_map(Weak::upgrade).collect()
-    }
-}
-
-// === impl Lane ===
-
-impl Lane {
-    fn new(binding: Binding) -> Self {
-        Self {
-            binding,
-            view: watch::Sender::new(View::default()),
-            looked: Mutex::default(),
-            turn: tokio::sync::Mutex::new(()),
-            flight: Mutex::default(),
-            unsaved: Mutex::default(),
-        }
-    }
-
-    fn lock_looked(&self) -> std::sync::MutexGuard<'_, Looked> {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a renewal is running.
-    pub(crate) fn is_renewing(&self) -> bool {
-        self.flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-    }
-
-    fn forget_unsaved(&self) {
-        *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-// === impl Looked ===
-
-impl Looked {
-    /// Whether the store is as it was when it was read last. A store that could not be read is tried again after a pause.
-    fn skips(
-        &mut self,
-        now: Duration,
-        epoch: u64,
-        marks: &[Option<Fingerprint>],
-        in_trouble: bool,
-    ) -> bool {
-        let is_recent =
-            |read_at: Duration| !in_trouble || now < read_at.saturating_add(RETRY_STORE);
-        let skips =
-            self.epoch == epoch && self.marks == marks && self.read_at.is_some_and(is_recent);
-        if skips {
-            self.at = Some(now);
-        }
-        skips
     }
 }
 

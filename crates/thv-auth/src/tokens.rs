@@ -13,7 +13,7 @@ use thv_http::Bearer;
 use crate::binding::Binding;
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::{Grant, TokenFingerprint};
-use crate::refresh::{Lane, Need, RefreshEngine, View, bearer_of};
+use crate::refresh::{Known, Lane, Need, RefreshEngine, View, bearer_of};
 
 /// The credential for one binding.
 pub struct GrantCredentials {
@@ -64,6 +64,10 @@ impl GrantCredentials {
     }
 
     fn login_needed_in(&self, view: &View) -> Option<LoginReason> {
+        if matches!(view.known, Known::Unread) {
+            // Nothing is known yet, either way.
+            return None;
+        }
         match view.absence() {
             Some(AuthError::LoginRequired { reason }) => return Some(reason),
             Some(AuthError::Unreachable { .. } | AuthError::Store { .. }) => return None,
@@ -107,6 +111,10 @@ impl Credentials for GrantCredentials {
             Ok(self.bearer_of(&grant))
         }
         .boxed()
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, ()> {
+        self.look().boxed()
     }
 
     fn login_needed(&self) -> Option<LoginReason> {
