@@ -222,9 +222,9 @@ mod tests {
         let mut names: Vec<String> = changes
             .into_iter()
             .map(|change| {
-                let mut changed = binding();
-                change(&mut changed);
-                changed.key()
+                let mut other = binding();
+                change(&mut other);
+                other.key()
             })
             .collect();
         names.push(binding().key());

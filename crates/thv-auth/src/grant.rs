@@ -1,7 +1,9 @@
 //! A grant: what a provider gave us for one binding, and what is known of its fate.
 //!
-//! The record is one value that is sealed, stored and deleted as a whole. How it reads on disk is decided here; where it is
+//! It is one value that is sealed, stored and deleted as a whole. How it reads on disk is decided in `record`; where it is
 //! kept and who may replace it, in [`crate::vault`]; when it is renewed, in [`crate::refresh`].
+
+mod record;
 
 use std::time::Duration;
 
@@ -9,15 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use thv_secrets::{SealError, Sealer};
-use zeroize::Zeroizing;
 
 use crate::credentials::LoginReason;
 use crate::oauth::{Account, TokenSet};
 use crate::skew::shifted;
 
-/// The layout of the record. A record with a higher number is left alone.
-const VERSION: u32 = 1;
+pub use record::RecordError;
 
 /// What a provider gave us for one [`Binding`](crate::binding::Binding). Never empty: it holds an access token, a refresh
 /// token or both. Never printed with its tokens.
@@ -94,82 +93,6 @@ pub enum DeathReason {
     OutcomeUnknown,
     /// A renewal brought tokens of somebody else.
     AccountMismatch,
-}
-
-/// Why a stored record cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// It does not open for this binding.
-    #[error(transparent)]
-    Sealed(#[from] SealError),
-    /// It was written by a newer version of this program.
-    #[error(
-        "the stored login has the format {found}, and this program knows only {VERSION}: a newer one wrote it"
-    )]
-    Newer {
-        /// The version in the record.
-        found: u32,
-    },
-    /// It is not a grant.
-    #[error("the stored login is not one: {cause}")]
-    Malformed {
-        /// What is wrong with it; never a token.
-        cause: String,
-    },
-}
-
-/// The record as JSON, for nobody but [`Grant::seal`] and [`Grant::open`]: it shows its tokens.
-#[derive(Serialize, Deserialize)]
-struct Record {
-    v: u32,
-    generation: u64,
-    login_id: String,
-    origin: GrantOrigin,
-    #[serde(default, with = "shown")]
-    access_token: Option<SecretString>,
-    #[serde(default, with = "shown")]
-    refresh_token: Option<SecretString>,
-    token_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-    received_at: Timestamp,
-    clock_offset_ms: i64,
-    scopes: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<Account>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    intent: Option<RefreshIntent>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dead: Option<Death>,
-}
-
-/// A token in plain text.
-mod shown {
-    use secrecy::{ExposeSecret as _, SecretString};
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    #[expect(clippy::ref_option, reason = "the shape that serde wants")]
-    pub(super) fn serialize<S: Serializer>(
-        token: &Option<SecretString>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        token
-            .as_ref()
-            .map(|token| token.expose_secret())
-            .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<SecretString>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
-    }
-}
-
-/// The one member that every version has.
-#[derive(Deserialize)]
-struct Versioned {
-    v: u32,
 }
 
 // === impl Grant ===
@@ -254,63 +177,6 @@ impl Grant {
             _ => false,
         }
     }
-
-    /// Seals the grant for the binding whose associated data these are.
-    pub(crate) fn seal(
-        &self,
-        sealer: &Sealer,
-        associated: &[u8],
-    ) -> Result<SecretString, RecordError> {
-        let record = Record {
-            v: VERSION,
-            generation: self.generation,
-            login_id: self.login_id.clone(),
-            origin: self.origin,
-            access_token: self.access_token.clone(),
-            refresh_token: self.refresh_token.clone(),
-            token_type: self.token_type.clone(),
-            expires_at: self.expires_at,
-            received_at: self.received_at,
-            clock_offset_ms: i64::try_from(self.clock_offset.as_millis()).unwrap_or_default(),
-            scopes: self.scopes.clone(),
-            account: self.account.clone(),
-            intent: self.intent.clone(),
-            dead: self.dead.clone(),
-        };
-        let plaintext = serde_json::to_vec(&record).map_err(malformed)?;
-        let sealed = sealer.seal(&Zeroizing::new(plaintext), associated)?;
-        Ok(SecretString::from(sealed))
-    }
-
-    /// Opens what [`Grant::seal`] made for the same binding.
-    pub(crate) fn open(
-        sealed: &SecretString,
-        sealer: &Sealer,
-        associated: &[u8],
-    ) -> Result<Self, RecordError> {
-        let plaintext = sealer.open(sealed.expose_secret(), associated)?;
-        let plaintext = plaintext.expose_secret();
-        let Versioned { v } = serde_json::from_slice(plaintext).map_err(malformed)?;
-        if v > VERSION {
-            return Err(RecordError::Newer { found: v });
-        }
-        let record: Record = serde_json::from_slice(plaintext).map_err(malformed)?;
-        Ok(Self {
-            generation: record.generation,
-            login_id: record.login_id,
-            origin: record.origin,
-            access_token: record.access_token,
-            refresh_token: record.refresh_token,
-            token_type: record.token_type,
-            expires_at: record.expires_at,
-            received_at: record.received_at,
-            clock_offset: SignedDuration::from_millis(record.clock_offset_ms),
-            scopes: record.scopes,
-            account: record.account,
-            intent: record.intent,
-            dead: record.dead,
-        })
-    }
 }
 
 /// How far the provider's clock is ahead, where it showed one that can be believed.
@@ -323,22 +189,6 @@ fn offset_of(tokens: &TokenSet, now: Timestamp) -> Option<SignedDuration> {
 fn expiry(tokens: &TokenSet, received_at: Timestamp) -> Option<Timestamp> {
     let life = tokens.expires_in.filter(|life| !life.is_zero())?;
     received_at.checked_add(life).ok()
-}
-
-/// The cause without the text around it, which may hold a token.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
-)]
-fn malformed(error: serde_json::Error) -> RecordError {
-    RecordError::Malformed {
-        cause: format!(
-            "{:?} at line {}, column {}",
-            error.classify(),
-            error.line(),
-            error.column()
-        ),
-    }
 }
 
 // === impl DeathReason ===
@@ -404,56 +254,6 @@ pub(crate) mod tests {
             "login".to_owned(),
             Timestamp::UNIX_EPOCH,
         )
-    }
-
-    fn sealer() -> Sealer {
-        Sealer::derived(&[7; 32], "test")
-    }
-
-    #[test]
-    fn a_sealed_grant_opens_for_its_binding_and_for_no_other() {
-        let mut grant = grant("a-token", Some("r-token"), Some(3600));
-        grant.account = Some(Account {
-            issuer: "https://id.example".into(),
-            sub: "ann".into(),
-            email: Some("ann@example.com".into()),
-            name: None,
-        });
-        grant.intent = Some(RefreshIntent {
-            generation: 3,
-            token: grant.refresh_fingerprint().unwrap().to_hex(),
-            at: Timestamp::UNIX_EPOCH,
-        });
-        let sealed = grant.seal(&sealer(), b"binding").unwrap();
-        assert!(!sealed.expose_secret().contains("token"));
-        let opened = Grant::open(&sealed, &sealer(), b"binding").unwrap();
-        assert_eq!(opened.access_fingerprint(), grant.access_fingerprint());
-        assert_eq!(opened.refresh_fingerprint(), grant.refresh_fingerprint());
-        assert_eq!(opened.expires_at, grant.expires_at);
-        assert_eq!(opened.account, grant.account);
-        assert!(opened.has_unknown_outcome());
-        assert!(matches!(
-            Grant::open(&sealed, &sealer(), b"another"),
-            Err(RecordError::Sealed(SealError::Refused))
-        ));
-    }
-
-    #[test]
-    fn f89_a_record_of_a_newer_version_is_named_and_not_read() {
-        let sealed = sealer()
-            .seal(br#"{"v":2,"generation":"odd"}"#, b"b")
-            .unwrap();
-        let error = Grant::open(&sealed.into(), &sealer(), b"b").unwrap_err();
-        assert_eq!(error, RecordError::Newer { found: 2 });
-    }
-
-    #[test]
-    fn a_malformed_record_is_described_without_its_content() {
-        let sealed = sealer()
-            .seal(br#"{"v":1,"generation":"canary"}"#, b"b")
-            .unwrap();
-        let error = Grant::open(&sealed.into(), &sealer(), b"b").unwrap_err();
-        assert!(!error.to_string().contains("canary"), "{error}");
     }
 
     #[test]

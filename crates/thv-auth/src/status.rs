@@ -201,7 +201,7 @@ impl AuthReport {
                 result: last.result,
             }),
             retry_after_s: retry_after(engine, &view),
-            clock_skew_s: engine.skew().offset().map(SignedDuration::as_secs_rounded),
+            clock_skew_s: engine.skew().offset().map(seconds),
             relaxations: relaxations(binding),
             ..Self::anonymous()
         };
@@ -237,21 +237,17 @@ impl AuthReport {
             .filter(|_| grant.has_unknown_outcome())
             .map(|intent| intent.at);
         if self.clock_skew_s.is_none() {
-            self.clock_skew_s = Some(grant.clock_offset.as_secs_rounded());
+            self.clock_skew_s = Some(seconds(grant.clock_offset));
         }
     }
 }
 
-/// Rounding to whole seconds.
-trait Rounded {
-    fn as_secs_rounded(self) -> i64;
-}
-
-impl Rounded for SignedDuration {
-    fn as_secs_rounded(self) -> i64 {
-        let half = if self.is_negative() { -500 } else { 500 };
-        self.saturating_add(Self::from_millis(half)).as_secs()
-    }
+/// Rounded to whole seconds.
+fn seconds(duration: SignedDuration) -> i64 {
+    let half = if duration.is_negative() { -500 } else { 500 };
+    duration
+        .saturating_add(SignedDuration::from_millis(half))
+        .as_secs()
 }
 
 /// What a read would meet now.
@@ -276,11 +272,10 @@ fn current_error(
 
 fn state(view: &View, error: Option<&AuthError>) -> AuthState {
     match error {
-        Some(AuthError::LoginRequired { .. }) => AuthState::LoginRequired,
         Some(AuthError::Unreachable { .. }) => AuthState::ProviderUnavailable,
         Some(AuthError::Store { .. }) => AuthState::StoreUnavailable,
         None if view.grant().is_some() => AuthState::Authenticated,
-        None => AuthState::LoginRequired,
+        Some(AuthError::LoginRequired { .. }) | None => AuthState::LoginRequired,
     }
 }
 

@@ -168,7 +168,10 @@ impl Vault {
             return Ok(Some(grant));
         }
         let stored = match store.get(&record_name(binding))? {
-            Some(sealed) => Some(self.opened(store.as_ref(), binding, &sealed)?),
+            Some(sealed) => {
+                let key = store.sealer(SEAL_PURPOSE)?;
+                Some(Grant::open(&sealed, &key, &binding.associated_data())?)
+            }
             None => None,
         };
         match (stored, given) {
@@ -217,12 +220,12 @@ impl Vault {
                 ..Wiped::default()
             });
         }
-        let sealer = store.sealer(SEAL_PURPOSE)?;
+        let key = store.sealer(SEAL_PURPOSE)?;
         let mut wiped = Wiped::default();
         store.update(&mut |secrets| {
             wiped = Wiped::default();
             if let Some(sealed) = secrets.get(&record_name(binding))
-                && let Ok(grant) = Grant::open(sealed, &sealer, &binding.associated_data())
+                && let Ok(grant) = Grant::open(sealed, &key, &binding.associated_data())
             {
                 wiped.tokens.push(WipedTokens {
                     refresh: grant.refresh_token,
@@ -244,14 +247,14 @@ impl Vault {
         store: &dyn SecretStore,
         binding: &Binding,
     ) -> Result<Option<Grant>, VaultError> {
-        let sealer = store.sealer(SEAL_PURPOSE)?;
+        let key = store.sealer(SEAL_PURPOSE)?;
         let now = self.clock.now();
         edit(store, |secrets| {
             let associated = binding.associated_data();
             let name = record_name(binding);
             let before = secrets
                 .get(&name)
-                .map(|sealed| Grant::open(sealed, &sealer, &associated))
+                .map(|sealed| Grant::open(sealed, &key, &associated))
                 .transpose();
             let before = match before {
                 Ok(before) => before,
@@ -263,20 +266,10 @@ impl Vault {
             };
             let mut grant = login.into_grant(new_login_id()?, now);
             grant.generation = next_generation(before.map(|before| before.generation))?;
-            secrets.set(&name, grant.seal(&sealer, &associated)?);
+            secrets.set(&name, grant.seal(&key, &associated)?);
             tracing::info!(registry = %thv_http::display_url(&binding.registry_url), "took over the login of the Go program");
             Ok(Some(grant))
         })
-    }
-
-    fn opened(
-        &self,
-        store: &dyn SecretStore,
-        binding: &Binding,
-        sealed: &SecretString,
-    ) -> Result<Grant, VaultError> {
-        let sealer = store.sealer(SEAL_PURPOSE)?;
-        Ok(Grant::open(sealed, &sealer, &binding.associated_data())?)
     }
 }
 
@@ -294,13 +287,13 @@ fn write(
     is_new_login: bool,
     admits: impl Fn(&Found) -> bool,
 ) -> Result<Grant, VaultError> {
-    let sealer = store.sealer(SEAL_PURPOSE)?;
+    let key = store.sealer(SEAL_PURPOSE)?;
     let name = record_name(binding);
     let associated = binding.associated_data();
     edit(store, |secrets| {
         let found = match secrets.get(&name) {
             None => Found::Nothing,
-            Some(sealed) => Grant::open(sealed, &sealer, &associated)
+            Some(sealed) => Grant::open(sealed, &key, &associated)
                 .map_or(Found::Unreadable, |grant| Found::Grant(Box::new(grant))),
         };
         if !admits(&found) {
@@ -312,7 +305,7 @@ fn write(
         };
         let mut grant = grant.clone();
         grant.generation = next_generation(before)?;
-        secrets.set(&name, grant.seal(&sealer, &associated)?);
+        secrets.set(&name, grant.seal(&key, &associated)?);
         if is_new_login {
             takeover::take(secrets, binding, None);
         }

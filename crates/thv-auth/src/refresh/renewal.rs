@@ -7,48 +7,26 @@
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use thv_config::disk::{FileLock, LockError};
 
-use super::view::{Failure, LastRefresh, Trouble};
+use super::setback::{Outcome, Pause, Setback};
+use super::verdict::is_of_somebody_else;
+use super::view::{Failure, LastRefresh};
 use super::window::{Need, pause};
 use super::{Cause, Inner, Lane, Step, blocking};
 use crate::credentials::{AuthError, LoginReason};
-use crate::grant::{Death, DeathReason, Grant, GrantOrigin, RefreshIntent};
+use crate::grant::{DeathReason, Grant, GrantOrigin, RefreshIntent};
 use crate::limits::{FLIGHT_DEADLINE, LOCK_WAIT, PERSIST_PAUSE, PERSIST_TRIES, RETRY_STORE};
-use crate::oauth::{TokenError, TokenHint, TokenSet};
+use crate::oauth::{TokenHint, TokenSet};
 use crate::vault::VaultError;
 
-/// The provider's word for a refresh token that is not valid (RFC 6749 section 5.2).
-const INVALID_GRANT: &str = "invalid_grant";
-
 pub(super) struct Renewal {
-    inner: Arc<Inner>,
-    lane: Arc<Lane>,
+    pub(super) inner: Arc<Inner>,
+    pub(super) lane: Arc<Lane>,
     cause: Cause,
 }
-
-/// Why a renewal ends without a token, and when the next may begin.
-struct Setback {
-    error: AuthError,
-    pause: Pause,
-}
-
-enum Pause {
-    /// The provider could not help; it may have said when it can.
-    Provider(Option<Duration>),
-    /// The provider was not asked.
-    Short,
-    /// Another renewal would not help.
-    Never,
-}
-
-/// What a part of a renewal comes to, when that is its end.
-type Outcome = Result<Arc<Grant>, Setback>;
 
 // === impl Renewal ===
 
@@ -257,95 +235,8 @@ impl Renewal {
         }
     }
 
-    /// What a failure of the provider means for the grant.
-    async fn judge(&self, marked: &Grant, error: &TokenError, was_unknown: bool) -> Outcome {
-        match error {
-            TokenError::Verdict { error, .. } if error == INVALID_GRANT => {
-                self.inner.read(&self.lane).await;
-                let moved = self.lane.view.borrow().generation() != Some(marked.generation);
-                if moved {
-                    return self.after_move().await;
-                }
-                let reason = if was_unknown {
-                    DeathReason::OutcomeUnknown
-                } else {
-                    DeathReason::Revoked
-                };
-                self.bury(marked, reason).await
-            }
-            TokenError::Verdict { .. } => {
-                self.unmark(marked).await;
-                Err(Setback::provider(error.to_string(), None))
-            }
-            TokenError::Transient {
-                unsent,
-                retry_after,
-                ..
-            } => {
-                if *unsent && !was_unknown {
-                    self.unmark(marked).await;
-                }
-                Err(Setback::provider(error.to_string(), *retry_after))
-            }
-            TokenError::Malformed { .. } => Err(Setback::provider(error.to_string(), None)),
-        }
-    }
-
-    /// Removes the note: it is known that the token was not spent.
-    async fn unmark(&self, marked: &Grant) {
-        if marked.origin == GrantOrigin::Environment {
-            return;
-        }
-        let unmarked = Grant {
-            intent: None,
-            ..marked.clone()
-        };
-        match self.write(marked.generation, unmarked).await {
-            Ok(stored) => self
-                .lane
-                .view
-                .send_modify(|view| view.hold(Arc::new(stored))),
-            Err(error) => tracing::debug!(%error, "the note of a renewal that did not begin stays"),
-        }
-    }
-
-    /// Remembers, on disk where that is possible, that the grant is of no use any more.
-    async fn bury(&self, marked: &Grant, reason: DeathReason) -> Outcome {
-        let death = Death {
-            reason,
-            at: self.inner.now(),
-        };
-        let dead = Grant {
-            intent: None,
-            dead: Some(death.clone()),
-            ..marked.clone()
-        };
-        let stored = if marked.origin == GrantOrigin::Environment {
-            dead
-        } else {
-            match self.write(marked.generation, dead.clone()).await {
-                Ok(stored) => stored,
-                Err(VaultError::Moved) => return self.after_move().await,
-                Err(error) => {
-                    tracing::debug!(%error, "the end of a registry login is remembered in memory only");
-                    dead
-                }
-            }
-        };
-        self.reached(Step::Stored);
-        self.lane.view.send_modify(|view| {
-            view.verdict = stored.refresh_fingerprint().map(|token| (token, death));
-            view.memory = None;
-            view.hold(Arc::new(stored));
-        });
-        let reason = reason.login_reason();
-        self.ended(reason.as_str());
-        tracing::warn!(registry = %thv_http::display_url(&self.lane.binding.registry_url), %reason, "registry login needed");
-        Err(Setback::login(reason))
-    }
-
     /// Somebody else wrote or deleted the record: what they left counts.
-    async fn after_move(&self) -> Outcome {
+    pub(super) async fn after_move(&self) -> Outcome {
         self.inner.read(&self.lane).await;
         let view = self.lane.view.borrow().clone();
         if let Some(trouble) = &view.trouble {
@@ -369,7 +260,7 @@ impl Renewal {
         }
     }
 
-    async fn write(&self, expected: u64, grant: Grant) -> Result<Grant, VaultError> {
+    pub(super) async fn write(&self, expected: u64, grant: Grant) -> Result<Grant, VaultError> {
         let vault = self.inner.parts.vault.clone();
         let binding = self.lane.binding.clone();
         blocking(move || vault.store(&binding, Some(expected), &grant)).await
@@ -438,59 +329,15 @@ impl Renewal {
         }
     }
 
-    fn ended(&self, result: &'static str) {
+    pub(super) fn ended(&self, result: &'static str) {
         let at = self.inner.now();
         self.lane
             .view
             .send_modify(|view| view.last_refresh = Some(LastRefresh { at, result }));
     }
 
-    fn reached(&self, step: Step) {
+    pub(super) fn reached(&self, step: Step) {
         self.inner.parts.steps.reached(step);
-    }
-}
-
-// === impl Setback ===
-
-impl Setback {
-    fn login(reason: LoginReason) -> Self {
-        Self {
-            error: AuthError::LoginRequired { reason },
-            pause: Pause::Never,
-        }
-    }
-
-    fn provider(cause: String, asked: Option<Duration>) -> Self {
-        Self {
-            error: AuthError::Unreachable { cause },
-            pause: Pause::Provider(asked),
-        }
-    }
-
-    fn too_slow() -> Self {
-        let cause = format!("it did not answer within {FLIGHT_DEADLINE:?}");
-        Self::provider(cause, None)
-    }
-
-    fn trouble(trouble: &Trouble) -> Self {
-        Self {
-            error: trouble.error(),
-            pause: Pause::Short,
-        }
-    }
-
-    fn store(error: &VaultError) -> Self {
-        let error = match error {
-            VaultError::Store(error) => Trouble::of(error).error(),
-            VaultError::Record(_) | VaultError::Moved => AuthError::Store {
-                cause: error.to_string(),
-                locked: false,
-            },
-        };
-        Self {
-            error,
-            pause: Pause::Short,
-        }
     }
 }
 
@@ -504,26 +351,6 @@ async fn within<T>(
         outcome = work => Some(outcome),
         () = deadline => None,
     }
-}
-
-/// Whether an ID token among the renewed tokens names another subject than the login (OpenID Connect Core section 12.2). It
-/// came straight from the token endpoint, whose TLS vouches for it (section 3.1.3.7), and is used for nothing else.
-fn is_of_somebody_else(grant: &Grant, tokens: &TokenSet) -> bool {
-    let (Some(account), Some(token)) = (&grant.account, &tokens.id_token) else {
-        return false;
-    };
-    claimed_subject(token).is_some_and(|subject| subject != account.sub)
-}
-
-fn claimed_subject(id_token: &SecretString) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Claims {
-        sub: String,
-    }
-    let payload = id_token.expose_secret().split('.').nth(1)?;
-    let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
-    Some(claims.sub)
 }
 
 // === impl Lane ===

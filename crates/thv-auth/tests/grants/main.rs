@@ -1,6 +1,6 @@
 //! Grants over their whole life: an honest provider over HTTP, a real encrypted store, several engines and processes on it.
 
-#![expect(
+#![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,

@@ -1,0 +1,134 @@
+//! What becomes of a grant that the provider did not renew, or renewed for somebody else.
+//!
+//! Only a JSON verdict of the provider, or another person's tokens, ends a grant. It is marked then and kept, so that it is
+//! not tried again before the next login.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Step;
+use super::renewal::Renewal;
+use super::setback::{Outcome, Setback};
+use crate::grant::{Death, DeathReason, Grant, GrantOrigin};
+use crate::oauth::{TokenError, TokenSet};
+use crate::vault::VaultError;
+
+/// The provider's word for a refresh token that is not valid (RFC 6749 section 5.2).
+const INVALID_GRANT: &str = "invalid_grant";
+
+impl Renewal {
+    /// What a failure of the provider means for the grant.
+    pub(super) async fn judge(
+        &self,
+        marked: &Grant,
+        error: &TokenError,
+        was_unknown: bool,
+    ) -> Outcome {
+        match error {
+            TokenError::Verdict { error, .. } if error == INVALID_GRANT => {
+                self.inner.read(&self.lane).await;
+                let moved = self.lane.view.borrow().generation() != Some(marked.generation);
+                if moved {
+                    return self.after_move().await;
+                }
+                let reason = if was_unknown {
+                    DeathReason::OutcomeUnknown
+                } else {
+                    DeathReason::Revoked
+                };
+                self.bury(marked, reason).await
+            }
+            TokenError::Verdict { .. } => {
+                self.unmark(marked).await;
+                Err(Setback::provider(error.to_string(), None))
+            }
+            TokenError::Transient {
+                unsent,
+                retry_after,
+                ..
+            } => {
+                if *unsent && !was_unknown {
+                    self.unmark(marked).await;
+                }
+                Err(Setback::provider(error.to_string(), *retry_after))
+            }
+            TokenError::Malformed { .. } => Err(Setback::provider(error.to_string(), None)),
+        }
+    }
+
+    /// Removes the note: it is known that the token was not spent.
+    async fn unmark(&self, marked: &Grant) {
+        if marked.origin == GrantOrigin::Environment {
+            return;
+        }
+        let unmarked = Grant {
+            intent: None,
+            ..marked.clone()
+        };
+        match self.write(marked.generation, unmarked).await {
+            Ok(stored) => self
+                .lane
+                .view
+                .send_modify(|view| view.hold(Arc::new(stored))),
+            Err(error) => tracing::debug!(%error, "the note of a renewal that did not begin stays"),
+        }
+    }
+
+    /// Remembers, on disk where that is possible, that the grant is of no use any more.
+    pub(super) async fn bury(&self, marked: &Grant, reason: DeathReason) -> Outcome {
+        let death = Death {
+            reason,
+            at: self.inner.now(),
+        };
+        let dead = Grant {
+            intent: None,
+            dead: Some(death.clone()),
+            ..marked.clone()
+        };
+        let stored = if marked.origin == GrantOrigin::Environment {
+            dead
+        } else {
+            match self.write(marked.generation, dead.clone()).await {
+                Ok(stored) => stored,
+                Err(VaultError::Moved) => return self.after_move().await,
+                Err(error) => {
+                    tracing::debug!(%error, "the end of a registry login is remembered in memory only");
+                    dead
+                }
+            }
+        };
+        self.reached(Step::Stored);
+        self.lane.view.send_modify(|view| {
+            view.verdict = stored.refresh_fingerprint().map(|token| (token, death));
+            view.memory = None;
+            view.hold(Arc::new(stored));
+        });
+        let reason = reason.login_reason();
+        self.ended(reason.as_str());
+        tracing::warn!(registry = %thv_http::display_url(&self.lane.binding.registry_url), %reason, "registry login needed");
+        Err(Setback::login(reason))
+    }
+}
+
+/// Whether an ID token among the renewed tokens names another subject than the login (`OpenID` Connect Core section 12.2). It
+/// came straight from the token endpoint, whose TLS vouches for it (section 3.1.3.7), and is used for nothing else.
+pub(super) fn is_of_somebody_else(grant: &Grant, tokens: &TokenSet) -> bool {
+    let (Some(account), Some(token)) = (&grant.account, &tokens.id_token) else {
+        return false;
+    };
+    claimed_subject(token).is_some_and(|subject| subject != account.sub)
+}
+
+fn claimed_subject(id_token: &SecretString) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        sub: String,
+    }
+    let payload = id_token.expose_secret().split('.').nth(1)?;
+    let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Claims = serde_json::from_slice(&claims).ok()?;
+    Some(claims.sub)
+}
