@@ -81,6 +81,62 @@ async fn f26_one_mapping_for_every_fault() {
 }
 
 #[tokio::test]
+async fn reasons_and_actions_come_behind_what_clients_know() {
+    let fault = |reason| Fault::AuthRequired {
+        source_name: "https://r.test".to_owned(),
+        reason,
+    };
+    let unavailable = |blame| Fault::Unavailable {
+        url: None,
+        cause: "down".to_owned(),
+        retry_after: None,
+        blame,
+    };
+    let log_in = r#","actions":[{"method":"POST","href":"/api/v1beta/registry/auth/login"}]"#;
+    let configure = r#","actions":[{"method":"PUT","href":"/api/v1beta/registry/default"}]"#;
+    let table = [
+        (
+            fault(LoginReason::GrantRevoked),
+            format!(r#""reason":"grant_revoked"{log_in}}}"#),
+        ),
+        (
+            fault(LoginReason::NotConfigured),
+            format!(r#""reason":"login_not_configured"{configure}}}"#),
+        ),
+        (
+            unavailable(Blame::IdentityProvider),
+            format!(r#""reason":"{}"}}"#, Blame::IdentityProvider.as_str()),
+        ),
+        (
+            unavailable(Blame::SecretStore),
+            format!(r#""reason":"{}"}}"#, Blame::SecretStore.as_str()),
+        ),
+        (unavailable(Blame::Registry), r#": down"}"#.to_owned()),
+    ];
+    for (fault, end) in table {
+        let (_, _, body) = written(&Problem::from(fault), Door::Plain, false).await;
+        assert!(body.starts_with(r#"{"code":"registry_"#), "{body}");
+        assert!(body.trim_end().ends_with(&end), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn our_own_door_writes_problem_documents_only() {
+    for problem in [
+        Problem::no_such_page(),
+        Problem::method_not_allowed(&["GET"]),
+        Problem::from(unavailable(None)),
+    ] {
+        let (status, media, body) = written(&problem, Door::V1, false).await;
+        assert_eq!(media, "application/problem+json");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["status"], status);
+        assert_eq!(body["detail"], body["message"]);
+        assert!(body["code"].is_string());
+    }
+}
+
+#[tokio::test]
 async fn text_stays_text_unless_json_is_asked_for_by_name() {
     let problem = Problem::registry_not_found();
     assert_eq!(
@@ -128,5 +184,6 @@ fn doors_are_told_by_the_path() {
     assert_eq!(Door::of("/v0.1/servers"), Door::Standard);
     assert_eq!(Door::of("/registry/default/v0.1/servers"), Door::ToolHive);
     assert_eq!(Door::of("/api/v1beta/registry"), Door::Plain);
+    assert_eq!(Door::of("/api/v1/registries/default/auth"), Door::V1);
     assert_eq!(Door::of("/health"), Door::Plain);
 }

@@ -1,7 +1,15 @@
 //! A small registry in a file, the interface over it, and requests without a socket.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a part of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is a part of tests"
+)]
+
+pub(crate) mod protected;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +19,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use thv_api::{Api, ApiOptions, HostPolicy};
+use thv_auth::opener::Opener;
+use thv_auth::{Auth, CredentialSource};
 use thv_config::paths::Paths;
 use thv_config::world::{MapEnv, SystemClock, World};
-use thv_auth::{Auth, CredentialSource};
-use thv_auth::opener::Opener;
 use thv_config::{ConfigStore, disk};
 use thv_http::{Http, HttpOptions};
 use thv_registry::{Registries, Revalidation};
