@@ -41,19 +41,6 @@ impl GrantCredentials {
         self.engine.inner().look(&self.lane).await;
     }
 
-    /// Resolves when another grant is in use than the one in use now, or none, or when it is known that a login is needed.
-    pub async fn changed(&self) {
-        let mut views = self.lane.view.subscribe();
-        let before = self.standing(&views.borrow_and_update());
-        // The sender lives in the lane, which lives as long as `self`.
-        let _ = views.wait_for(|view| self.standing(view) != before).await;
-    }
-
-    /// What the registry's catalog depends on: who reads it, and whether anybody may.
-    fn standing(&self, view: &View) -> (String, Option<LoginReason>) {
-        (self.identity_in(view), self.login_needed_in(view))
-    }
-
     fn identity_in(&self, view: &View) -> String {
         let key = self.lane.binding.key();
         let who = view.grant().map(|grant| match &grant.account {

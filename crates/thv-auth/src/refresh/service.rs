@@ -68,13 +68,8 @@ impl OAuthService {
         }
     }
 
-    /// The client that providers are asked with.
-    pub fn http(&self) -> &Http {
-        &self.http
-    }
-
     /// The provider that is the issuer, remembered or discovered.
-    pub async fn provider(&self, issuer: &str) -> Result<Arc<Provider>, DiscoveryError> {
+    async fn provider(&self, issuer: &str) -> Result<Arc<Provider>, DiscoveryError> {
         if let Some(provider) = self.remembered(issuer) {
             return Ok(provider);
         }
@@ -86,11 +81,6 @@ impl OAuthService {
         };
         self.lock().insert(issuer.to_owned(), remembered);
         Ok(provider)
-    }
-
-    /// Forgets the issuer's endpoints: a person asks for a login because something does not work.
-    pub fn forget(&self, issuer: &str) {
-        self.lock().remove(issuer);
     }
 
     fn remembered(&self, issuer: &str) -> Option<Arc<Provider>> {

@@ -116,10 +116,10 @@ impl View {
         let same_token =
             before.is_some_and(|before| before.access_fingerprint() == grant.access_fingerprint());
         if !same_login {
-            self.failure = None;
             self.forced_at = None;
         }
         if !same_token {
+            self.failure = None;
             self.refused = None;
         }
         self.known = Known::Held(grant);
