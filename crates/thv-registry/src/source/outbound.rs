@@ -139,13 +139,9 @@ impl Outbound {
     ) -> Result<Reply, Fault> {
         let reply = answer.map_err(|error| unavailable(remote, error.to_string(), None))?;
         match reply.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Fault::AuthRequired {
-                source_name: remote.configured.clone(),
-                reason: match credentials.status() {
-                    AuthStatus::None => LoginReason::NotConfigured,
-                    AuthStatus::Configured | AuthStatus::Authenticated => LoginReason::Rejected,
-                },
-            }),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(refusal(remote, credentials, reply.status))
+            }
             status if status.is_success() => Ok(reply),
             status => {
                 let retry_after = reply.retry_after(self.world.clock.as_ref());
@@ -172,6 +168,31 @@ async fn bearer_of(
 ) -> Result<Option<Bearer>, Fault> {
     let bearer = credentials.bearer().await;
     bearer.map_err(|error| credential_fault(remote, &error))
+}
+
+/// What a registry means that lets nobody in, or not us.
+fn refusal(remote: &Remote, credentials: &dyn Credentials, status: StatusCode) -> Fault {
+    let auth_required = |reason| Fault::AuthRequired {
+        source_name: remote.configured.clone(),
+        reason,
+    };
+    match (credentials.status(), credentials.login_needed()) {
+        (_, Some(reason)) => auth_required(reason),
+        (AuthStatus::None, None) => auth_required(LoginReason::NotConfigured),
+        // The token is refused, and a new one could not be had: its provider or the store is
+        // down, which no login would mend.
+        (AuthStatus::Authenticated, None) if status == StatusCode::UNAUTHORIZED => {
+            Fault::Unavailable {
+                url: Some(remote.configured.clone()),
+                cause: "it refuses the access token, and a new one cannot be had now".to_owned(),
+                retry_after: None,
+                blame: Blame::IdentityProvider,
+            }
+        }
+        (AuthStatus::Configured | AuthStatus::Authenticated, None) => {
+            auth_required(LoginReason::Rejected)
+        }
+    }
 }
 
 /// The fault of a registry that cannot be read, for `cause`.
