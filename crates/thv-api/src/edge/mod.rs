@@ -139,13 +139,11 @@ impl Edge {
             // OPTIONS. The connection leaves the body of the answer away by itself.
             *request.method_mut() = Method::OPTIONS;
         }
-        let waits_for_a_person = request.uri().path() == v1beta::auth::LOGIN_PATH;
         let time = time_for(&request);
         let answer = self.router.clone().call(request);
-        let answered = if waits_for_a_person {
-            Ok(answer.await)
-        } else {
-            tokio::time::timeout(time, answer).await
+        let answered = match time {
+            Some(time) => tokio::time::timeout(time, answer).await,
+            None => Ok(answer.await),
         };
         match answered {
             Ok(Ok(mut response)) => match response.extensions_mut().remove::<Problem>() {
@@ -162,14 +160,20 @@ fn is_health(path: &str) -> bool {
     path == "/health" || path == "/health/"
 }
 
-/// The time an answer may take to begin (F46).
-fn time_for(request: &Request) -> Duration {
+/// The time an answer may take to begin (F46); `None` for a login, which waits for a person and has
+/// a deadline of its own (W14).
+fn time_for(request: &Request) -> Option<Duration> {
     let path = request.uri().path();
-    if *request.method() == Method::POST && path.trim_end_matches('/').ends_with("/refresh") {
-        limits::REFRESH_TIME
-    } else {
-        limits::ROUTE_TIME
+    if path == v1beta::auth::LOGIN_PATH {
+        return None;
     }
+    Some(
+        if *request.method() == Method::POST && path.trim_end_matches('/').ends_with("/refresh") {
+            limits::REFRESH_TIME
+        } else {
+            limits::ROUTE_TIME
+        },
+    )
 }
 
 fn finish(headers: &mut HeaderMap, under_api: bool) {
