@@ -50,7 +50,10 @@ pub enum Blame {
     /// The identity provider: the registry was not asked, for want of a token.
     IdentityProvider,
     /// The secret store of this machine.
-    SecretStore,
+    SecretStore {
+        /// Whether it is there and waits to be unlocked.
+        locked: bool,
+    },
 }
 
 /// Why a name leads to no server.
@@ -87,12 +90,13 @@ pub enum LookupFault {
 // === impl Blame ===
 
 impl Blame {
-    /// The word for it on the wire.
+    /// The word for it on the wire, the same as in the report on a login.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Registry => "registry_unreachable",
-            Self::IdentityProvider => "identity_provider_unreachable",
-            Self::SecretStore => "secret_store_unavailable",
+            Self::IdentityProvider => "identity_provider_unavailable",
+            Self::SecretStore { locked: true } => "store_locked",
+            Self::SecretStore { locked: false } => "store_unavailable",
         }
     }
 }

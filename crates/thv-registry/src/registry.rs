@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
-use thv_config::disk::{self, Fingerprint};
 use thv_auth::{CredentialSource, LoginReason};
+use thv_config::disk::{self, Fingerprint};
 use thv_config::world::World;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -301,11 +301,7 @@ impl Registry {
             counts: known.map_or_else(Counts::default, |known| known.snapshot.counts()),
             bad_rows: known.map_or(0, |known| known.snapshot.bad_rows()),
             incremental: known.is_some_and(|known| known.marks.incremental),
-            cache_file: self
-                .inner
-                .cache
-                .get()
-                .map(|cache| cache.path().to_owned()),
+            cache_file: self.inner.cache.get().map(|cache| cache.path().to_owned()),
         }
     }
 }

@@ -107,12 +107,14 @@ impl State {
     /// Whether the last failure was a login that nobody had made: what is stored may say otherwise
     /// by now. A refusal by the registry is not such a failure; only asking again shows its end.
     pub(crate) fn waited_for_login(&self) -> bool {
-        self.failure.as_ref().is_some_and(|failure| match &failure.fault {
-            Fault::AuthRequired { reason, .. } => {
-                !matches!(reason, LoginReason::Rejected | LoginReason::NotConfigured)
-            }
-            _ => false,
-        })
+        self.failure
+            .as_ref()
+            .is_some_and(|failure| match &failure.fault {
+                Fault::AuthRequired { reason, .. } => {
+                    !matches!(reason, LoginReason::Rejected | LoginReason::NotConfigured)
+                }
+                _ => false,
+            })
     }
 
     /// This state after a load that failed.

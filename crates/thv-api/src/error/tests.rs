@@ -105,11 +105,11 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
         ),
         (
             unavailable(Blame::IdentityProvider),
-            format!(r#""reason":"{}"}}"#, Blame::IdentityProvider.as_str()),
+            r#""reason":"identity_provider_unavailable"}"#.to_owned(),
         ),
         (
-            unavailable(Blame::SecretStore),
-            format!(r#""reason":"{}"}}"#, Blame::SecretStore.as_str()),
+            unavailable(Blame::SecretStore { locked: true }),
+            r#""reason":"store_locked"}"#.to_owned(),
         ),
         (unavailable(Blame::Registry), r#": down"}"#.to_owned()),
     ];

@@ -225,6 +225,8 @@ fn credential_fault(remote: &Remote, error: &AuthError) -> Fault {
             reason: *reason,
         },
         AuthError::Unreachable { .. } => blamed(remote, error, Blame::IdentityProvider),
-        AuthError::Store { .. } => blamed(remote, error, Blame::SecretStore),
+        AuthError::Store { locked, .. } => {
+            blamed(remote, error, Blame::SecretStore { locked: *locked })
+        }
     }
 }
