@@ -179,6 +179,14 @@ impl Registry {
         }
     }
 
+    /// Forgets the catalog of those who are logged in now, in memory and on disk: somebody logs
+    /// out. Call it before the login is deleted, or right after in a process that read with it.
+    pub async fn forget_catalog(&self) {
+        self.inner.context.credentials.prepare().await;
+        self.inner.settle_cache();
+        self.inner.withdraw(LoginReason::NeverLoggedIn).await;
+    }
+
     /// Forgets the catalog, in memory and on disk: the credential that it was read with is
     /// definitely gone.
     pub(crate) async fn withdraw(&self, reason: LoginReason) {
@@ -528,18 +536,15 @@ impl Inner {
     /// Brings back the catalog of an earlier run, where the credential that it was read with is
     /// at hand.
     async fn restore(self: &Arc<Self>, source: &Source) -> Result<Option<Known>, Fault> {
-        let Some((directory, key)) = &self.cache_place else {
+        if self.cache_place.is_none() {
             return Ok(None);
-        };
+        }
         let credentials = &self.context.credentials;
         credentials.prepare().await;
         if let Some(reason) = credentials.login_needed() {
             return Err(self.auth_required(reason));
         }
-        self.cache.get_or_init(|| {
-            let identity = format!("{key}\n{}", credentials.identity());
-            CacheFile::new(directory, identity, Arc::clone(&self.context.world.clock))
-        });
+        self.settle_cache();
         let inner = Arc::clone(self);
         let contents = tokio::task::spawn_blocking(move || inner.cache.get()?.load());
         let Some(contents) = contents.await.ok().flatten() else {
@@ -555,6 +560,16 @@ impl Inner {
         }
         self.warm(&known);
         Ok(Some(known))
+    }
+
+    /// Settles which file is read and written: the one of who reads now.
+    fn settle_cache(&self) {
+        if let Some((directory, key)) = &self.cache_place {
+            self.cache.get_or_init(|| {
+                let identity = format!("{key}\n{}", self.context.credentials.identity());
+                CacheFile::new(directory, identity, Arc::clone(&self.context.world.clock))
+            });
+        }
     }
 
     fn warm(&self, known: &Known) {

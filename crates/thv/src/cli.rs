@@ -68,6 +68,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Open the address on standard input in the browser; the program calls itself so
+    #[command(name = crate::opener::VERB, hide = true)]
+    OpenAddress,
 }
 
 // --- serve

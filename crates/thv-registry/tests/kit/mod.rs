@@ -81,16 +81,15 @@ impl Reader {
                 Ok::<_, ConfigError>(())
             })
             .unwrap();
-        let registries =
-            Registries::open(
-                world,
-                paths,
-                config,
-                "test".to_owned(),
-                Arc::new(NoGrants),
-                revalidation,
-            )
-            .await;
+        let registries = Registries::open(
+            world,
+            paths,
+            config,
+            "test".to_owned(),
+            Arc::new(NoGrants),
+            revalidation,
+        )
+        .await;
         Self {
             clock,
             registry: registries.get("default").unwrap(),

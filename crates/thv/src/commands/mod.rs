@@ -16,6 +16,7 @@ use thv_config::world::World;
 
 use crate::cli::{Cli, Command};
 use crate::failure::CommandError;
+use crate::opener;
 use crate::output::Output;
 
 /// Runs what the command line asks for.
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli, world: &World, output: &mut Output) -> Result<(), Co
         Some(Command::Config(verb)) => config::run(verb, world, output),
         Some(Command::Version(args)) => version::run(&args, output),
         Some(Command::Completion { shell }) => completion::completion(shell, output),
+        Some(Command::OpenAddress) => opener::open_address(),
         Some(Command::Man { dir }) => completion::man(dir.as_deref(), output),
     }
 }

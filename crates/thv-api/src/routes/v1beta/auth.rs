@@ -122,7 +122,10 @@ pub(crate) async fn logout(state: State, head: Head) -> Result<Response, Problem
     let target = target(&state)?;
     let outcome = state.desk.log_out(&target, client(head.headers())).await;
     let body = match outcome {
-        Ok(LoggedOut::Done(receipt)) => LogoutResponse::of(receipt),
+        Ok(LoggedOut::Done(receipt)) => {
+            state.default_registry()?.forget_catalog().await;
+            LogoutResponse::of(receipt)
+        }
         Ok(LoggedOut::Kept) => LogoutResponse {
             previous_login_kept: true,
             ..LogoutResponse::of(LogoutReceipt::default())

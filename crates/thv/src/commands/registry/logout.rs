@@ -14,7 +14,11 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<(), CommandError> {
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
-    let work = catalogs.auth.logout();
+    let registry = catalogs.default_registry()?;
+    let work = async {
+        registry.forget_catalog().await;
+        catalogs.auth.logout().await
+    };
     let receipt = super::patiently("Logging out", world, output, Box::pin(work)).await?;
     if as_json {
         output.print(json::pretty(&receipt).map_err(CommandError::encode)?)?;
