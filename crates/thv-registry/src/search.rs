@@ -168,16 +168,20 @@ impl Texts {
         let mut entry = 0;
         while let Some(hit) = arena.get(from..).and_then(|rest| finder.find(rest)) {
             let hit = from + hit;
-            entry += self
-                .starts
-                .get(entry..)
-                .map_or(0, |rest| gallop(rest, hit))
-                .saturating_sub(1);
+            // Where much is found, it is in the next entry.
+            if self.starts.get(entry + 1).is_some_and(|next| *next <= hit) {
+                entry += self
+                    .starts
+                    .get(entry..)
+                    .map_or(0, |rest| gallop(rest, hit))
+                    .saturating_sub(1);
+            }
             let in_tags = self.tags.get(entry).is_some_and(|tags| hit >= *tags);
             if !in_tags || search_in == SearchIn::NameDescriptionTags {
                 tell(entry);
             }
-            let Some(next) = self.starts.get(entry + 1) else {
+            entry += 1;
+            let Some(next) = self.starts.get(entry) else {
                 break;
             };
             from = *next;
