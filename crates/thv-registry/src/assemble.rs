@@ -1,8 +1,8 @@
 //! Rows in, snapshot out: which version of a server is the latest, what is dropped, and what
 //! can be taken over from the snapshot before.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::{Entry as Slot, HashMap};
-use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -251,17 +251,8 @@ impl Delta {
                 }
             }
         }
-        let withdrawn: HashSet<&[u8]> = self.withdrawn.iter().map(String::as_bytes).collect();
-        let mut entries = Vec::with_capacity(base.entries().len() + latest.len());
-        for entry in base.entries() {
-            let name = entry.name_bytes();
-            match latest.remove(name) {
-                Some(newer) => entries.push(Arc::clone(newer)),
-                None if withdrawn.contains(name) => {}
-                None => entries.push(Arc::clone(entry)),
-            }
-        }
-        entries.extend(latest.into_values().map(Arc::clone));
-        Snapshot::new(edition, entries, Vec::new(), extensions, base.bad_rows())
+        let upserts = latest.into_values().map(Arc::clone).collect();
+        let withdrawn = self.withdrawn.iter().map(String::as_str);
+        base.changed(edition, upserts, withdrawn, extensions)
     }
 }

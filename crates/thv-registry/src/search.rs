@@ -1,8 +1,9 @@
 //! Substring search over a whole catalog.
 //!
-//! The lower-cased texts of all entries lie in one arena in name order, so that a search is one
-//! scan of memory. What a search finds is contract: every entry that contains the query, in
-//! name order, without ranking.
+//! The lower-cased texts of the entries lie in arenas in name order, so that a search is a scan
+//! of memory. What a search finds is contract: every entry that contains the query, in name
+//! order, without ranking. An arena belongs to a run of some entries and is shared by all
+//! catalogs in which these follow each other.
 
 use std::sync::Arc;
 
@@ -22,9 +23,28 @@ pub enum SearchIn {
 /// Stands between the texts of one entry; a query that contains it finds nothing.
 const SEPARATOR: char = '\u{1}';
 
+/// How many entries a new run has. One changed entry costs its run; a search pays a little for
+/// each run.
+const RUN: usize = 128;
+
+/// A run that grew beyond this is split.
+const LONGEST_RUN: usize = 2 * RUN;
+
 #[derive(Debug)]
 pub(crate) struct SearchIndex {
-    arena: Vec<u8>,
+    runs: Vec<Arc<Run>>,
+}
+
+/// Entries that follow each other, and their texts.
+#[derive(Debug)]
+struct Run {
+    entries: Vec<Arc<Entry>>,
+    texts: Texts,
+}
+
+#[derive(Debug, Default)]
+struct Texts {
+    arena: String,
     /// Where each entry begins, and the arena's length at the end.
     starts: Vec<usize>,
     /// Where each entry's tags begin.
@@ -34,25 +54,22 @@ pub(crate) struct SearchIndex {
 // === impl SearchIndex ===
 
 impl SearchIndex {
-    pub(crate) fn build(entries: &[Arc<Entry>]) -> Self {
-        let mut arena = String::with_capacity(entries.len() * 160);
-        let mut starts = Vec::with_capacity(entries.len() + 1);
-        let mut tags = Vec::with_capacity(entries.len());
-        for entry in entries {
-            starts.push(arena.len());
-            push_lowered(&mut arena, entry.name());
-            push_lowered(&mut arena, entry.description());
-            tags.push(arena.len());
-            for tag in entry.tags() {
-                push_lowered(&mut arena, tag);
+    /// The index of `entries`, which are in name order. Runs of the index `before` are taken
+    /// over where their entries still follow each other.
+    pub(crate) fn build(entries: &[Arc<Entry>], before: Option<&Self>) -> Self {
+        let mut runs = Vec::with_capacity(entries.len() / RUN + 1);
+        let mut rest = entries;
+        for run in before.map_or(&[][..], |before| &before.runs) {
+            let (here, behind) = rest.split_at(run.reach(rest));
+            rest = behind;
+            if run.is_of(here) {
+                runs.push(Arc::clone(run));
+            } else {
+                push_runs(&mut runs, here);
             }
         }
-        starts.push(arena.len());
-        Self {
-            arena: arena.into_bytes(),
-            starts,
-            tags,
-        }
+        push_runs(&mut runs, rest);
+        Self { runs }
     }
 
     /// Positions of the entries that contain `query`, ascending. An empty query finds all.
@@ -60,32 +77,115 @@ impl SearchIndex {
         let mut needle = String::with_capacity(query.len());
         lower(&mut needle, query);
         if needle.is_empty() {
-            return (0..self.tags.len()).collect();
+            let count = self.runs.iter().map(|run| run.entries.len()).sum();
+            return (0..count).collect();
         }
         if query.contains(SEPARATOR) {
             return Vec::new();
         }
         let finder = Finder::new(needle.as_bytes());
         let mut found = Vec::new();
+        let mut first = 0;
+        for run in &self.runs {
+            run.texts
+                .find(&finder, search_in, |at| found.push(first + at));
+            first += run.entries.len();
+        }
+        found
+    }
+}
+
+fn push_runs(runs: &mut Vec<Arc<Run>>, entries: &[Arc<Entry>]) {
+    let length = if entries.len() > LONGEST_RUN {
+        RUN
+    } else {
+        LONGEST_RUN
+    };
+    runs.extend(entries.chunks(length).map(|run| Arc::new(Run::of(run))));
+}
+
+// === impl Run ===
+
+impl Run {
+    fn of(entries: &[Arc<Entry>]) -> Self {
+        let mut texts = Texts::default();
+        for entry in entries {
+            texts.push(entry.name(), entry.description(), entry.tags());
+        }
+        texts.end();
+        Self {
+            entries: entries.to_vec(),
+            texts,
+        }
+    }
+
+    /// How many of `rest` stand where this run stood: up to the name of its last entry.
+    fn reach(&self, rest: &[Arc<Entry>]) -> usize {
+        let Some(last) = self.entries.last() else {
+            return 0;
+        };
+        let length = self.entries.len();
+        match rest.get(length - 1) {
+            Some(entry) if Arc::ptr_eq(entry, last) => length,
+            _ => rest.partition_point(|entry| entry.name_bytes() <= last.name_bytes()),
+        }
+    }
+
+    fn is_of(&self, entries: &[Arc<Entry>]) -> bool {
+        self.entries.len() == entries.len()
+            && self
+                .entries
+                .iter()
+                .zip(entries)
+                .all(|(left, right)| Arc::ptr_eq(left, right))
+    }
+}
+
+// === impl Texts ===
+
+impl Texts {
+    fn push<'a>(&mut self, name: &str, description: &str, tags: impl IntoIterator<Item = &'a str>) {
+        self.starts.push(self.arena.len());
+        push_lowered(&mut self.arena, name);
+        push_lowered(&mut self.arena, description);
+        self.tags.push(self.arena.len());
+        for tag in tags {
+            push_lowered(&mut self.arena, tag);
+        }
+    }
+
+    fn end(&mut self) {
+        self.starts.push(self.arena.len());
+        self.arena.shrink_to_fit();
+        self.starts.shrink_to_fit();
+        self.tags.shrink_to_fit();
+    }
+
+    /// Tells the positions of the entries that contain the needle, ascending.
+    fn find(&self, finder: &Finder<'_>, search_in: SearchIn, mut tell: impl FnMut(usize)) {
+        let arena = self.arena.as_bytes();
         let mut from = 0;
         let mut entry = 0;
-        while let Some(hit) = self.arena.get(from..).and_then(|rest| finder.find(rest)) {
+        while let Some(hit) = arena.get(from..).and_then(|rest| finder.find(rest)) {
             let hit = from + hit;
-            entry += self
-                .starts
-                .get(entry..)
-                .map_or(0, |rest| gallop(rest, hit))
-                .saturating_sub(1);
+            // Where much is found, it is in the next entry.
+            if self.starts.get(entry + 1).is_some_and(|next| *next <= hit) {
+                entry += self
+                    .starts
+                    .get(entry..)
+                    .map_or(0, |rest| gallop(rest, hit))
+                    .saturating_sub(1);
+            }
             let in_tags = self.tags.get(entry).is_some_and(|tags| hit >= *tags);
             if !in_tags || search_in == SearchIn::NameDescriptionTags {
-                found.push(entry);
+                tell(entry);
             }
-            let Some(next) = self.starts.get(entry + 1) else {
+            entry += 1;
+            let Some(next) = self.starts.get(entry) else {
                 break;
             };
             from = *next;
         }
-        found
     }
 }
 
@@ -120,27 +220,33 @@ fn lower(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::format::page;
+
+    const PUBLISHER: &str = "io.modelcontextprotocol.registry/publisher-provided";
+
+    fn entry(name: &str, description: &str, tag: &str) -> Arc<Entry> {
+        let server = json!({"server": {
+            "name": name,
+            "description": description,
+            "remotes": [{"type": "sse", "url": "https://x.example/"}],
+            "_meta": {PUBLISHER: {"io.github.stacklok": {"https://x.example/": {"tags": [tag]}}}},
+        }});
+        let body = server.to_string();
+        let row = page::parse_server_response(body.as_bytes()).unwrap();
+        Arc::new(Entry::from_row(&row, Timestamp::UNIX_EPOCH).unwrap())
+    }
 
     fn index(texts: &[(&str, &str, &str)]) -> SearchIndex {
-        let mut arena = String::new();
-        let mut starts = Vec::new();
-        let mut tags = Vec::new();
-        for (name, description, tag) in texts {
-            starts.push(arena.len());
-            push_lowered(&mut arena, name);
-            push_lowered(&mut arena, description);
-            tags.push(arena.len());
-            push_lowered(&mut arena, tag);
-        }
-        starts.push(arena.len());
-        SearchIndex {
-            arena: arena.into_bytes(),
-            starts,
-            tags,
-        }
+        let entries: Vec<_> = texts
+            .iter()
+            .map(|(name, description, tag)| entry(name, description, tag))
+            .collect();
+        SearchIndex::build(&entries, None)
     }
 
     #[test]
@@ -179,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_search_finds_what_a_plain_scan_finds(
-            texts in proptest::collection::vec(("[a-cA-C]{0,6}", "[a-c ß]{0,6}", "[a-c]{0,3}"), 0..40),
+            texts in proptest::collection::vec(("[a-cA-C]{1,6}", "[a-c ß]{0,6}", "[a-c]{0,3}"), 0..40),
             query in "[a-cA-Cß]{1,3}",
         ) {
             let borrowed: Vec<_> = texts

@@ -4,12 +4,17 @@
 //! that changes little costs little. Nothing here waits on the network or takes a lock; the
 //! big response bodies and the search index are made when they are first asked for.
 
+mod change;
+mod content;
+mod short_names;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
+
+use self::content::Content;
+use self::short_names::ShortNames;
 
 use crate::entry::{Entry, Extension, ExtensionEntry, ViewRef};
 use crate::error::LookupError;
@@ -35,11 +40,15 @@ pub struct Snapshot {
     older: Vec<Arc<Entry>>,
     extensions: BTreeMap<Extension, Vec<Arc<ExtensionEntry>>>,
     bad_rows: usize,
-    content: [u8; 32],
+    /// Of the latest versions alone.
+    servers: Content,
+    content: Content,
     digest: String,
     counts: OnceLock<Counts>,
-    short_names: OnceLock<Vec<u32>>,
-    search: OnceLock<SearchIndex>,
+    short_names: OnceLock<ShortNames>,
+    search: OnceLock<Arc<SearchIndex>>,
+    /// The index of the catalog that this one came from; most of it may still hold.
+    search_before: Option<Arc<SearchIndex>>,
     v1beta_servers: OnceCell<Arc<Prepared>>,
     v1beta_registry: OnceCell<Arc<Prepared>>,
 }
@@ -79,12 +88,18 @@ impl Snapshot {
                 .cmp(right.name())
                 .then_with(|| crate::version_order::compare(right, left))
         });
-        for items in extensions.values_mut() {
-            items.sort_by(|left, right| left.key().cmp(&right.key()));
+        sort_items(&mut extensions);
+        let mut servers = Content::default();
+        for entry in &entries {
+            servers.add(entry);
         }
-        let content = content_digest(&entries, &older, &extensions);
-        let digest = digest(&edition, &content);
+        let mut content = servers.with(content_of_items(&extensions));
+        for entry in &older {
+            content.add_older(entry);
+        }
+        let digest = content.digest(&edition);
         Self {
+            servers,
             content,
             edition,
             entries,
@@ -95,6 +110,7 @@ impl Snapshot {
             counts: OnceLock::new(),
             short_names: OnceLock::new(),
             search: OnceLock::new(),
+            search_before: None,
             v1beta_servers: OnceCell::new(),
             v1beta_registry: OnceCell::new(),
         }
@@ -188,10 +204,7 @@ impl Snapshot {
 
     /// The server of exactly this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Entry>> {
-        let at = self
-            .entries
-            .binary_search_by(|entry| entry.name_bytes().cmp(name.as_bytes()))
-            .ok()?;
+        let at = self.position(name.as_bytes()).ok()?;
         self.entries.get(at)
     }
 
@@ -261,21 +274,9 @@ impl Snapshot {
 
     /// Positions of the entries whose name ends in `/short`, ascending.
     fn with_short_name(&self, short: &str) -> &[u32] {
-        let short_of = |at: &u32| {
-            self.entries
-                .get(*at as usize)
-                .map_or("", |entry| entry.short_name())
-        };
-        let sorted = self.short_names.get_or_init(|| {
-            let mut sorted: Vec<u32> =
-                (0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)).collect();
-            sorted.sort_by(|left, right| short_of(left).cmp(short_of(right)));
-            sorted
-        });
-        let first = sorted.partition_point(|at| short_of(at) < short);
-        let rest = sorted.get(first..).unwrap_or_default();
-        let count = rest.partition_point(|at| short_of(at) == short);
-        rest.get(..count).unwrap_or_default()
+        self.short_names
+            .get_or_init(|| ShortNames::build(&self.entries))
+            .find(&self.entries, short)
     }
 
     /// Entries that contain `query`, whatever the case, in name order.
@@ -288,8 +289,10 @@ impl Snapshot {
     }
 
     fn search_index(&self) -> &SearchIndex {
-        self.search
-            .get_or_init(|| SearchIndex::build(&self.entries))
+        self.search.get_or_init(|| {
+            let before = self.search_before.as_deref();
+            Arc::new(SearchIndex::build(&self.entries, before))
+        })
     }
 
     /// Makes what the first lookup and the first search would otherwise make.
@@ -458,47 +461,20 @@ fn push_json(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(&json::to_vec(&text).unwrap_or_default());
 }
 
-/// Adds up the checksums that the records carry already; reading all bytes again would cost
-/// more than loading them did.
-fn content_digest(
-    entries: &[Arc<Entry>],
-    older: &[Arc<Entry>],
-    extensions: &BTreeMap<Extension, Vec<Arc<ExtensionEntry>>>,
-) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    let mut record = |checksum: u32, bytes: &[u8]| {
-        hasher.update(checksum.to_le_bytes());
-        hasher.update(bytes.len().to_le_bytes());
-    };
-    for entry in entries.iter().chain(older) {
-        record(entry.checksum(), entry.record());
+fn sort_items(extensions: &mut BTreeMap<Extension, Vec<Arc<ExtensionEntry>>>) {
+    for items in extensions.values_mut() {
+        items.sort_by(|left, right| left.key().cmp(&right.key()));
     }
-    for (extension, items) in extensions {
-        record(0, extension.member().as_bytes());
-        for item in items {
-            record(item.checksum(), item.record());
-        }
-    }
-    hasher.finalize().into()
 }
 
-fn digest(edition: &Edition, content: &[u8; 32]) -> String {
-    let mut hasher = Sha256::new();
-    for part in [
-        env!("CARGO_PKG_VERSION"),
-        &edition.version,
-        &edition.last_updated,
-    ] {
-        hasher.update(part);
-        hasher.update([0]);
+fn content_of_items(extensions: &BTreeMap<Extension, Vec<Arc<ExtensionEntry>>>) -> Content {
+    let mut content = Content::default();
+    for (extension, items) in extensions {
+        for item in items {
+            content.add_item(*extension, item);
+        }
     }
-    hasher.update(content);
-    let mut digest = String::with_capacity(32);
-    for byte in hasher.finalize().iter().take(16) {
-        // Writing to a string does not fail.
-        let _ = write!(digest, "{byte:02x}");
-    }
-    digest
+    content
 }
 
 #[cfg(test)]
