@@ -66,6 +66,7 @@ impl Auth {
             lock_dir: RefreshEngine::lock_dir(paths),
             steps: Arc::new(Unwatched),
         });
+        engine.renew_ahead(false);
         Arc::new(Self {
             config: config.clone(),
             http: http.clone(),
@@ -75,9 +76,16 @@ impl Auth {
         })
     }
 
-    /// Follows the store until `stop`: what other processes do shows within a second.
+    /// For a program that stays: follows the store until `stop`, so that what other processes do shows within a second,
+    /// and renews tokens before somebody has to wait for that.
     pub fn start(&self, stop: CancellationToken) {
+        self.engine.renew_ahead(true);
         drop(self.engine.spawn_watch(stop));
+    }
+
+    /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store.
+    pub async fn finish(&self) {
+        self.engine.finish().await;
     }
 
     async fn binding(&self) -> Result<Binding, AuthFailure> {

@@ -16,6 +16,7 @@ mod window;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub(crate) struct Inner {
     /// Shortens windows and lengthens pauses of this process.
     pub(crate) jitter: u8,
     lanes: Mutex<HashMap<Binding, Weak<Lane>>>,
+    /// Whether renewals begin that nobody waits for.
+    ahead: AtomicBool,
 }
 
 /// What a renewal is for.
@@ -97,6 +100,7 @@ impl RefreshEngine {
                 skew: Skew::new(),
                 jitter: jitter[0],
                 lanes: Mutex::default(),
+                ahead: AtomicBool::new(true),
             }),
         }
     }
@@ -133,6 +137,24 @@ impl RefreshEngine {
                 }
             }
         })
+    }
+
+    /// Whether a token is renewed behind the back of its users before it has to be; it is, at first. A program that ends
+    /// with its answer would end before such a renewal is stored.
+    pub fn renew_ahead(&self, yes: bool) {
+        self.inner.ahead.store(yes, Ordering::Relaxed);
+    }
+
+    /// Waits for the renewals in flight: what they bring is lost with a process that ends before it is stored. Each has a
+    /// deadline of its own.
+    pub async fn finish(&self) {
+        for lane in self.inner.living_lanes() {
+            let flight = lane.flight();
+            if let Some(flight) = flight {
+                // Whatever it came to is in the store.
+                let _ = flight.await;
+            }
+        }
     }
 
     /// Deletes every login to the registry from the store and from memory. A renewal in flight finds out when it stores.
@@ -217,7 +239,7 @@ impl Inner {
             Need::Nothing => Ok(Arc::clone(grant)),
             Need::Login(reason) => Err(AuthError::LoginRequired { reason }),
             Need::Soon => {
-                if self.waits_for(&view).is_none() {
+                if self.ahead.load(Ordering::Relaxed) && self.waits_for(&view).is_none() {
                     drop(self.join(lane, Cause::Expiring));
                 }
                 Ok(Arc::clone(grant))

@@ -87,8 +87,9 @@ async fn amid_a_renewal(stage: &Stage, server: &Server, fault: fn(Gate) -> Fault
     stage
         .provider
         .break_with(Rule::always(fault(gate.clone())).on(paths::TOKEN).times(1));
-    drop(posted(server.address(), REFRESH));
+    let asking = posted(server.address(), REFRESH);
     gate.arrived(1).await;
+    asking.abort();
     gate
 }
 
@@ -148,6 +149,42 @@ async fn kill_9_of_a_command_amid_a_renewal_does_not_block_others() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_stopped_stores_the_renewal_that_nobody_waits_for_any_more() {
+    let stage = Stage::with_tokens_of(2).await;
+    let mut server = stage.logged_in_server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    let gate = amid_a_renewal(&stage, &server, Fault::HeldAfter).await;
+    server.terminate();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    gate.open();
+    assert!(server.ended().await.success());
+    stage.live_for(300);
+    let server = stage.server().await;
+    let answer = server.post(REFRESH, &json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(alive(&stage));
+}
+
+#[tokio::test]
+async fn a_command_that_ends_begins_no_renewal_that_it_would_not_see_the_end_of() {
+    let stage = Stage::with_tokens_of(12).await;
+    stage.logged_in_by_cli().await;
+    // Nine seconds and a half later the token is worth renewing ahead, and still good for a while.
+    let end = stage.provider.now() + 10;
+    until_true("the window", || stage.provider.now() >= end).await;
+    stage
+        .provider
+        .break_with(Rule::always(Fault::Slow(Duration::from_secs(1))).on(paths::TOKEN));
+    let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    stage.provider.heal();
+    expire(&stage).await;
+    let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(alive(&stage));
+}
+
+#[tokio::test]
 async fn kill_9_during_a_login_leaves_the_grant_before_it() {
     let stage = Stage::new().await;
     let mut server = stage.logged_in_server().await;
@@ -165,7 +202,7 @@ async fn kill_9_during_a_login_leaves_the_grant_before_it() {
     server.signal(Signal::KILL);
     let _ = server.ended().await;
     let _ = browsing.await;
-    let _ = std::panic::AssertUnwindSafe(login.drop_it()).await;
+    login.drop_it().await;
     assert!(!is_listening(stage.port));
     let server = stage.server().await;
     assert_eq!(report(&server).await["state"], "authenticated");
@@ -341,7 +378,7 @@ async fn a_read_only_store_spends_no_refresh_token() {
     expire(&stage).await;
     let answer = server.post(REFRESH, &json!({})).await;
     let spent = stage.refreshes();
-    let login = server.post(LOGIN, &json!({}));
+    let login = posted(server.address(), LOGIN);
     let login = tokio::time::timeout(Duration::from_secs(15), login).await;
     attribute(&stage, "-i");
     drop(frozen);
@@ -354,7 +391,7 @@ async fn a_read_only_store_spends_no_refresh_token() {
         spent, 0,
         "a token was spent whose successor cannot be stored"
     );
-    assert_eq!(login.expect("a login that ends").status, 409);
+    assert_eq!(login.expect("a login that ends").unwrap().status, 409);
     assert_eq!(stage.opener.urls().len(), 1);
 }
 

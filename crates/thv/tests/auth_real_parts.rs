@@ -118,7 +118,7 @@ async fn the_certified_provider_rotates_and_the_login_lives_on_over_restarts() {
     let server = real.logged_in_server().await;
     assert_eq!(names(&server).await.len(), 6);
     real.until_renewed(&server, 2).await;
-    drop(server);
+    assert!(server.stop().await.success());
     let server = real.server().await;
     real.until_renewed(&server, 4).await;
     assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
@@ -177,7 +177,7 @@ async fn the_certified_provider_a_token_used_elsewhere_ends_the_family_and_that_
     let copy = Arc::new(Home::new());
     copy_all(real.home.path(), copy.path());
     real.until_renewed(&server, 1).await;
-    drop(server);
+    assert!(server.stop().await.success());
     let _ = std::fs::remove_dir_all(copy.join("state"));
     let stale = Setup::new(THV, &copy)
         .env("TOOLHIVE_SECRETS_PASSWORD", auth_kit::PASSWORD)

@@ -220,11 +220,6 @@ async fn w12_a_redirect_to_another_host_carries_no_token() {
         assert_eq!(request.header("authorization"), None, "{request:?}");
     }
     assert!(other.bearers().is_empty());
-    assert_eq!(
-        names(&server).await.len(),
-        6,
-        "the stranger's catalog was taken"
-    );
 }
 
 #[tokio::test]
@@ -234,11 +229,11 @@ async fn w12_plain_http_to_another_machine_gets_no_token() {
         .home
         .write_config(&stage.config_for("http://registry.invalid:9"));
     let server = stage.server().await;
-    let login = server.post(LOGIN, &json!({}));
+    let login = posted(server.address(), LOGIN);
     let answer = tokio::time::timeout(std::time::Duration::from_secs(5), login).await;
     // Refused for its scheme, or waiting for a person: in no case is a token sent.
     if let Ok(answer) = answer {
-        assert_ne!(answer.status, 200);
+        assert_ne!(answer.unwrap().status, 200);
     }
     assert_ne!(server.get(STANDARD).await.status, 200);
 }
@@ -348,7 +343,8 @@ async fn w27_nobody_sees_what_another_account_was_shown() {
     let stage = Stage::new().await;
     let server = stage.logged_in_server().await;
     assert_eq!(names(&server).await.len(), 6);
-    drop(server);
+    until_true("the cache file", || !stage.cached().is_empty()).await;
+    assert!(server.stop().await.success());
     let offline = stage.server().await;
     stage
         .registry

@@ -127,10 +127,15 @@ impl Lane {
 
     /// Whether a renewal is running.
     pub(crate) fn is_renewing(&self) -> bool {
+        self.flight().is_some()
+    }
+
+    /// The renewal that is running.
+    pub(super) fn flight(&self) -> Option<Flight> {
         self.flight
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+            .clone()
     }
 
     pub(super) fn forget_unsaved(&self) {

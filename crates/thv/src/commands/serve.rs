@@ -76,7 +76,13 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
     };
     info!(why, "stopping");
     auth.cancel_logins().await;
-    take_down(published, &stop, server, &mut signals).await
+    let ended = take_down(published, &stop, server, &mut signals).await;
+    // Each renewal has a deadline of its own; whoever cannot wait for it sends another signal.
+    tokio::select! {
+        () = auth.finish() => {}
+        signal = signals.next() => warn!(why = signal, "stopped amid the renewal of a login"),
+    }
+    ended
 }
 
 /// The record goes first, so that a successor can start while requests under way still finish. A

@@ -6,7 +6,7 @@ use thv_testkit::client::Answer;
 use thv_testkit::provider::{Options, Provider, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
 
-use crate::auth_kit::{LOGIN, STANDARD, Stage, assert_needs_login};
+use crate::auth_kit::{LOGIN, STANDARD, Stage, assert_needs_login, posted};
 
 /// A login at a provider whose documents say this: refused before any browser opens.
 async fn refused(changes: &[(&str, Value)]) -> Answer {
@@ -122,11 +122,8 @@ async fn a10_shell_words_in_an_address_stay_words() {
         .provider
         .behave(|behaviour| behaviour.advertise("authorization_endpoint", url.as_str()));
     let server = stage.server().await;
-    let login = tokio::time::timeout(
-        std::time::Duration::from_secs(2),
-        server.post(LOGIN, &json!({})),
-    );
-    let _ = login.await;
+    let login = posted(server.address(), LOGIN);
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), login).await;
     assert!(!marker.exists(), "a shell has read the address");
     assert!(stage.opener.urls().len() <= 1);
 }

@@ -195,15 +195,25 @@ pub fn requested_scopes(provider: &Provider, given: &[String]) -> Vec<String> {
     scopes
 }
 
-/// Those of the asked scopes that may be asked again. Providers name the scopes of the access token only, so that the
-/// two that are not for it stay.
+/// The scopes that are about the login, not about the registry (OpenID Connect Core 1.0 sections 5.4 and 11).
+const LOGIN_SCOPES: [&str; 6] = [
+    OPENID,
+    OFFLINE_ACCESS,
+    "profile",
+    "email",
+    "address",
+    "phone",
+];
+
+/// Those of the asked scopes that may be asked again. Providers name the scopes of the access token only, so that those
+/// that are not for it stay.
 fn refreshed_scopes(asked: Vec<String>, granted: Option<&[String]>) -> Vec<String> {
     let Some(granted) = granted else {
         return asked;
     };
     asked
         .into_iter()
-        .filter(|scope| granted.contains(scope) || scope == OPENID || scope == OFFLINE_ACCESS)
+        .filter(|scope| granted.contains(scope) || LOGIN_SCOPES.contains(&scope.as_str()))
         .collect()
 }
 
