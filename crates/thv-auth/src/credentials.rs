@@ -78,6 +78,12 @@ pub trait Credentials: Debug + Send + Sync + 'static {
     /// under it and is never served to another.
     fn identity(&self) -> String;
 
+    /// Whether nobody else has logged in since [`identity`](Self::identity) was `reader`. A logout alone changes nothing
+    /// here, and neither does a store that cannot be read now.
+    fn is_still(&self, reader: &str) -> bool {
+        self.login_needed().is_some() || self.identity() == reader
+    }
+
     /// The bearer to send, or `None` where the registry is read anonymously.
     fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>>;
 

@@ -19,6 +19,8 @@ use crate::refresh::{Known, Lane, Need, RefreshEngine, View, bearer_of};
 pub struct GrantCredentials {
     engine: RefreshEngine,
     lane: Arc<Lane>,
+    /// The binding's, which takes a hash to make.
+    key: String,
 }
 
 impl GrantCredentials {
@@ -26,6 +28,7 @@ impl GrantCredentials {
     pub fn new(engine: &RefreshEngine, binding: &Binding) -> Self {
         let credentials = Self {
             lane: engine.lane(binding),
+            key: binding.key(),
             engine: engine.clone(),
         };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -42,7 +45,7 @@ impl GrantCredentials {
     }
 
     fn identity_in(&self, view: &View) -> String {
-        let key = self.lane.binding.key();
+        let key = &self.key;
         let who = view.grant().map(|grant| match &grant.account {
             Some(account) => format!("account\n{}", account.sub),
             None => format!("login\n{}", grant.login_id),
@@ -90,6 +93,13 @@ impl Credentials for GrantCredentials {
     /// somebody else's.
     fn identity(&self) -> String {
         self.identity_in(&self.lane.view.borrow())
+    }
+
+    fn is_still(&self, reader: &str) -> bool {
+        let view = self.lane.view.borrow();
+        view.grant().is_none()
+            || self.login_needed_in(&view).is_some()
+            || self.identity_in(&view) == reader
     }
 
     fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>> {

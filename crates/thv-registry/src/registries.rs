@@ -90,7 +90,27 @@ impl Registries {
 
     /// The registry of this name.
     pub fn get(&self, name: &str) -> Option<Arc<Registry>> {
-        (name == DEFAULT_REGISTRY).then(|| self.current.load_full())
+        (name == DEFAULT_REGISTRY).then(|| self.of_reader())
+    }
+
+    /// The current registry, for who is logged in now: one that was read for somebody else is left behind.
+    fn of_reader(&self) -> Arc<Registry> {
+        let current = self.current.load_full();
+        if !current.is_anothers() {
+            return current;
+        }
+        let outbound = Arc::clone(current.outbound());
+        let registry = self.registry(current.settings().clone(), outbound);
+        let before = self
+            .current
+            .compare_and_swap(&current, Arc::clone(&registry));
+        if !Arc::ptr_eq(&before, &current) {
+            return self.current.load_full();
+        }
+        if self.revalidation == Revalidation::Behind {
+            registry.start();
+        }
+        registry
     }
 
     /// Sets the source of `default`, and the login that goes with it: checks both against the
@@ -152,9 +172,8 @@ impl Registries {
         info!(kind = info.kind.as_str(), source = %info.source, "registry changed");
     }
 
-    /// Puts a new registry in the place of the one there is.
-    fn replace(&self, settings: Settings, outbound: Arc<Outbound>) -> Arc<Registry> {
-        let registry = Registry::new(
+    fn registry(&self, settings: Settings, outbound: Arc<Outbound>) -> Arc<Registry> {
+        Registry::new(
             DEFAULT_REGISTRY,
             settings,
             self.logins.as_ref(),
@@ -162,7 +181,12 @@ impl Registries {
             outbound,
             &self.paths.catalog_cache_dir(),
             self.revalidation,
-        );
+        )
+    }
+
+    /// Puts a new registry in the place of the one there is.
+    fn replace(&self, settings: Settings, outbound: Arc<Outbound>) -> Arc<Registry> {
+        let registry = self.registry(settings, outbound);
         self.current.store(Arc::clone(&registry));
         if self.revalidation == Revalidation::Behind {
             registry.start();

@@ -85,6 +85,8 @@ struct Inner {
     cache_place: Option<(PathBuf, String)>,
     /// Known once the credential's identity is.
     cache: OnceLock<CacheFile>,
+    /// Who all of this is read for, as soon as somebody is. Whoever logs in after them gets a registry of their own.
+    reader: OnceLock<String>,
     /// Orders writes of the cache file.
     cache_turn: Mutex<()>,
     /// The file of a file source as it was just before it was last read.
@@ -147,6 +149,7 @@ impl Registry {
                 },
                 cache_place,
                 cache: OnceLock::new(),
+                reader: OnceLock::new(),
                 cache_turn: Mutex::new(()),
                 file_read: ArcSwapOption::empty(),
                 revalidation,
@@ -191,6 +194,11 @@ impl Registry {
     /// definitely gone.
     pub(crate) async fn withdraw(&self, reason: LoginReason) {
         self.inner.withdraw(reason).await;
+    }
+
+    /// Whether somebody else is logged in now than the one for whom this was read.
+    pub(crate) fn is_anothers(&self) -> bool {
+        self.inner.is_anothers()
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -527,10 +535,16 @@ impl Inner {
             self.file_read.store(Some(Arc::new(look)));
         }
         let known = self.state.load().known.clone();
-        source
-            .load(&self.context, known.as_ref(), depth)
-            .await
-            .map(Some)
+        let loaded = source.load(&self.context, known.as_ref(), depth).await;
+        if self.is_anothers() {
+            return Err(changed_hands());
+        }
+        loaded.map(Some)
+    }
+
+    fn is_anothers(&self) -> bool {
+        let reader = self.reader.get();
+        reader.is_some_and(|reader| !self.context.credentials.is_still(reader))
     }
 
     /// Brings back the catalog of an earlier run, where the credential that it was read with is
@@ -544,6 +558,7 @@ impl Inner {
         if let Some(reason) = credentials.login_needed() {
             return Err(self.auth_required(reason));
         }
+        self.reader.get_or_init(|| credentials.identity());
         self.settle_cache();
         let inner = Arc::clone(self);
         let contents = tokio::task::spawn_blocking(move || inner.cache.get()?.load());
@@ -643,6 +658,16 @@ impl Inner {
             }
         });
         let _ = removed.await;
+    }
+}
+
+/// What those who waited for the catalog of somebody who is logged in no longer get.
+fn changed_hands() -> Fault {
+    Fault::Unavailable {
+        url: None,
+        cause: "somebody else has logged in to it meanwhile".to_owned(),
+        retry_after: Some(Duration::from_secs(1)),
+        blame: Blame::Registry,
     }
 }
 
