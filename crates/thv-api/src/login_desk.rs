@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thv_auth::login::LoginHow;
+use thv_auth::login::{LoginError, LoginHow};
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
 use thv_auth::{Auth, AuthFailure};
@@ -52,7 +52,9 @@ pub(crate) enum LoggedOut {
 /// A login of the desktop client that failed, until it has logged out after it.
 #[derive(Debug)]
 struct FailedLogin {
-    target: LoginTarget,
+    /// `None` for a login that a change of the settings or a logout has overtaken: whatever is
+    /// configured when the client logs out after it, it is not that which failed.
+    target: Option<LoginTarget>,
     at: Duration,
 }
 
@@ -88,7 +90,10 @@ impl LoginDesk {
             Ok(_) => self.forget_failures(&target),
             // Without settings the logout that follows has nothing to end.
             Err(AuthFailure::NoBinding(_)) => {}
-            Err(_) if client == Client::Studio => self.remember_failure(target),
+            Err(AuthFailure::Login(LoginError::Cancelled)) if client == Client::Studio => {
+                self.remember_failure(None);
+            }
+            Err(_) if client == Client::Studio => self.remember_failure(Some(target)),
             Err(_) => {}
         }
         outcome.map(drop)
@@ -109,7 +114,7 @@ impl LoginDesk {
         Ok(LoggedOut::Done(receipt))
     }
 
-    fn remember_failure(&self, target: LoginTarget) {
+    fn remember_failure(&self, target: Option<LoginTarget>) {
         let at = self.clock.monotonic();
         self.with_recent(|failed| {
             if failed.len() == MAX_FAILED_LOGINS {
@@ -120,14 +125,17 @@ impl LoginDesk {
     }
 
     fn forget_failures(&self, target: &LoginTarget) {
-        self.with_recent(|failed| failed.retain(|login| login.target != *target));
+        self.with_recent(|failed| failed.retain(|login| login.target.as_ref() != Some(target)));
     }
 
     /// Whether there is a failure that nobody has logged out after. There is one less then: each
     /// one excuses one logout.
     fn take_failure(&self, target: &LoginTarget) -> bool {
         self.with_recent(|failed| {
-            let found = failed.iter().position(|login| login.target == *target);
+            let found = failed.iter().position(|login| {
+                let failed = login.target.as_ref();
+                failed.is_none_or(|failed| failed == target)
+            });
             if let Some(index) = found {
                 failed.remove(index);
             }

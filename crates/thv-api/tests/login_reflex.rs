@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::options;
-use common::protected::{REGISTRY, STUDIO, protected, protected_with};
+use common::protected::{ITEM, LOGIN, REGISTRY, STUDIO, protected, protected_with, update};
+use http::Method;
 use thv_config::world::{Clock as _, ManualClock, SystemClock};
+use thv_testkit::browse::browse;
 use thv_testkit::provider::User;
 
 #[tokio::test]
@@ -74,4 +76,40 @@ async fn a_logout_is_meant_after_a_login_that_worked_in_the_end() {
     assert_eq!(protected.log_in_as(&[STUDIO]).await.status, 200);
     let meant = protected.log_out_as(&[STUDIO]).await;
     assert_eq!(meant.json()["deleted"], 1, "{}", meant.text());
+}
+
+#[tokio::test]
+async fn the_logout_after_a_login_that_was_overtaken_leaves_the_newer_one_alone() {
+    let mut protected = protected().await;
+    let overtaken = protected.post(LOGIN, &[STUDIO]);
+    protected.opened.recv().await.unwrap();
+    let same = update(&protected.registry, &protected.provider.issuer());
+    let other = same.replace("\"client_id\"", "\"scopes\":[\"openid\"],\"client_id\"");
+    let put = protected.house.call(Method::PUT, ITEM, &other).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(overtaken.await.unwrap().status, 409);
+    let newer = protected.post(LOGIN, &[STUDIO]);
+    let url = protected.opened.recv().await.unwrap();
+    let reflex = protected.log_out_as(&[STUDIO]).await;
+    assert_eq!(reflex.json()["previous_login_kept"], true);
+    browse(url.as_str()).await;
+    assert_eq!(newer.await.unwrap().status, 200);
+    let meant = protected.log_out_as(&[STUDIO]).await;
+    assert_eq!(meant.json()["deleted"], 1, "{}", meant.text());
+}
+
+#[tokio::test]
+async fn the_logout_after_a_login_that_was_overtaken_may_come_after_the_newer_one() {
+    let mut protected = protected().await;
+    let overtaken = protected.post(LOGIN, &[STUDIO]);
+    protected.opened.recv().await.unwrap();
+    let same = update(&protected.registry, &protected.provider.issuer());
+    let other = same.replace("\"client_id\"", "\"scopes\":[\"openid\"],\"client_id\"");
+    let put = protected.house.call(Method::PUT, ITEM, &other).await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(overtaken.await.unwrap().status, 409);
+    assert_eq!(protected.log_in_as(&[STUDIO]).await.status, 200);
+    let reflex = protected.log_out_as(&[STUDIO]).await;
+    assert_eq!(reflex.json()["previous_login_kept"], true);
+    assert_eq!(protected.get(REGISTRY).await.status, 200);
 }

@@ -104,7 +104,8 @@ pub(crate) async fn login(state: State, head: Head) -> Result<Response, Problem>
 /// The desktop client sends a logout by itself after every login of its that failed. One such
 /// logout within ten seconds is answered as if done, with `previous_login_kept`, and does nothing:
 /// a new login that failed says nothing of the one before, which may still work. A logout of any
-/// other client, a second one, a later one, or one for other settings really logs out.
+/// other client, a second one, a later one, or one for other settings really logs out; only after
+/// a login that was overtaken by other settings it is those that are left alone.
 #[utoipa::path(
     post,
     path = "/api/v1beta/registry/auth/logout",
