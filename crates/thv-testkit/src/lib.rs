@@ -26,6 +26,7 @@ pub mod chromium;
 pub mod client;
 pub mod fixture;
 pub mod generate;
+pub mod go_store;
 pub mod home;
 pub mod identity;
 pub mod journal;

@@ -195,7 +195,7 @@ pub fn requested_scopes(provider: &Provider, given: &[String]) -> Vec<String> {
     scopes
 }
 
-/// The scopes that are about the login, not about the registry (OpenID Connect Core 1.0 sections 5.4 and 11).
+/// The scopes that are about the login, not about the registry (`OpenID` Connect Core 1.0 sections 5.4 and 11).
 const LOGIN_SCOPES: [&str; 6] = [
     OPENID,
     OFFLINE_ACCESS,
