@@ -130,7 +130,6 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`--timeout <seconds>` gives more time, up to 300"),
-        CommandError::Interrupted => Failure::new(error.to_string(), Exit::Failure),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {
@@ -140,6 +139,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
             },
         ),
         CommandError::Ask { .. }
+        | CommandError::Interrupted
         | CommandError::Convert(_)
         | CommandError::File { .. }
         | CommandError::Output(_)

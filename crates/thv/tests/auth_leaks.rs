@@ -19,7 +19,7 @@ use serde_json::json;
 use thv_testkit::binary::Server;
 use thv_testkit::browse::browse;
 use thv_testkit::client::Address;
-use thv_testkit::provider::{Fault, Rule, User, paths};
+use thv_testkit::provider::{Fault, Rule, Twist, User, paths};
 use thv_testkit::registry;
 use thv_testkit::wait::until_true;
 
@@ -150,7 +150,7 @@ async fn nothing_secret_is_written_by_a_server_through_a_whole_life() {
         "a login refused",
         format!("{:?}", stage.log_in(&server).await),
     );
-    let bad_claim = thv_testkit::provider::Twist::default().claim("nonce", "another");
+    let bad_claim = Twist::default().claim("nonce", "another");
     stage
         .provider
         .behave(|behaviour| behaviour.id_token = bad_claim);
@@ -160,7 +160,7 @@ async fn nothing_secret_is_written_by_a_server_through_a_whole_life() {
     );
     stage
         .provider
-        .behave(|behaviour| behaviour.id_token = Default::default());
+        .behave(|behaviour| behaviour.id_token = Twist::default());
     stage
         .provider
         .break_with(Rule::always(Fault::CutBody).on(paths::TOKEN).times(1));

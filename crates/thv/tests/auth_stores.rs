@@ -88,11 +88,8 @@ async fn a_full_disk_spends_no_refresh_token() {
 fn go_name(stage: &Stage) -> String {
     let named = format!("{}\0{}", stage.registry.url(), stage.provider.issuer());
     let digest = jwt::sha256(named.as_bytes());
-    let hex: String = digest[..4]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("REGISTRY_OAUTH_{hex}")
+    let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    format!("REGISTRY_OAUTH_{number:08x}")
 }
 
 fn access_token(stage: &Stage) -> String {
