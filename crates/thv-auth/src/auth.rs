@@ -2,11 +2,12 @@
 //! fresh, and the logins. The programs above hold one [`Auth`] and nothing else of this crate.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use thv_config::world::World;
+use thv_config::world::{Clock, World};
 use thv_config::{Config, ConfigError, ConfigStore, Paths};
 use thv_http::Http;
 use thv_secrets::Secrets;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{CredentialSource, Credentials};
+use crate::limits::LOOK_INTERVAL;
 use crate::login::{LoginDone, LoginError, LoginHow, Logins};
 use crate::logout::{LogoutReceipt, logout};
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
@@ -22,8 +24,9 @@ use crate::status::{AuthReport, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
 
-/// Logins to registries. See the [module](self).
+/// Logins to registries: the store, the engine that keeps grants fresh, and the logins.
 pub struct Auth {
+    clock: Arc<dyn Clock>,
     config: ConfigStore,
     http: Http,
     engine: RefreshEngine,
@@ -68,6 +71,7 @@ impl Auth {
         });
         engine.renew_ahead(false);
         Arc::new(Self {
+            clock: Arc::clone(&world.clock),
             config: config.clone(),
             http: http.clone(),
             engine,
@@ -108,9 +112,30 @@ impl Auth {
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
             ..how
         };
-        let done = self.logins.login(&binding, how).await?;
+        let mut login = pin!(self.logins.login(&binding, how));
+        let done = tokio::select! {
+            done = login.as_mut() => done?,
+            () = self.replaced(&binding) => {
+                self.logins.cancel(&binding).await;
+                login.await?
+            }
+        };
         self.of(&binding).look().await;
         Ok(done)
+    }
+
+    /// Resolves when the configuration describes another login: whoever still waited for this one
+    /// would log in for nothing, and its port is not free for the other. A configuration that
+    /// cannot be read now says nothing.
+    async fn replaced(&self, binding: &Binding) {
+        loop {
+            self.clock.sleep(LOOK_INTERVAL).await;
+            if let Ok(config) = self.config.load_async().await
+                && !Binding::of(&config).is_ok_and(|now| now == *binding)
+            {
+                return;
+            }
+        }
     }
 
     /// Logs out of the configured registry. A login that is under way is ended first.

@@ -1,7 +1,7 @@
 //! Where grants are kept: one sealed record per binding in the secret store, replaced by compare-and-swap.
 //!
 //! Everything here blocks and asks nobody but the store. A login that the Go program left is taken over on the way
-//! ([`crate::takeover`]); when a grant is read or renewed is decided in [`crate::refresh`].
+//! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
 use std::fmt::Debug;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The OAuth and OIDC protocols, as a native public client speaks them.
 //!
 //! [`metadata`] finds an issuer's endpoints; [`client`] begins a login, redeems its code and refreshes; [`token`] reads what the
-//! token endpoint answers; [`id_token`] checks who logged in with the keys of [`jwks`]; [`revoke`] gives tokens back;
+//! token endpoint answers; [`id_token`] checks who logged in with the keys of [`jwks`]; [`mod@revoke`] gives tokens back;
 //! [`redirect_uri`] is where the browser returns to. Nothing here stores a grant, decides when to refresh or waits for a person.
 
 pub(crate) mod answer;
