@@ -85,9 +85,10 @@ async fn w4_a_login_helps_after_the_registry_refused_the_token() {
     let stage = Stage::new().await;
     let server = stage.logged_in_server().await;
     assert_eq!(names(&server).await.len(), 6);
-    stage.registry.refuse_good_tokens(2);
+    stage.registry.refuse_good_tokens(usize::MAX);
     let answer = server.post(REFRESH, &json!({})).await;
     assert_needs_login(&answer, "registry_rejected_token");
+    stage.registry.refuse_good_tokens(0);
     assert_eq!(stage.log_in(&server).await.status, 200);
     assert_eq!(names(&server).await.len(), 6);
 }

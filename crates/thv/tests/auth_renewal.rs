@@ -224,6 +224,31 @@ async fn w8_a_provider_that_is_down_at_the_start_is_no_reason_to_log_in() {
     );
 }
 
+/// The login stands, what is cached is served, and the provider is not asked again at once.
+async fn taken_for_an_outage(fault: Fault) {
+    let (stage, server) = expired().await;
+    stage
+        .provider
+        .break_with(Rule::always(fault.clone()).on(paths::TOKEN));
+    let answer = refresh(&server).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "registry_unavailable"),
+        "{fault:?}: {answer:?}"
+    );
+    assert_eq!(names(&server).await.len(), 6, "{fault:?}");
+    assert_eq!(
+        report(&server).await["state"],
+        "provider_unavailable",
+        "{fault:?}"
+    );
+    let before = stage.refreshes();
+    for _ in 0..5 {
+        let _ = refresh(&server).await;
+    }
+    assert_eq!(stage.refreshes(), before, "{fault:?}: retried at once");
+}
+
 #[tokio::test]
 async fn w8_no_fault_of_the_token_endpoint_is_taken_for_a_verdict() {
     let stranger = thv_testkit::registry::FakeRegistry::start().await;
@@ -268,29 +293,7 @@ async fn w8_no_fault_of_the_token_endpoint_is_taken_for_a_verdict() {
         error(400, "temporarily_unavailable"),
         error(500, "invalid_grant"),
     ];
-    for fault in faults {
-        let (stage, server) = expired().await;
-        stage
-            .provider
-            .break_with(Rule::always(fault.clone()).on(paths::TOKEN));
-        let answer = refresh(&server).await;
-        assert_eq!(
-            (answer.status, answer.code().as_str()),
-            (503, "registry_unavailable"),
-            "{fault:?}: {answer:?}"
-        );
-        assert_eq!(names(&server).await.len(), 6, "{fault:?}");
-        assert_eq!(
-            report(&server).await["state"],
-            "provider_unavailable",
-            "{fault:?}"
-        );
-        let before = stage.refreshes();
-        for _ in 0..5 {
-            let _ = refresh(&server).await;
-        }
-        assert_eq!(stage.refreshes(), before, "{fault:?}: retried at once");
-    }
+    all(faults.into_iter().map(taken_for_an_outage)).await;
     assert!(stranger.requests().is_empty(), "{:?}", stranger.requests());
 }
 
