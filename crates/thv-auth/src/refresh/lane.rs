@@ -90,15 +90,19 @@ impl Inner {
             }
             let before = looking.view.borrow().generation();
             let reading = inner.parts.vault.load(&looking.binding);
+            let mut looked = looking.lock_looked();
+            let mut is_overtaken = false;
             looking.view.send_modify(|view| {
-                // What was put to use since the reading began is newer than the reading.
-                if view.generation() == before {
+                // What was put to use since the reading began may be newer than the reading. If it is older, because
+                // somebody has logged out in between, the next look sees that.
+                is_overtaken = view.generation() != before;
+                if !is_overtaken {
                     view.read(reading);
                 }
             });
-            *looking.lock_looked() = Looked {
+            *looked = Looked {
                 at: Some(now),
-                read_at: Some(now),
+                read_at: (!is_overtaken).then_some(now),
                 epoch,
                 marks,
             };
@@ -119,6 +123,14 @@ impl Lane {
             flight: Mutex::default(),
             unsaved: Mutex::default(),
         }
+    }
+
+    /// Makes `grant`, which was just stored, the one in use. Somebody may have deleted it again before it got here: the
+    /// next look reads the store whatever was seen before.
+    pub(super) fn put_to_use(&self, grant: Arc<Grant>) {
+        let mut looked = self.lock_looked();
+        looked.read_at = None;
+        self.view.send_modify(|view| view.hold(grant));
     }
 
     fn lock_looked(&self) -> MutexGuard<'_, Looked> {

@@ -182,9 +182,7 @@ impl Renewal {
         match self.write(grant.generation, marked).await {
             Ok(marked) => {
                 let marked = Arc::new(marked);
-                self.lane
-                    .view
-                    .send_modify(|view| view.hold(Arc::clone(&marked)));
+                self.lane.put_to_use(Arc::clone(&marked));
                 Ok(marked)
             }
             Err(VaultError::Moved) => Err(self.after_move().await),
@@ -271,9 +269,7 @@ impl Renewal {
     }
 
     fn expose_shared(&self, grant: Arc<Grant>) -> Arc<Grant> {
-        self.lane
-            .view
-            .send_modify(|view| view.hold(Arc::clone(&grant)));
+        self.lane.put_to_use(Arc::clone(&grant));
         self.ended("renewed");
         self.reached(Step::Exposed);
         grant

@@ -69,10 +69,7 @@ impl Renewal {
             ..marked.clone()
         };
         match self.write(marked.generation, unmarked).await {
-            Ok(stored) => self
-                .lane
-                .view
-                .send_modify(|view| view.hold(Arc::new(stored))),
+            Ok(stored) => self.lane.put_to_use(Arc::new(stored)),
             Err(error) => tracing::debug!(%error, "the note of a renewal that did not begin stays"),
         }
     }

@@ -1,15 +1,20 @@
 //! Logging out, and everything that could bring a login back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use thv_auth::binding::Binding;
 use thv_auth::credentials::{AuthError, Credentials as _, LoginReason};
 use thv_auth::limits::LOOK_INTERVAL;
 use thv_auth::logout::logout;
+use thv_auth::refresh::{Step, Steps};
+use thv_auth::tokens::GrantCredentials;
+use thv_auth::vault::Vault;
+use thv_config::world::ManualClock;
 use thv_config::{Config, ConfigError, RegistrySource};
 use thv_secrets::SecretName;
 use thv_testkit::provider::{CLIENT, Ended, Fault, Gate, Rule, paths};
 use thv_testkit::wait;
+use tokio::runtime::Handle;
 
 use crate::support::{HOUR, Machine, Process, secret};
 
@@ -126,6 +131,43 @@ async fn w16_a_logout_elsewhere_shows_at_the_next_look() {
         .unwrap();
     machine.clock.advance(LOOK_INTERVAL);
     assert_eq!(server.token().await.unwrap_err(), NEVER);
+}
+
+/// Logs out, as another process does, and looks at the store, between the write of a renewal and its use.
+#[derive(Debug, Default)]
+struct LoggingOut(OnceLock<(Vault, Binding, Weak<GrantCredentials>, ManualClock)>);
+
+impl Steps for LoggingOut {
+    fn reached(&self, step: Step) {
+        if let (Step::Stored, Some((vault, binding, credentials, clock))) = (step, self.0.get()) {
+            vault.wipe(binding).unwrap();
+            clock.advance(LOOK_INTERVAL);
+            let credentials = credentials.upgrade().unwrap();
+            tokio::task::block_in_place(|| Handle::current().block_on(credentials.look()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn w16_a_logout_between_the_store_and_the_use_of_a_renewal_shows_at_the_next_look() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    let steps = Arc::new(LoggingOut::default());
+    let engine = machine.place.engine(Arc::<LoggingOut>::clone(&steps));
+    let process = Process::on(engine, &machine.binding);
+    process.token().await.unwrap();
+    let logging_out = (
+        machine.vault(),
+        machine.binding.clone(),
+        Arc::downgrade(&process.credentials),
+        machine.clock.clone(),
+    );
+    steps.0.set(logging_out).unwrap();
+    machine.clock.advance(HOUR);
+    // The token was good when it was asked for; what counts is that it is not kept.
+    let _ = process.token().await;
+    machine.clock.advance(LOOK_INTERVAL);
+    assert_eq!(process.token().await.unwrap_err(), NEVER);
 }
 
 #[tokio::test(flavor = "multi_thread")]
