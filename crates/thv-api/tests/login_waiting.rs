@@ -16,7 +16,9 @@ use common::{options, request};
 use http::Method;
 use serde_json::Value;
 use thv_api::{Address, Drained, listen, serve};
+use thv_auth::limits::LOOK_INTERVAL;
 use thv_auth::login::LoginHow;
+use thv_config::disk;
 use thv_testkit::browse::browse;
 use thv_testkit::wait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,6 +59,31 @@ async fn a_logout_ends_the_login_that_waits() {
             .text()
             .starts_with("Login failed: the login was ended")
     );
+}
+
+#[tokio::test]
+async fn a_change_of_the_registry_by_another_program_ends_the_login_that_waits() {
+    let mut protected = protected().await;
+    let login = protected.post(LOGIN, &[]);
+    let url = protected.opened.recv().await.unwrap();
+    let house = &protected.house;
+    let unreadable = house
+        .config_text()
+        .replace("registry_auth:", "registry_auth: [");
+    let changed = house
+        .config_text()
+        .replace("client_id: ", "client_id: another-");
+    disk::write_atomic(&house.config, unreadable.as_bytes()).unwrap();
+    tokio::time::sleep(LOOK_INTERVAL * 3).await;
+    assert!(
+        !login.is_finished(),
+        "a file that cannot be read says nothing"
+    );
+    disk::write_atomic(&house.config, changed.as_bytes()).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), login).await;
+    let ended = ended.expect("it ends by itself").unwrap();
+    assert_eq!(ended.status, 409, "{}", ended.text());
+    assert!(is_free(callback_port(&url)));
 }
 
 /// Where the identity provider sends the browser.

@@ -61,7 +61,7 @@ pub(crate) struct House {
     pub(crate) auth: Arc<Auth>,
     pub(crate) registries: Arc<Registries>,
     pub(crate) api: Api,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 pub(crate) struct Answer {
