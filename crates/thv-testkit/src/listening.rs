@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::journal::Pen;
+use crate::wait::{PATIENCE, until};
 
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
@@ -61,11 +62,11 @@ impl Listening {
         };
         drop(stop);
         accepting.await.expect("the accept loop ends when told to");
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket
-            .set_reuseaddr(true)
-            .expect("an option of every socket");
-        socket.bind(address).expect("the port we just left");
+        // A process that is being started holds a copy of our socket until it becomes another program.
+        let socket = until("the port we just left", PATIENCE, || {
+            std::future::ready(reserved(address).ok())
+        })
+        .await;
         Listening::Refusing(socket)
     }
 
@@ -75,6 +76,13 @@ impl Listening {
             other => other,
         }
     }
+}
+
+fn reserved(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// Binds 127.0.0.1 without answering yet.

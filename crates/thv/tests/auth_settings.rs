@@ -315,6 +315,50 @@ async fn studio_a_failed_login_and_its_automatic_logout_keep_the_old_grant() {
 }
 
 #[tokio::test]
+async fn studio_a_second_save_and_login_overtake_the_first_and_its_logout_does_not_hurt() {
+    let stage = Stage::new().await;
+    let server = stage.server().await;
+    let elsewhere = FakeRegistry::with_servers(2).await;
+    elsewhere.protect(Guard::of(&stage.provider, &elsewhere.url()));
+    let save =
+        |registry: &FakeRegistry| studio(Method::PUT, DEFAULT).json(&body(&stage, &registry.url()));
+    let login = || {
+        let address = server.address().clone();
+        tokio::spawn(async move { studio(Method::POST, LOGIN).to(&address).await })
+    };
+    assert_eq!(save(&elsewhere).to(server.address()).await.status, 200);
+    let first = login();
+    let _ = stage.opener.url(1).await;
+    assert_eq!(save(&stage.registry).to(server.address()).await.status, 200);
+    let second = login();
+    let url = stage.opener.url(2).await;
+    assert_eq!(first.await.unwrap().status, 409);
+    let reflex = studio(Method::POST, LOGOUT).to(server.address()).await;
+    assert_eq!(reflex.status, 200, "{reflex:?}");
+    let _ = browse(&url).await;
+    let answer = second.await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(info(&server).await["auth_status"], "authenticated");
+    assert_eq!(names(&server).await.len(), 6);
+}
+
+#[tokio::test]
+async fn studio_a_second_save_of_the_same_joins_the_login_that_waits() {
+    let stage = Stage::new().await;
+    let server = stage.server().await;
+    let save = || studio(Method::PUT, DEFAULT).json(&body(&stage, &stage.registry.url()));
+    assert_eq!(save().to(server.address()).await.status, 200);
+    let first = stage.start_login(&server).await;
+    assert_eq!(save().to(server.address()).await.status, 200);
+    let second = posted(server.address(), LOGIN);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let _ = browse(&first.url).await;
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(second.await.unwrap().status, 200);
+    assert_eq!(stage.opener.urls().len(), 1);
+}
+
+#[tokio::test]
 async fn w37_a_page_of_another_origin_cannot_log_in_or_out() {
     let stage = Stage::new().await;
     let server = stage.logged_in_server().await;
