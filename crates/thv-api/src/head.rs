@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use percent_encoding::percent_decode_str;
 
 /// A request without its body.
 #[derive(Debug)]
@@ -26,12 +25,17 @@ impl Head {
     /// The path's segment at `index`, still encoded; the first one behind the leading slash has
     /// index 0.
     pub(crate) fn raw_segment(&self, index: usize) -> &str {
-        self.0
-            .uri
-            .path()
-            .split('/')
-            .nth(index + 1)
-            .unwrap_or_default()
+        let path = self.0.uri.path();
+        let mut slashes = path
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'/')
+            .map(|(at, _)| at);
+        let Some(start) = slashes.nth(index) else {
+            return "";
+        };
+        let end = slashes.next().unwrap_or(path.len());
+        path.get(start + 1..end).unwrap_or_default()
     }
 
     /// The path's segment at `index`, decoded once.
@@ -80,23 +84,32 @@ pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
 }
 
 fn decode(segment: &str) -> Result<Cow<'_, str>, BadEscape> {
-    if !segment.contains('%') {
+    if !segment.bytes().any(|byte| byte == b'%') {
         return Ok(Cow::Borrowed(segment));
     }
-    if !escapes_are_whole(segment) {
-        return Err(BadEscape);
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(if byte == b'%' {
+            let high = bytes.next().and_then(hex_digit).ok_or(BadEscape)?;
+            let low = bytes.next().and_then(hex_digit).ok_or(BadEscape)?;
+            high << 4 | low
+        } else {
+            byte
+        });
     }
-    percent_decode_str(segment)
-        .decode_utf8()
+    String::from_utf8(decoded)
+        .map(Cow::Owned)
         .map_err(|_| BadEscape)
 }
 
-fn escapes_are_whole(segment: &str) -> bool {
-    segment.split('%').skip(1).all(|rest| {
-        rest.as_bytes()
-            .get(..2)
-            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
 }
 
 fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {

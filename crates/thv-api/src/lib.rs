@@ -91,7 +91,7 @@ impl Api {
             compressed_item: reply::CompressedItem::default(),
         };
         let edge = edge::Edge::new(
-            router::router(Arc::new(shared)),
+            router::Router::new(&Arc::new(shared)),
             options.host_policy,
             &options.cors_origins,
             options.caller,

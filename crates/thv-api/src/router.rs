@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use tower::Service;
 
 use crate::error::Problem;
 use crate::routes::{docs, health, metrics, standard, toolhive, v1, v1beta, version};
@@ -17,16 +19,44 @@ pub(crate) type Route = (
     MethodRouter<Arc<Shared>>,
 );
 
-/// The router over the state.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    routes()
-        .into_iter()
-        .fold(Router::new(), |router, (path, allow, methods)| {
+/// The routes over the state. Segments of a path are read by the handlers, so that nothing is
+/// captured or decoded here: axum's own router does both for every request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Router {
+    table: matchit::Router<MethodRouter>,
+}
+
+// === impl Router ===
+
+impl Router {
+    /// All routes, over `shared`.
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        let mut router = Self::default();
+        for (path, allow, methods) in routes() {
             let refuse = move || async move { Problem::method_not_allowed(allow) };
-            router.route(path, methods.fallback(refuse))
-        })
-        .fallback(|| async { Problem::no_such_page() })
-        .with_state(shared)
+            let methods = methods.fallback(refuse).with_state(Arc::clone(shared));
+            router.add(path, methods);
+        }
+        router
+    }
+
+    /// Adds one route. A path that is there already keeps what it has.
+    pub(crate) fn add(&mut self, path: &str, methods: MethodRouter) {
+        let added = self.table.insert(path, methods);
+        debug_assert!(added.is_ok(), "{path}: {added:?}");
+    }
+
+    /// Runs the handler of the request's path.
+    pub(crate) async fn call(&self, request: Request) -> Response {
+        let Ok(found) = self.table.at(request.uri().path()) else {
+            return Problem::no_such_page().into_response();
+        };
+        let mut methods = found.value.clone();
+        match methods.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 /// All routes.

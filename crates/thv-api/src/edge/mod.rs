@@ -14,13 +14,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use thv_auth::inbound::CallerVerifier;
-use tower::Service;
 
 pub use host::HostPolicy;
 pub(crate) use watch::Watch;
@@ -28,6 +26,7 @@ pub(crate) use watch::Watch;
 use crate::error::{Door, Problem};
 use crate::head;
 use crate::limits;
+use crate::router::Router;
 use crate::routes::v1beta;
 use cors::CorsOrigins;
 use host::Sender;
@@ -140,13 +139,13 @@ impl Edge {
             *request.method_mut() = Method::OPTIONS;
         }
         let time = time_for(&request);
-        let answer = self.router.clone().call(request);
+        let answer = self.router.call(request);
         let answered = match time {
             Some(time) => tokio::time::timeout(time, answer).await,
             None => Ok(answer.await),
         };
         match answered {
-            Ok(Ok(mut response)) => match response.extensions_mut().remove::<Problem>() {
+            Ok(mut response) => match response.extensions_mut().remove::<Problem>() {
                 Some(problem) => problem.render(asked.door, asked.wants_json),
                 None => response,
             },
@@ -206,9 +205,9 @@ mod tests {
             tokio::time::sleep(time).await;
             "done"
         });
-        let router = Router::new()
-            .route("/api/v1beta/registry/default/servers", slow.clone())
-            .route("/api/v1beta/registry/default/refresh", slow);
+        let mut router = Router::default();
+        router.add("/api/v1beta/registry/default/servers", slow.clone());
+        router.add("/api/v1beta/registry/default/refresh", slow);
         let watch = Watch::new(Arc::new(SystemClock::new()), None);
         let edge = Edge::new(router, HostPolicy::Any, &[], None, watch);
         let request = Request::builder()

@@ -138,6 +138,8 @@ fn not_modified(head: &Head, tag: &str) -> Option<Response> {
 
 fn answer(body: Body) -> Response {
     let mut response = Response::new(body);
+    // Room for all that later steps add, so that the map grows once.
+    *response.headers_mut() = HeaderMap::with_capacity(10);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static(json::MEDIA_TYPE),

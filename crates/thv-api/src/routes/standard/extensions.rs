@@ -163,7 +163,7 @@ pub(crate) async fn answer_list(
             body.extend_from_slice(&item.raw());
             format!("{}\n{}", item.namespace(), item.name())
         };
-        Rows::take(rows, page.limit, write).into_body(extension.member())
+        Rows::take(extension.member(), rows, page.limit, write).into_body()
     })
     .await)
 }

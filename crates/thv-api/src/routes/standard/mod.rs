@@ -6,8 +6,12 @@ pub(crate) mod servers;
 
 use bytes::Bytes;
 
+use crate::limits;
 use crate::paging::cursor_of;
 use crate::wire::json;
+
+/// Room for one row, in bytes: what most rows of the public registry need.
+const ROW_BYTES: usize = 1200;
 
 /// Where a page lies in its list.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -21,7 +25,7 @@ pub(crate) struct CursorMetadata {
     count: usize,
 }
 
-/// The rows of one page, and the key of the last one if more follow.
+/// The body of one page as far as it is written, and the key of the last row if more follow.
 struct Rows {
     rendered: Vec<u8>,
     count: usize,
@@ -29,14 +33,20 @@ struct Rows {
 }
 
 impl Rows {
-    /// Takes at most `limit` rows; `write` appends one and gives its key.
+    /// Begins a body with at most `limit` rows under `member`; `write` appends one and gives its
+    /// key.
     fn take<T>(
+        member: &str,
         rows: impl Iterator<Item = T>,
         limit: usize,
         write: impl Fn(T, &mut Vec<u8>) -> String,
     ) -> Self {
+        let mut rendered = Vec::with_capacity(ROW_BYTES * limit.min(limits::STANDARD_PAGE_MAX));
+        rendered.extend_from_slice(b"{\"");
+        rendered.extend_from_slice(member.as_bytes());
+        rendered.extend_from_slice(b"\":[");
         let mut taken = Self {
-            rendered: Vec::new(),
+            rendered,
             count: 0,
             last: None,
         };
@@ -55,10 +65,9 @@ impl Rows {
         taken
     }
 
-    /// The whole body, with the rows under `member`.
-    fn into_body(self, member: &str) -> Vec<u8> {
-        let mut body = format!("{{\"{member}\":[").into_bytes();
-        body.extend_from_slice(&self.rendered);
+    /// The whole body.
+    fn into_body(self) -> Vec<u8> {
+        let mut body = self.rendered;
         body.extend_from_slice(b"],\"metadata\":");
         body.append(&mut json::line(&CursorMetadata {
             next_cursor: self.last.as_deref().map(cursor_of),

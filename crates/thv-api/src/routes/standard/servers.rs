@@ -97,7 +97,7 @@ pub(crate) async fn versions(state: State, head: Head) -> Result<Response, Probl
     let registry = state.default_registry()?;
     let versions = registry.versions(&name, limits::CATALOG_PATIENCE).await?;
     let served = registry.catalog(limits::CATALOG_PATIENCE).await?;
-    let body = Rows::take(versions.iter(), usize::MAX, write_row).into_body("servers");
+    let body = Rows::take("servers", versions.iter(), usize::MAX, write_row).into_body();
     let tag = reply::tag_of(&body);
     Ok(reply::rendered(&head, &tag, &served, || body).await)
 }
@@ -241,7 +241,7 @@ impl Filter {
             self.updated_since
                 .is_none_or(|since| entry.updated_at() >= since)
         });
-        Rows::take(rows, page.limit, write_row).into_body("servers")
+        Rows::take("servers", rows, page.limit, write_row).into_body()
     }
 }
 
