@@ -539,6 +539,10 @@ impl Inner {
         if self.is_anothers() {
             return Err(changed_hands());
         }
+        // Somebody may have logged out while the load went on.
+        if let Some(reason) = self.context.credentials.login_needed() {
+            return Err(self.auth_required(reason));
+        }
         loaded.map(Some)
     }
 
@@ -607,6 +611,11 @@ impl Inner {
             return;
         }
         let _turn = self.cache_turn.lock().await;
+        let logged_out = self.context.credentials.login_needed().is_some();
+        if logged_out || self.is_anothers() {
+            // What was purged for them must not come back behind the purge.
+            return;
+        }
         let inner = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
             let Some(cache) = inner.cache.get() else {
