@@ -428,3 +428,19 @@ async fn an_unknown_client_or_port_ends_on_the_providers_page_and_the_login_can_
     until_true("the port to be free", || !is_listening(stage.port)).await;
     assert_ne!(free_port(), 0);
 }
+
+#[tokio::test]
+async fn without_a_browser_a_login_says_so_and_names_the_command_line() {
+    let stage = Stage::new().await;
+    let server = stage
+        .setup()
+        .env("BROWSER", "/nonexistent")
+        .env("PATH", "/nonexistent")
+        .start()
+        .await;
+    let answer = server.post(LOGIN, &json!({})).await;
+    assert_eq!(answer.status, 501, "{answer:?}");
+    assert!(answer.text().contains("thv registry login"), "{answer:?}");
+    assert!(!is_listening(stage.port));
+    assert!(stage.provider.requests_for(paths::TOKEN).is_empty());
+}

@@ -18,7 +18,8 @@ use serde_json::json;
 use thv_testkit::binary::Server;
 use thv_testkit::client::Answer;
 use thv_testkit::provider::{Fault, Rotation, Rule, paths};
-use thv_testkit::wait::{all, until_true};
+use thv_testkit::registry::Guard;
+use thv_testkit::wait::{PATIENCE, all, until, until_true};
 
 /// A server whose access token has just expired; the next ones live for five minutes.
 async fn expired() -> (Stage, Server) {
@@ -355,7 +356,13 @@ async fn f14_inside_the_window_many_calls_cause_one_renewal_and_the_old_token_is
         stage.refreshes() > 0
     })
     .await;
-    assert_eq!(refresh(&server).await.status, 200);
+    // While it is renewed, the old token is still good.
+    until("the new token", PATIENCE, async || {
+        let _ = refresh(&server).await;
+        let bearers = stage.registry.bearers();
+        (bearers.last()?.fingerprint != old).then_some(())
+    })
+    .await;
     stage.registry.clear_journal();
     for answer in all((0..30).map(|_| refresh(&server))).await {
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -436,4 +443,21 @@ async fn a_read_of_the_status_spends_no_token_and_asks_nobody() {
     assert!(stage.registry.requests().is_empty());
     let answer = until_status(&server, STANDARD, 200).await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn a_scope_that_the_registry_misses_is_no_reason_to_renew() {
+    let stage = Stage::new().await;
+    let guard = Guard::of(&stage.provider, &stage.registry.url());
+    stage.registry.protect(guard.scope("registry:write"));
+    let server = stage.logged_in_server().await;
+    for _ in 0..5 {
+        let answer = refresh(&server).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "registry_auth_required"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(stage.refreshes(), 0);
 }

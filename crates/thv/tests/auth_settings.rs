@@ -291,6 +291,10 @@ async fn studio_saves_logs_in_and_reads() {
     let answer = server.get(auth_kit::COLLECTION).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["registries"][0]["type"], "api");
+    assert_eq!(
+        answer.json()["registries"][0]["auth_status"],
+        "authenticated"
+    );
     assert_eq!(server.get(&format!("{DEFAULT}/servers")).await.status, 200);
 }
 

@@ -12,8 +12,9 @@
     reason = "tests, and real time around a real process"
 )]
 
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -262,12 +263,16 @@ registry_auth:
     )
 }
 
-/// A port that is free in both address families now.
+/// A port that is free in both address families now. It is none of those that the system gives to connections, and no
+/// other test of this process gets it.
 pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() % 400 * 50;
     loop {
-        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = v4.local_addr().expect("an address").port();
-        if TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok() {
+        let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(10_000 + (start + number) % 22_000).expect("a port");
+        let is_free = |address: IpAddr| TcpListener::bind((address, port)).is_ok();
+        if is_free(Ipv4Addr::LOCALHOST.into()) && is_free(Ipv6Addr::LOCALHOST.into()) {
             return port;
         }
     }
