@@ -256,3 +256,18 @@ async fn the_browser_gets_nothing_but_the_address() {
         "the browser was given the store's password"
     );
 }
+
+#[test]
+fn a_leak_would_be_found_in_each_of_its_forms() {
+    let secret = "head.claims.a-signature-that-nobody-may-see";
+    for leaked in [
+        secret.to_owned(),
+        "a-signature-that-nobody-may-see".to_owned(),
+        thv_testkit::jwt::encode(secret.as_bytes()),
+    ] {
+        let mut written = Written::default();
+        written.add("a log", format!("before {leaked} after"));
+        let search = std::panic::AssertUnwindSafe(|| written.assert_without(&[secret.to_owned()]));
+        assert!(std::panic::catch_unwind(search).is_err(), "{leaked}");
+    }
+}

@@ -12,6 +12,7 @@
     reason = "tests, and real time around a real process"
 )]
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -271,7 +272,11 @@ pub(crate) fn free_port() -> u16 {
     loop {
         let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = u16::try_from(10_000 + (start + number) % 22_000).expect("a port");
-        let is_free = |address: IpAddr| TcpListener::bind((address, port)).is_ok();
+        // A machine without one of the families has it free.
+        let is_free = |address: IpAddr| match TcpListener::bind((address, port)) {
+            Ok(_) => true,
+            Err(error) => error.kind() != ErrorKind::AddrInUse,
+        };
         if is_free(Ipv4Addr::LOCALHOST.into()) && is_free(Ipv6Addr::LOCALHOST.into()) {
             return port;
         }
