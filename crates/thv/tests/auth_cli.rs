@@ -381,3 +381,21 @@ async fn a_busy_port_is_told_with_its_number() {
     login.drop_it().await;
     assert_ne!(free_port(), stage.port);
 }
+
+#[tokio::test]
+async fn a_logout_without_a_server_deletes_the_cached_catalog_too() {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
+    let name = stage.registry.live_names()[0].clone();
+    let is_cached = || {
+        let cached = stage.cached();
+        cached
+            .iter()
+            .any(|(_, bytes)| String::from_utf8_lossy(bytes).contains(&name))
+    };
+    assert!(is_cached(), "nothing was cached to begin with");
+    let ran = stage.cli(&["registry", "logout"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(!is_cached(), "the catalog is still there");
+}
