@@ -479,26 +479,28 @@ impl Inner {
         match outcome {
             Ok(Some(loaded)) => {
                 let Loaded { known, difference } = loaded;
+                if self.revalidation == Revalidation::Before {
+                    // A program that ends with its answer would end before a write behind it.
+                    self.keep(known.clone(), difference).await;
+                    self.land(flight, |_| State::loaded(known.clone()));
+                    return flight.decide(None);
+                }
                 if !self.land(flight, |_| State::loaded(known.clone())) {
                     return flight.decide(None);
                 }
-                // A program that ends after its answer would end before the write.
-                if self.revalidation == Revalidation::Before {
-                    self.keep(known, difference).await;
-                    flight.decide(None);
-                } else {
-                    flight.decide(None);
-                    self.keep(known, difference).await;
-                }
+                flight.decide(None);
+                self.keep(known, difference).await;
             }
             Ok(None) => flight.decide(None),
             Err(fault) => {
                 warn!(registry = %self.shown(), error = %fault, "catalog not loaded");
                 let moment = self.moment();
-                if !self.land(flight, |state| state.failed(fault.clone(), moment)) {
-                    return flight.decide(Some(fault));
+                let refused = matches!(fault, Fault::AuthRequired { .. });
+                if refused && self.revalidation == Revalidation::Before {
+                    self.forget().await;
                 }
-                if matches!(fault, Fault::AuthRequired { .. }) {
+                let landed = self.land(flight, |state| state.failed(fault.clone(), moment));
+                if landed && refused {
                     self.forget().await;
                 }
                 flight.decide(Some(fault));

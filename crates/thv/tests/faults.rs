@@ -135,13 +135,13 @@ async fn w22_api_with_401_and_403_asks_for_a_login_on_every_route() {
         let (_registry, server) = over_broken_api(Fault::Status(status)).await;
         check(&server, &AUTH_REQUIRED, &format!("api, {status}"), "").await;
         let answer = server.get("/api/v1beta/registry/default/servers").await;
+        let body = answer.json();
+        assert_eq!(body["code"], "registry_auth_required");
         assert_eq!(
-            answer.json(),
-            json!({
-                "code": "registry_auth_required",
-                "message": "Registry authentication required. POST to /api/v1beta/registry/auth/login to authenticate.",
-            })
+            body["message"],
+            "Registry authentication required. POST to /api/v1beta/registry/auth/login to authenticate."
         );
+        assert_eq!(body["reason"], "login_not_configured");
         assert!(
             !server.stderr().contains("registry authentication required"),
             "the desktop client takes these words on stderr for a failed start: {}",
