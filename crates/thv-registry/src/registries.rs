@@ -205,12 +205,14 @@ impl Registries {
                 .take()
                 .filter(|(before, _)| Arc::ptr_eq(before, &registry))
                 .map(|(_, standing)| standing);
-            let mut registry = registry;
-            if let Some(before) = before.filter(|before| *before != standing) {
-                registry = self.react(registry, &before, &standing).await;
-            }
-            let standing = registry.standing();
-            seen = Some((registry, standing));
+            seen = Some(match before.filter(|before| *before != standing) {
+                Some(before) => {
+                    let registry = self.react(registry, &before, &standing).await;
+                    let standing = registry.standing();
+                    (registry, standing)
+                }
+                None => (registry, standing),
+            });
             self.world.clock.sleep(LOGIN_POLL).await;
         }
     }

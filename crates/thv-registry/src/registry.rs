@@ -496,11 +496,13 @@ impl Inner {
                 warn!(registry = %self.shown(), error = %fault, "catalog not loaded");
                 let moment = self.moment();
                 let refused = matches!(fault, Fault::AuthRequired { .. });
-                if refused && self.revalidation == Revalidation::Before {
+                // As with a write: a program that ends with its answer would end before a purge.
+                let purged = refused && self.revalidation == Revalidation::Before;
+                if purged {
                     self.forget().await;
                 }
                 let landed = self.land(flight, |state| state.failed(fault.clone(), moment));
-                if landed && refused {
+                if landed && refused && !purged {
                     self.forget().await;
                 }
                 flight.decide(Some(fault));
