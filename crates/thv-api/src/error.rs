@@ -6,6 +6,7 @@ mod body;
 mod causes;
 mod door;
 mod login;
+mod secrets;
 
 use std::time::Duration;
 

@@ -31,6 +31,7 @@ use thv_auth::inbound::CallerVerifier;
 use thv_auth::opener::Opener;
 use thv_config::world::Clock;
 use thv_registry::Registries;
+use thv_secrets::UserSecrets;
 
 pub use discovery::{ClaimError, Discovery, Nonce};
 pub use edge::HostPolicy;
@@ -55,6 +56,8 @@ pub struct ApiOptions {
     pub host_policy: HostPolicy,
     /// Logins to the registries.
     pub auth: Arc<Auth>,
+    /// The user's secrets.
+    pub secrets: UserSecrets,
     /// Opens a browser for the one request that asks for a login. Without it that request fails.
     pub opener: Option<Arc<dyn Opener>>,
     /// Measures how long requests take, and how long ago a login failed.
@@ -82,6 +85,7 @@ impl Api {
                 options.opener,
                 Arc::clone(&options.clock),
             ),
+            secrets: Arc::new(options.secrets),
             version: options.version,
             nonce: options
                 .nonce

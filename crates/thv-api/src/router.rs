@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use tower::Service;
 
 use crate::error::Problem;
@@ -62,7 +62,7 @@ impl Router {
 /// All routes.
 #[rustfmt::skip]
 pub(crate) fn routes() -> Vec<Route> {
-    use v1beta::{auth, registry, servers, update};
+    use v1beta::{auth, registry, secrets, servers, update};
     let collection = || get(registry::list).post(update::add);
     let item = || get(registry::get).put(update::put).delete(update::delete);
     vec![
@@ -86,6 +86,12 @@ pub(crate) fn routes() -> Vec<Route> {
         ("/api/v1beta/registry/{name}/servers", &["GET"], get(servers::list)),
         ("/api/v1beta/registry/{name}/servers/", &["GET"], get(servers::list)),
         ("/api/v1beta/registry/{name}/servers/{serverName}", &["GET"], get(servers::get)),
+
+        ("/api/v1beta/secrets", &["POST"], post(secrets::set_up)),
+        ("/api/v1beta/secrets/", &["POST"], post(secrets::set_up)),
+        ("/api/v1beta/secrets/default", &["GET"], get(secrets::provider)),
+        ("/api/v1beta/secrets/default/keys", &["GET", "POST"], get(secrets::list).post(secrets::create)),
+        ("/api/v1beta/secrets/default/keys/{key}", &["PUT", "DELETE"], put(secrets::update).delete(secrets::delete)),
 
         ("/api/v1/registries/{name}/auth", &["GET"], get(v1::auth::report)),
 

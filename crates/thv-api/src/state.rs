@@ -1,10 +1,11 @@
-//! What the handlers work with: the registries, and the few values that are fixed when the
+//! What the handlers work with: the registries, the secrets, and the few values that are fixed when the
 //! server starts. Built once by [`crate::Api::new`].
 
 use std::sync::Arc;
 
 use thv_auth::Auth;
 use thv_registry::{Registries, Registry, Served};
+use thv_secrets::UserSecrets;
 
 use crate::error::Problem;
 use crate::head::BadEscape;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     /// Tells where logins stand. Nothing that is asked of it here opens a browser.
     pub(crate) auth: Arc<Auth>,
     pub(crate) desk: LoginDesk,
+    pub(crate) secrets: Arc<UserSecrets>,
     pub(crate) version: String,
     pub(crate) nonce: Option<http::HeaderValue>,
     pub(crate) openapi: bool,

@@ -55,9 +55,14 @@ pub enum AuthFailure {
 // === impl Auth ===
 
 impl Auth {
-    /// Logins that are configured in `config` and kept in this user's secret store.
-    pub fn new(world: &World, paths: &Paths, config: &ConfigStore, http: &Http) -> Arc<Self> {
-        let secrets = Secrets::new(world.clone(), paths, config.clone());
+    /// Logins that are configured in `config` and kept in the store that `secrets` opens.
+    pub fn new(
+        world: &World,
+        paths: &Paths,
+        config: &ConfigStore,
+        secrets: Secrets,
+        http: &Http,
+    ) -> Arc<Self> {
         let source = ConfiguredStore::new(secrets, paths, config);
         let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
         let keys = KeyCache::new();

@@ -25,4 +25,4 @@ pub use model::{Config, OAuthSettings, RegistryAuth, RegistrySource, SecretsSett
 pub use paths::Paths;
 pub use store::ConfigStore;
 pub use watch::ConfigWatch;
-pub use world::{Clock, Env, ManualClock, MapEnv, ProcessEnv, SystemClock, World};
+pub use world::{Clock, Env, ManualClock, MapEnv, Overlay, ProcessEnv, SystemClock, World};

@@ -196,8 +196,7 @@ impl Forms {
             SealError::Refused => FormError::Refused,
             _ => FormError::Unusable("it is too short to be a secrets file".to_owned()),
         })?;
-        let secrets = plaintext::parse(&plain).map_err(FormError::Unusable)?;
-        Ok((secrets, form))
+        Ok((read_content(&plain)?, form))
     }
 
     /// The bytes of a file in `form` that holds `secrets`.
@@ -249,6 +248,11 @@ pub fn open(password: &str, bytes: &[u8]) -> Result<SecretMap, FormError> {
     Forms::default()
         .open(&key, bytes)
         .map(|(secrets, _)| secrets)
+}
+
+/// The secrets in the plain content of a file, which is inside what [`open`] opens.
+pub fn read_content(plaintext: &[u8]) -> Result<SecretMap, FormError> {
+    plaintext::parse(plaintext).map_err(FormError::Unusable)
 }
 
 #[cfg(test)]

@@ -44,7 +44,6 @@ pub(crate) struct Chosen {
     pub(crate) keys: Arc<Keys>,
     pub(crate) hints: Hints,
     pub(crate) default_key_file: PathBuf,
-    key_file_flag: Option<PathBuf>,
 }
 
 /// Which store is in use, for people. Nothing in it is secret.
@@ -63,15 +62,9 @@ pub struct StoreReport {
 }
 
 impl Secrets {
-    /// The secrets of the user whose environment and configuration these are. A `key_file` holds the password of the
-    /// encrypted store, whatever the environment says.
-    pub fn new(
-        world: World,
-        paths: &Paths,
-        config: ConfigStore,
-        key_file: Option<PathBuf>,
-    ) -> Self {
-        Self::with_keyrings(world, paths, config, key_file, keyring::of_this_system())
+    /// The secrets of the user whose environment and configuration these are.
+    pub fn new(world: World, paths: &Paths, config: ConfigStore) -> Self {
+        Self::with_keyrings(world, paths, config, keyring::of_this_system())
     }
 
     /// The same with other keyrings than those of the operating system.
@@ -79,7 +72,6 @@ impl Secrets {
         world: World,
         paths: &Paths,
         config: ConfigStore,
-        key_file: Option<PathBuf>,
         keyrings: Vec<Arc<dyn Keyring>>,
     ) -> Self {
         let file = paths.secrets_file();
@@ -93,7 +85,6 @@ impl Secrets {
                 keys: Arc::new(keys),
                 hints,
                 default_key_file,
-                key_file_flag: key_file,
                 world,
                 config,
             })),
@@ -244,7 +235,6 @@ impl Chosen {
             provider_variable: variable(PROVIDER_VARIABLE),
             provider_type: settings.provider_type,
             setup_completed: settings.setup_completed,
-            key_file_flag: self.key_file_flag.clone(),
             has_password_variable: variable(PASSWORD_VARIABLE).is_some(),
             key_file_variable: variable(KEY_FILE_VARIABLE).map(PathBuf::from),
             credential: variable(CREDENTIALS_VARIABLE)

@@ -35,8 +35,6 @@ pub struct Facts {
     pub provider_type: String,
     /// Whether the configured provider has been set up.
     pub setup_completed: bool,
-    /// The key file that the command line names.
-    pub key_file_flag: Option<PathBuf>,
     /// Whether [`PASSWORD_VARIABLE`] holds something.
     pub has_password_variable: bool,
     /// [`KEY_FILE_VARIABLE`]; empty counts as unset.
@@ -164,12 +162,9 @@ pub fn choose(facts: &Facts, hints: &Hints) -> Result<Decision, SecretsError> {
 /// Where the key of the encrypted file comes from: what is closest to the person comes first.
 pub fn key_source(facts: &Facts) -> KeySource {
     let file = |path: &Option<PathBuf>| path.clone().map(KeySource::KeyFile);
-    file(&facts.key_file_flag)
-        .or_else(|| {
-            facts
-                .has_password_variable
-                .then_some(KeySource::PasswordVariable)
-        })
+    facts
+        .has_password_variable
+        .then_some(KeySource::PasswordVariable)
         .or_else(|| file(&facts.key_file_variable))
         .or_else(|| facts.credential.clone().map(KeySource::Credential))
         .or_else(|| file(&facts.default_key_file))
@@ -277,14 +272,13 @@ mod tests {
         let path = |name: &str| Some(PathBuf::from(name));
         let mut facts = facts((None, "encrypted", true, false));
         let mut sources = vec![key_source(&facts)];
-        let steps: [fn(&mut Facts, Option<PathBuf>); 5] = [
+        let steps: [fn(&mut Facts, Option<PathBuf>); 4] = [
             |facts, path| facts.default_key_file = path,
             |facts, path| facts.credential = path,
             |facts, path| facts.key_file_variable = path,
             |facts, _| facts.has_password_variable = true,
-            |facts, path| facts.key_file_flag = path,
         ];
-        let names = ["/default", "/credential", "/variable", "", "/flag"];
+        let names = ["/default", "/credential", "/variable", ""];
         for (step, name) in steps.into_iter().zip(names) {
             step(&mut facts, path(name));
             sources.push(key_source(&facts));
@@ -297,7 +291,6 @@ mod tests {
                 KeySource::Credential("/credential".into()),
                 KeySource::KeyFile("/variable".into()),
                 KeySource::PasswordVariable,
-                KeySource::KeyFile("/flag".into()),
             ]
         );
     }

@@ -104,6 +104,12 @@ impl UserSecrets {
         })
     }
 
+    /// Whether a secret of that name could be set, found out before anybody is asked for its value.
+    pub fn ready_to_set(&self, name: &str) -> Result<(), SecretsError> {
+        user_name(name, "set")?;
+        check(self.provider()?.kind, Action::Create)
+    }
+
     /// Stores a secret, whether it is there or not.
     pub fn set(&self, name: &str, value: &SecretString) -> Result<(), SecretsError> {
         let name = user_name(name, "set")?;

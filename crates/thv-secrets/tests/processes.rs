@@ -41,7 +41,7 @@ fn open(home: &Path) -> std::sync::Arc<dyn SecretStore> {
     let world = World::new(thv_config::SystemClock::new(), env);
     let paths = Paths::from_env(world.env.as_ref()).unwrap();
     let config = ConfigStore::new(paths.config_file(), world.clone());
-    Secrets::with_keyrings(world, &paths, config, None, Vec::new())
+    Secrets::with_keyrings(world, &paths, config, Vec::new())
         .open_for_login()
         .unwrap()
 }
@@ -66,7 +66,7 @@ fn writer() {
     let world = World::system();
     let paths = Paths::from_env(world.env.as_ref()).unwrap();
     let config = ConfigStore::new(paths.config_file(), world.clone());
-    let secrets = Secrets::with_keyrings(world, &paths, config, None, Vec::new());
+    let secrets = Secrets::with_keyrings(world, &paths, config, Vec::new());
     let store = secrets.open(Patience::Request).unwrap();
     let count = match role.as_str() {
         "endless" => usize::MAX,

@@ -91,7 +91,7 @@ fn secrets() -> Secrets {
     let paths = Paths::from_env(world.env.as_ref()).unwrap();
     let config = ConfigStore::new(paths.config_file(), world.clone());
     let keyrings: Vec<Arc<dyn Keyring>> = vec![Arc::new(SecretServiceKeyring)];
-    Secrets::with_keyrings(world, &paths, config, None, keyrings)
+    Secrets::with_keyrings(world, &paths, config, keyrings)
 }
 
 fn a_login_sets_up_and_another_process_reads() {

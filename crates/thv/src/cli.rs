@@ -16,12 +16,17 @@ Exit codes:
   3  the registry wants a login first
   4  the named thing does not exist
   5  the upstream registry cannot be reached
+  6  the secret store cannot be used
 
 Environment:
   TOOLHIVE_DEBUG     more log lines, as --debug
   TOOLHIVE_API_URL   the server that `registry refresh` asks
   NO_COLOR           no colour, whatever the terminal
   COLUMNS            width of text output when there is no terminal to ask
+  TOOLHIVE_SECRETS_PROVIDER
+                     where secrets are: encrypted, 1password or environment
+  TOOLHIVE_SECRETS_PASSWORD, TOOLHIVE_SECRETS_KEY_FILE
+                     password of the encrypted secrets, or the file that holds it
   SSL_CERT_FILE      certificates trusted besides the system's
   XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME
                      where configuration, server record and catalogs live";
@@ -39,6 +44,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) debug: bool,
 
+    /// File with the password of the encrypted secrets, in place of what the environment says
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub(crate) key_file: Option<String>,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -52,6 +61,9 @@ pub(crate) enum Command {
     Registry(RegistryCommand),
     /// Find servers by name, description or tag
     Search(SearchArgs),
+    /// Keep secrets: API keys of servers, and the program's own
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Read and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -311,6 +323,69 @@ pub(crate) struct SearchArgs {
     pub(crate) query: String,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+// --- secret
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Choose where secrets are kept, and set that up
+    Setup,
+    /// Set a provider up without being asked: encrypted, 1password or environment
+    Provider {
+        /// encrypted, 1password or environment
+        provider: String,
+        /// Read the password of the encrypted secrets from standard input; one is made up otherwise
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Store a secret; the value is asked for, or read from standard input
+    Set {
+        /// Name of the secret
+        name: String,
+    },
+    /// Print the value of a secret
+    Get {
+        /// Name of the secret
+        name: String,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// List the names of the secrets
+    #[command(visible_alias = "ls")]
+    List {
+        /// List the secrets that belong to the program itself
+        #[arg(long)]
+        system: bool,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Delete a secret
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Name of the secret
+        name: String,
+        /// The secret belongs to the program itself; give its full name
+        #[arg(long)]
+        system: bool,
+    },
+    /// Show where secrets are kept and why, where the key is, and whether all works
+    Status {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Delete the password of the encrypted secrets from the keyrings
+    ResetKeyring {
+        /// Even if secrets open with nothing else
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Protect the secrets file better (Argon2id); the Go program cannot read it then
+    UpgradeStore {
+        /// Back to the form that the Go program reads
+        #[arg(long)]
+        undo: bool,
+    },
 }
 
 // --- config

@@ -96,7 +96,7 @@ impl Home {
             .iter()
             .map(|keyring| Arc::clone(keyring) as Arc<dyn Keyring>)
             .collect();
-        Secrets::with_keyrings(self.world(), &self.paths(), self.config(), None, keyrings)
+        Secrets::with_keyrings(self.world(), &self.paths(), self.config(), keyrings)
     }
 
     fn bytes(&self) -> Option<Vec<u8>> {
@@ -644,7 +644,7 @@ fn two_set_ups_at_once_agree_on_one_key_file() {
 }
 
 #[test]
-fn a_key_of_the_service_manager_or_of_the_command_line_is_used_and_none_is_made() {
+fn a_key_of_the_service_manager_is_used_and_none_is_made() {
     let home = Home::new();
     let directory = home.directory.path().join("credentials");
     write_atomic(&directory.join("thv-secrets-key"), b"from systemd\n").unwrap();
@@ -655,18 +655,6 @@ fn a_key_of_the_service_manager_or_of_the_command_line_is_used_and_none_is_made(
         KeySource::Credential(directory.join("thv-secrets-key"))
     );
     assert!(!home.key_file().exists());
-
-    let flag = home.directory.path().join("named");
-    write_atomic(&flag, b"from systemd\n").unwrap();
-    let secrets = Secrets::with_keyrings(
-        home.world(),
-        &home.paths(),
-        home.config(),
-        Some(flag.clone()),
-        Vec::new(),
-    );
-    let place = secrets.set_up(StoreKind::Encrypted, None).unwrap().key;
-    assert_eq!(place.unwrap().source, KeySource::KeyFile(flag));
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Home {
         let world = World::new(ManualClock::new(Timestamp::UNIX_EPOCH), env);
         let paths = Paths::from_env(world.env.as_ref()).unwrap();
         let config = ConfigStore::new(paths.config_file(), world.clone());
-        let secrets = Secrets::with_keyrings(world, &paths, config, None, Vec::new());
+        let secrets = Secrets::with_keyrings(world, &paths, config, Vec::new());
         UserSecrets::new(secrets, Patience::Request)
     }
 

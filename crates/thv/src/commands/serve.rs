@@ -14,6 +14,7 @@ use thv_api::{Address, Api, ApiOptions, Discovery, Drained, Listener, Nonce};
 use thv_auth::inbound::CallerVerifier;
 use thv_config::world::{Env, World};
 use thv_registry::Revalidation;
+use thv_secrets::{Patience, Secrets, UserSecrets};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -67,6 +68,7 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
     let stop = CancellationToken::new();
     catalogs.auth.start(stop.child_token());
     catalogs.registries.start(stop.child_token());
+    migrate(catalogs.secrets.clone());
     let auth = Arc::clone(&catalogs.auth);
     let api = api(args, catalogs, &listener, nonce, caller, world);
     let server = tokio::spawn(thv_api::serve(listener, api, stop.clone(), GRACE));
@@ -83,6 +85,16 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
         signal = signals.next() => warn!(why = signal, "stopped amid the renewal of a login"),
     }
     ended
+}
+
+/// Gives secrets of an older version their scoped names, behind everything else. What fails now is tried again at the
+/// next start; reading knows both names.
+fn migrate(secrets: Secrets) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = secrets.migrate_scopes(Patience::Request) {
+            warn!(%error, "secrets of an older version keep their names for now");
+        }
+    });
 }
 
 /// The record goes first, so that a successor can start while requests under way still finish. A
@@ -126,6 +138,7 @@ fn api(
         host_policy: listener.host_policy(),
         clock: Arc::clone(&world.clock),
         auth: catalogs.auth,
+        secrets: UserSecrets::new(catalogs.secrets, Patience::Request),
         opener: Some(Arc::new(Browser)),
     };
     Api::new(catalogs.registries, options)

@@ -1,6 +1,7 @@
 //! `thv registry login`: settles which registry and which client are meant, writes that when it is
 //! new, and lets a person log in. The login itself is the auth crate's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use thv_auth::opener::Opener;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
+use thv_secrets::Secrets;
+use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
 use crate::opener::Browser;
-use crate::output::Output;
+use crate::output::{NOTICE, Output};
 use crate::wire_up::{self, Catalogs};
 
 /// What a login is for, of flags and configuration together: flags win.
@@ -46,9 +49,32 @@ pub(super) async fn run(
         )
         .await?;
     }
+    let before = key_file(&catalogs.secrets).await;
     let done = log_in(args, &catalogs, world, output).await?;
     output.remark(&words(&done));
+    if before.is_none()
+        && let Some(path) = key_file(&catalogs.secrets).await
+    {
+        output.remark_styled(
+            NOTICE,
+            "Note",
+            &format!(
+                "no keyring keeps the key of the secret store; it is in {}, readable by you alone.",
+                path.display()
+            ),
+        );
+    }
     Ok(())
+}
+
+/// The file that the key of the secret store comes from, if it comes from one.
+async fn key_file(secrets: &Secrets) -> Option<PathBuf> {
+    let secrets = secrets.clone();
+    let described = tokio::task::spawn_blocking(move || secrets.describe()).await;
+    match described.ok()?.ok()?.key? {
+        KeySource::KeyFile(path) => Some(path),
+        _ => None,
+    }
 }
 
 fn wanted(args: &LoginArgs, config: &Config) -> Result<Wanted, CommandError> {
