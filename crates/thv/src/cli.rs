@@ -28,6 +28,8 @@ Environment:
   TOOLHIVE_SECRETS_PASSWORD, TOOLHIVE_SECRETS_KEY_FILE
                      password of the encrypted secrets, or the file that holds it
   SSL_CERT_FILE      certificates trusted besides the system's
+  THV_CLIENT_CERTIFICATE, THV_CLIENT_KEY
+                     certificate (PEM) shown to servers that ask for one, and its key
   XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME
                      where configuration, server record and catalogs live";
 
