@@ -52,7 +52,10 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
     match error {
         LoginError::StoreUnusable { .. } => (StatusCode::CONFLICT, "store_unusable"),
         LoginError::PortBusy { .. } => (StatusCode::CONFLICT, "callback_port_busy"),
-        LoginError::Cancelled | LoginError::Abandoned => (StatusCode::CONFLICT, "login_cancelled"),
+        LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => {
+            (StatusCode::CONFLICT, "login_cancelled")
+        }
+        LoginError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
         LoginError::Settings { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
         LoginError::Denied { .. } => (StatusCode::FORBIDDEN, "login_denied"),
         LoginError::Expired { .. } => (StatusCode::GATEWAY_TIMEOUT, "login_expired"),
@@ -116,6 +119,8 @@ mod tests {
             ),
             (LoginError::Cancelled, 409, "login_cancelled"),
             (LoginError::Abandoned, 409, "login_cancelled"),
+            (LoginError::Withdrawn, 409, "login_cancelled"),
+            (LoginError::TooMany, 429, "too_many_logins"),
             (
                 LoginError::Settings { cause: text() },
                 400,

@@ -84,6 +84,12 @@ pub enum LoginError {
     /// Everybody who waited for it has left.
     #[error("the login was given up")]
     Abandoned,
+    /// A client that knows its name ended it.
+    #[error("the login was cancelled before anybody finished it")]
+    Withdrawn,
+    /// There are as many logins under way as there may be.
+    #[error("too many logins are under way; finish or cancel one of them")]
+    TooMany,
     /// A logout or a change of the configuration ended it.
     #[error("the login was ended by a logout or by a change of the registry's configuration")]
     Cancelled,

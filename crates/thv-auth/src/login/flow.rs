@@ -7,21 +7,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::pending;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use thv_config::world::Sleep;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::callback::Refusal;
 use super::error::{LoginError, PortHolder};
 use super::holder::is_another_login;
 use super::loopback::{BindError, Loopback};
 use super::page::Page;
+use super::resource::LoginMethod;
 use super::session::{Answer, Session};
-use super::{DEFAULT_CALLBACK_PORT, Inner, LOGIN_TIME, LoginDone, LoginHow, Progress};
+use super::{DEFAULT_CALLBACK_PORT, Inner, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::limits::SKEW_MAX;
@@ -55,11 +54,11 @@ struct Opened {
 impl Flow {
     /// Runs the login. When this returns, every socket is closed.
     pub(super) async fn run(self) -> Result<LoginDone, LoginError> {
-        let mut deadline = self.logins.world.clock.sleep(LOGIN_TIME);
+        let mut deadline = self.logins.world.clock.sleep(self.how.time());
         let opened = tokio::select! {
             biased;
             error = self.stopped() => return Err(error),
-            () = deadline.as_mut() => return Err(expired(0)),
+            () = deadline.as_mut() => return Err(self.expired(0)),
             opened = self.open() => opened?,
         };
         let Opened {
@@ -83,6 +82,12 @@ impl Flow {
             outcome
         };
         let (outcome, ()) = tokio::join!(attending, serving);
+        if let (Ok(_), Some(settle)) = (&outcome, &self.how.settle) {
+            tokio::select! {
+                () = settle() => {}
+                () = self.progress.superseded.cancelled() => {}
+            }
+        }
         match &outcome {
             Ok(_) => tracing::info!(registry = self.registry(), "logged in"),
             Err(error) => tracing::info!(registry = self.registry(), %error, "no login"),
@@ -92,11 +97,6 @@ impl Flow {
 
     /// Everything that can fail before a person is bothered.
     async fn open(&self) -> Result<Opened, LoginError> {
-        if self.how.opener.is_none() && self.how.announce.is_none() {
-            return Err(LoginError::NothingToOpen {
-                cause: "this program has none to open".to_owned(),
-            });
-        }
         let previous = self.prove_store().await?;
         let http = &self.logins.http;
         let provider = oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT)
@@ -104,8 +104,7 @@ impl Flow {
             .map_err(|error| self.not_discovered(&error))?;
         let loopback = self.listen().await?;
         self.progress
-            .stage
-            .send_modify(|stage| stage.port = Some(loopback.port()));
+            .note(|stage| stage.port = Some(loopback.port()));
         let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
         let attempt = oauth::begin(
             &provider,
@@ -180,13 +179,20 @@ impl Flow {
         deadline: Sleep,
         previous: Option<Account>,
     ) -> Result<LoginDone, LoginError> {
-        self.progress.stage.send_modify(|stage| {
-            stage.url = Some(session.attempt().authorization_url.clone());
+        let authorization_url = &session.attempt().authorization_url;
+        self.progress.show(|stage| {
+            stage.address = Some(authorization_url.clone());
             stage.session = Some(Arc::clone(session));
+            stage.methods = vec![
+                LoginMethod::Browser {
+                    authorization_url: authorization_url.clone(),
+                },
+                LoginMethod::Paste,
+            ];
         });
         let code = tokio::select! {
             biased;
-            () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
+            () = self.progress.superseded.cancelled() => return Err(self.progress.ended_by()),
             answer = answer => match answer.map_err(broken)? {
                 Answer::Granted(code) => code,
                 Answer::Refused(Refusal { code, description }) => {
@@ -195,9 +201,9 @@ impl Flow {
                 Answer::Foreign { cause } => return Err(LoginError::ForeignIssuer { cause }),
             },
             () = self.progress.abandoned.cancelled() => return Err(LoginError::Abandoned),
-            error = self.show(&session.attempt().authorization_url) => return Err(error),
-            () = deadline => return Err(expired(session.turned_away())),
+            () = deadline => return Err(self.expired(session.turned_away())),
         };
+        self.progress.complete();
         let outcome = self.finish(provider, session, code, previous).await;
         session.finish(if outcome.is_ok() {
             Page::Stored
@@ -210,24 +216,6 @@ impl Flow {
             () = self.progress.superseded.cancelled() => {}
         }
         outcome
-    }
-
-    /// Opens the browser. Resolves only when nobody can be shown the address at all.
-    async fn show(&self, url: &Url) -> LoginError {
-        let Some(opener) = self.how.opener.clone() else {
-            return pending().await;
-        };
-        let url = url.clone();
-        let cause = match tokio::task::spawn_blocking(move || opener.open(&url)).await {
-            Ok(Ok(())) => return pending().await,
-            Ok(Err(cause)) => cause,
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(registry = self.registry(), %cause, "no browser was opened");
-        if self.how.announce.is_some() {
-            return pending().await;
-        }
-        LoginError::NothingToOpen { cause }
     }
 
     /// Makes a stored grant of the code. From here on only a logout or a change of the configuration ends the login: the code is
@@ -243,13 +231,17 @@ impl Flow {
         let redeeming = oauth::exchange(&self.logins.http, provider, &self.binding, attempt, code);
         let tokens = tokio::select! {
             biased;
-            () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
+            () = self.progress.superseded.cancelled() => return Err(self.progress.ended_by()),
             redeemed = redeeming => redeemed.map_err(|error| not_exchanged(&error))?,
         };
         let grant = match self.keep(provider, attempt, tokens.clone()).await {
             Ok(grant) => grant,
             Err(error) => {
-                if matches!(error, LoginError::Cancelled | LoginError::IdToken { .. }) {
+                let is_unwanted = matches!(
+                    error,
+                    LoginError::Cancelled | LoginError::Withdrawn | LoginError::IdToken { .. }
+                );
+                if is_unwanted {
                     self.give_back(provider, tokens);
                 }
                 return Err(error);
@@ -290,7 +282,7 @@ impl Flow {
                 );
                 let verified = tokio::select! {
                     biased;
-                    () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
+                    () = self.progress.superseded.cancelled() => return Err(self.progress.ended_by()),
                     verified = verifying => verified,
                 };
                 Some(verified.map_err(|error| LoginError::IdToken {
@@ -334,13 +326,16 @@ impl Flow {
     ) -> Result<Grant, LoginError> {
         let vault = self.logins.vault.clone();
         let binding = self.binding.clone();
-        let superseded = self.progress.superseded.clone();
+        let progress = Arc::clone(&self.progress);
         let still_wanted = self.how.still_wanted.clone();
         let now = self.logins.world.clock.now();
         let storing = tokio::task::spawn_blocking(move || {
             let login_id = new_login_id().map_err(|error| not_stored(&error))?;
             let grant = Grant::of_login(tokens, account, &asked, login_id, now);
-            if superseded.is_cancelled() || still_wanted.is_some_and(|wanted| !wanted()) {
+            if progress.superseded.is_cancelled() {
+                return Err(progress.ended_by());
+            }
+            if still_wanted.is_some_and(|wanted| !wanted()) {
                 return Err(LoginError::Cancelled);
             }
             vault
@@ -353,7 +348,7 @@ impl Flow {
     /// Resolves when nobody wants the login any more.
     async fn stopped(&self) -> LoginError {
         tokio::select! {
-            () = self.progress.superseded.cancelled() => LoginError::Cancelled,
+            () = self.progress.superseded.cancelled() => self.progress.ended_by(),
             () = self.progress.abandoned.cancelled() => LoginError::Abandoned,
         }
     }
@@ -366,15 +361,15 @@ impl Flow {
         }
     }
 
+    fn expired(&self, turned_away: u64) -> LoginError {
+        LoginError::Expired {
+            limit: self.how.time(),
+            turned_away,
+        }
+    }
+
     fn registry(&self) -> &str {
         self.binding.registry_url.host_str().unwrap_or_default()
-    }
-}
-
-fn expired(turned_away: u64) -> LoginError {
-    LoginError::Expired {
-        limit: LOGIN_TIME,
-        turned_away,
     }
 }
 

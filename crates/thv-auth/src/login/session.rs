@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::callback::{Refusal, Response, read};
 use super::page::{Page, see_other};
+use super::resource::NotTaken;
 use crate::oauth::Attempt;
 
 /// What the flow is told about the one response that counts.
@@ -105,6 +106,43 @@ impl Session {
             return self.result().await;
         }
         Page::Waiting.response()
+    }
+
+    /// Takes a redirect that arrived elsewhere, e.g. in the browser of another machine. It counts like one that arrives here.
+    pub(super) fn hand_over(&self, redirect: &str) -> Result<(), NotTaken> {
+        let query = self
+            .attempt
+            .redirect_uri
+            .query_of(redirect)
+            .ok_or(NotTaken::OtherAddress)?;
+        let taken = match read(&self.attempt, &query) {
+            Response::Forged => Err(NotTaken::OtherLogin),
+            Response::Malformed => Err(NotTaken::Malformed),
+            Response::ForeignError => Err(NotTaken::ForeignIssuer),
+            Response::ForeignCode { cause } => {
+                self.answer(Answer::Foreign { cause })?;
+                self.finish(Page::ForeignIssuer);
+                return Err(NotTaken::ForeignIssuer);
+            }
+            Response::Refused(refusal) => {
+                self.answer(Answer::Refused(refusal))?;
+                self.finish(Page::Refused);
+                Ok(())
+            }
+            Response::Granted(code) => self.answer(Answer::Granted(code)),
+        };
+        match taken {
+            // No browser waits for the last page.
+            Ok(()) => self.shown.notify_one(),
+            Err(_) => {
+                self.turned_away.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        taken
+    }
+
+    fn answer(&self, answer: Answer) -> Result<(), NotTaken> {
+        self.send(answer).then_some(()).ok_or(NotTaken::Used)
     }
 
     fn receive(&self, query: &str) -> http::Response<Full<Bytes>> {
@@ -277,6 +315,65 @@ mod tests {
         assert_eq!(status(&session, &target), 400);
         assert!(matches!(receiver.try_recv(), Ok(Answer::Foreign { .. })));
         assert_eq!(status(&session, OURS), 410);
+    }
+
+    #[test]
+    fn a_redirect_that_is_handed_over_counts_like_one_that_arrives() {
+        let (session, mut receiver) = session();
+        for (redirect, why) in [
+            ("", NotTaken::OtherAddress),
+            ("code=abc&state=right", NotTaken::OtherAddress),
+            (
+                "https://localhost:8666/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://localhost:8667/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://localhost:8666/callback/?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://u@localhost:8666/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://evil.example:8666/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            ("http://localhost:8666/callback", NotTaken::OtherLogin),
+            (
+                "http://localhost:8666/callback?code=abc&state=wrong",
+                NotTaken::OtherLogin,
+            ),
+            (
+                "http://localhost:8666/callback?state=right",
+                NotTaken::Malformed,
+            ),
+            (
+                "http://localhost:8666/callback?error=access_denied&state=right&iss=https%3A%2F%2Fevil.example",
+                NotTaken::ForeignIssuer,
+            ),
+        ] {
+            assert_eq!(session.hand_over(redirect), Err(why), "{redirect}");
+        }
+        assert!(receiver.try_recv().is_err(), "the login still waits");
+        let ours = "  http://localhost:8666/callback?code=abc&state=right#_=_\n";
+        assert_eq!(session.hand_over(ours), Ok(()));
+        assert!(matches!(receiver.try_recv(), Ok(Answer::Granted(_))));
+        assert_eq!(session.hand_over(ours), Err(NotTaken::Used));
+        assert_eq!(status(&session, OURS), 410);
+    }
+
+    #[test]
+    fn a_foreign_code_that_is_handed_over_ends_the_wait() {
+        let (session, mut receiver) = session();
+        let foreign = format!("http://localhost:8666{OURS}&iss=https%3A%2F%2Fevil.example");
+        assert_eq!(session.hand_over(&foreign), Err(NotTaken::ForeignIssuer));
+        assert!(matches!(receiver.try_recv(), Ok(Answer::Foreign { .. })));
+        assert_eq!(session.hand_over(&foreign), Err(NotTaken::Used));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use url::Url;
 
 /// The path that the Go program's clients are registered with.
 const REGISTERED_PATH: &str = "/callback";
@@ -60,6 +61,17 @@ impl RedirectUri {
     /// The port to listen on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The query of `redirect`, an address of a browser that the provider sent back here; `None` when it is another one.
+    pub fn query_of(&self, redirect: &str) -> Option<String> {
+        let given = Url::parse(redirect.trim()).ok()?;
+        let ours = Url::parse(&self.text).ok()?;
+        let is_ours = given.origin() == ours.origin()
+            && given.path() == ours.path()
+            && given.username().is_empty()
+            && given.password().is_none();
+        is_ours.then(|| given.query().unwrap_or_default().to_owned())
     }
 
     /// The only path on which a response is one.

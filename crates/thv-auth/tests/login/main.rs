@@ -12,6 +12,7 @@ mod ending;
 mod faults;
 mod hostile;
 mod killed;
+mod resource;
 mod sharing;
 mod success;
 mod support;
