@@ -18,6 +18,7 @@ mod reply;
 mod router;
 mod routes;
 mod state;
+mod stream;
 mod wire;
 
 use std::fmt;
@@ -89,6 +90,7 @@ impl Api {
             openapi: options.openapi,
             metrics: metrics.clone(),
             compressed_item: reply::CompressedItem::default(),
+            waiting: stream::Waiting::default(),
         };
         let edge = edge::Edge::new(
             router::Router::new(&Arc::new(shared)),

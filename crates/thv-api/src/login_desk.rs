@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thv_auth::login::{LoginError, LoginHow};
+use thv_auth::login::{LoginError, LoginHow, RESOURCE_LOGIN_TIME, Settle, StartedLogin};
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
 use thv_auth::{Auth, AuthFailure};
@@ -80,9 +80,11 @@ impl LoginDesk {
         &self,
         target: LoginTarget,
         client: Client,
+        settle: Settle,
     ) -> Result<(), AuthFailure> {
         let how = LoginHow {
             opener: self.opener.clone(),
+            settle: Some(settle),
             ..LoginHow::default()
         };
         let outcome = self.auth.login(how).await;
@@ -97,6 +99,17 @@ impl LoginDesk {
             Err(_) => {}
         }
         outcome.map(drop)
+    }
+
+    /// Starts a login to the configured registry that opens nothing and that nobody has to wait
+    /// for, or joins one. Clients show people what it takes.
+    pub(crate) async fn start(&self, settle: Settle) -> Result<StartedLogin, AuthFailure> {
+        let how = LoginHow {
+            time: Some(RESOURCE_LOGIN_TIME),
+            settle: Some(settle),
+            ..LoginHow::default()
+        };
+        self.auth.start_login(how).await
     }
 
     /// Logs out of the configured registry, unless this is the desktop client's reflex to a login

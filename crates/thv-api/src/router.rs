@@ -62,6 +62,7 @@ impl Router {
 /// All routes.
 #[rustfmt::skip]
 pub(crate) fn routes() -> Vec<Route> {
+    use v1::logins;
     use v1beta::{auth, registry, servers, update};
     let collection = || get(registry::list).post(update::add);
     let item = || get(registry::get).put(update::put).delete(update::delete);
@@ -88,6 +89,10 @@ pub(crate) fn routes() -> Vec<Route> {
         ("/api/v1beta/registry/{name}/servers/{serverName}", &["GET"], get(servers::get)),
 
         ("/api/v1/registries/{name}/auth", &["GET"], get(v1::auth::report)),
+        ("/api/v1/registries/{name}/auth/logins", &["POST"], post(logins::start)),
+        ("/api/v1/registries/{name}/auth/logins/{id}", &["GET", "DELETE"], get(logins::get).delete(logins::cancel)),
+        ("/api/v1/registries/{name}/auth/logins/{id}/events", &["GET"], get(logins::events)),
+        ("/api/v1/registries/{name}/auth/logins/{id}/callback", &["POST"], post(logins::callback)),
 
         ("/registry/{registryName}/v0.1/servers", &["GET"], get(toolhive::servers::list)),
         ("/registry/{registryName}/v0.1/servers/{serverName}/versions/latest", &["GET"], get(toolhive::servers::latest)),

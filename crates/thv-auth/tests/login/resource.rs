@@ -194,7 +194,9 @@ async fn a_login_that_nobody_finishes_ends_when_its_time_is_over_and_is_forgotte
     assert_eq!(lifetime.unsigned_abs(), RESOURCE_LOGIN_TIME);
     machine.clock.advance(LOGIN_TIME);
     assert!(!is_free(port(&view)), "it ended early");
-    machine.clock.advance(RESOURCE_LOGIN_TIME.saturating_sub(LOGIN_TIME));
+    machine
+        .clock
+        .advance(RESOURCE_LOGIN_TIME.saturating_sub(LOGIN_TIME));
     let watch = machine.logins.watch(&id(&view)).expect("a login");
     let error = watch.outcome().await.expect_err("nobody came");
     assert!(matches!(error, LoginError::Expired { .. }), "{error:?}");

@@ -2,4 +2,6 @@
 //! documents (RFC 9457).
 
 pub(crate) mod auth;
+mod login_body;
+pub(crate) mod logins;
 mod report;
