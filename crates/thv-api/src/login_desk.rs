@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thv_auth::login::{LoginError, LoginHow, RESOURCE_LOGIN_TIME, Settle, StartedLogin};
+use thv_auth::login::{DeviceUse, LoginError, LoginHow, RESOURCE_LOGIN_TIME, Settle, StartedLogin};
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
 use thv_auth::{Auth, AuthFailure};
@@ -106,6 +106,7 @@ impl LoginDesk {
     pub(crate) async fn start(&self, settle: Settle) -> Result<StartedLogin, AuthFailure> {
         let how = LoginHow {
             time: Some(RESOURCE_LOGIN_TIME),
+            device: DeviceUse::Offer,
             settle: Some(settle),
             ..LoginHow::default()
         };

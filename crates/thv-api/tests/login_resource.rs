@@ -343,6 +343,30 @@ async fn every_end_is_explained() {
 }
 
 #[tokio::test]
+async fn a_code_for_another_device_is_offered_beside_the_browser_and_counts() {
+    let mut protected = protected().await;
+    protected.provider.behave(|provider| {
+        provider.offers_device = true;
+        provider.device_interval = 1;
+    });
+    let login = started(&protected).await;
+    let methods = login["methods"].as_array().unwrap().iter();
+    let kinds: Vec<_> = methods.map(|method| text(method, "type")).collect();
+    assert_eq!(kinds, ["browser", "device", "paste"]);
+    let device = &login["methods"][1];
+    assert_eq!(device["interval"], 1);
+    let complete = text(device, "verification_uri_complete");
+    assert!(complete.starts_with(text(device, "verification_uri")));
+    assert!(complete.ends_with(text(device, "user_code")));
+    browse(complete).await;
+    let state = ended(&protected, &login).await;
+    assert_eq!(state["state"], "authenticated", "{state}");
+    assert!(is_free(callback_port(&login)));
+    assert_eq!(protected.get(ITEM).await.status, 200);
+    assert!(protected.opened.try_recv().is_err(), "a browser was opened");
+}
+
+#[tokio::test]
 async fn a_login_that_cannot_begin_is_a_problem_and_leaves_nothing() {
     let protected = protected().await;
     let holder = {

@@ -137,6 +137,7 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
         LoginError::Settings { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
         LoginError::Denied { .. } => (StatusCode::FORBIDDEN, "login_denied"),
         LoginError::Expired { .. } => (StatusCode::GATEWAY_TIMEOUT, "login_expired"),
+        LoginError::NoDeviceCode { .. } => (StatusCode::BAD_GATEWAY, "device_code_unavailable"),
         LoginError::Discovery { .. } => (StatusCode::BAD_GATEWAY, "identity_provider_unavailable"),
         LoginError::ForeignIssuer { .. }
         | LoginError::Exchange { .. }
@@ -228,6 +229,14 @@ mod tests {
                 },
                 502,
                 "identity_provider_unavailable",
+            ),
+            (
+                LoginError::NoDeviceCode {
+                    cause: text(),
+                    transient: false,
+                },
+                502,
+                "device_code_unavailable",
             ),
             (
                 LoginError::IdToken { cause: text() },

@@ -49,10 +49,24 @@ pub struct LoginHow {
     pub still_wanted: Option<StillWanted>,
     /// What ends the login early, whoever waits for it.
     pub replaced: Option<Replaced>,
+    /// Whether a code can be typed in on another device instead.
+    pub device: DeviceUse,
     /// How long the person has: [`LOGIN_TIME`] when absent.
     pub time: Option<Duration>,
     /// What is to be done between storing the grant and saying so.
     pub settle: Option<Settle>,
+}
+
+/// What is made of the device authorization grant (RFC 8628).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceUse {
+    /// Nothing.
+    #[default]
+    Never,
+    /// A second way beside the browser where the provider has it, and the only one where nothing can listen for a browser.
+    Offer,
+    /// The only way.
+    Only,
 }
 
 /// Which redirect URI is used, its port aside.

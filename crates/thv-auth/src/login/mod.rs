@@ -3,13 +3,16 @@
 //! [`Logins`] runs at most one login per binding and lets further callers join it. A login that callers wait for ends when the
 //! last of them leaves; one that was started as a resource goes on, and whoever knows its name can watch, answer and end it.
 //! A login always asks the identity provider anew (it never makes do with a grant that is already there), and an earlier grant
-//! stays in force until the new one is stored. `flow` is one login from beginning to end, `loopback` its sockets, `session` its
+//! stays in force until the new one is stored. `flow` is one login from beginning to end, with `device` for codes that are typed in
+//! elsewhere and `finish` for what an answer is made into, `loopback` its sockets, `session` its
 //! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins.
 //! Nothing else in this crate can open a browser.
 
 mod callback;
+mod device;
 mod directory;
 mod error;
+mod finish;
 mod flow;
 mod holder;
 mod how;
@@ -30,8 +33,8 @@ use url::Url;
 
 pub use error::{LoginError, PortHolder};
 pub use how::{
-    Announce, DEFAULT_CALLBACK_PORT, LOGIN_TIME, LoginHow, RESOURCE_LOGIN_TIME, RedirectForm,
-    Replaced, Settle, StillWanted,
+    Announce, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow, RESOURCE_LOGIN_TIME,
+    RedirectForm, Replaced, Settle, StillWanted,
 };
 pub use progress::Outcome;
 pub use resource::{LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotTaken};
@@ -274,7 +277,7 @@ impl Logins {
         let stage = login.progress.stage();
         Some(PendingLogin {
             since: login.progress.started_at(),
-            expires_at: login.progress.expires_at(),
+            expires_at: stage.expires_at.unwrap_or(login.progress.expires_at()),
             authorization_host: stage
                 .address
                 .as_ref()

@@ -41,6 +41,8 @@ pub(super) struct Stage {
     pub(super) session: Option<Arc<Session>>,
     pub(super) methods: Vec<LoginMethod>,
     pub(super) opening: Opening,
+    /// When it ends by itself, if that is another moment than its time alone says.
+    pub(super) expires_at: Option<Timestamp>,
     completing: bool,
     outcome: Option<Outcome>,
     revision: u64,
@@ -153,6 +155,7 @@ impl Progress {
                     outcome: Some(outcome),
                     revision: stage.revision + 1,
                     opening: stage.opening.clone(),
+                    expires_at: stage.expires_at,
                     ..Stage::default()
                 };
             }
@@ -209,7 +212,7 @@ impl Progress {
         LoginView {
             id: self.id.clone(),
             started_at: self.started_at,
-            expires_at: self.expires_at,
+            expires_at: stage.expires_at.unwrap_or(self.expires_at),
             revision: stage.revision,
             state: match &stage.outcome {
                 Some(Ok(done)) => LoginState::Succeeded(Box::new(done.clone())),

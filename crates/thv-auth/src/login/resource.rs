@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -55,6 +56,17 @@ pub enum LoginMethod {
     Browser {
         /// The authorization request. It holds the `state`, so it is for the person who logs in only.
         authorization_url: Url,
+    },
+    /// A person types a code in, on any device (RFC 8628).
+    Device {
+        /// Where.
+        verification_uri: Url,
+        /// The same with the code in it.
+        verification_uri_complete: Option<Url>,
+        /// The code; to be shown, or compared, in any case.
+        user_code: String,
+        /// How long is waited between two questions whether somebody did.
+        interval: Duration,
     },
     /// Somebody hands over the address that the browser was sent back to.
     Paste,
@@ -138,6 +150,7 @@ impl fmt::Debug for LoginMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Browser { .. } => "Browser",
+            Self::Device { .. } => "Device",
             Self::Paste => "Paste",
         })
     }

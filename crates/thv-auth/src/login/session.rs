@@ -141,6 +141,11 @@ impl Session {
         taken
     }
 
+    /// Lets no further answer count: the login was finished in another way.
+    pub(super) fn close(&self) {
+        self.lock().take();
+    }
+
     fn answer(&self, answer: Answer) -> Result<(), NotTaken> {
         self.send(answer).then_some(()).ok_or(NotTaken::Used)
     }
@@ -374,6 +379,14 @@ mod tests {
         assert_eq!(session.hand_over(&foreign), Err(NotTaken::ForeignIssuer));
         assert!(matches!(receiver.try_recv(), Ok(Answer::Foreign { .. })));
         assert_eq!(session.hand_over(&foreign), Err(NotTaken::Used));
+    }
+
+    #[test]
+    fn after_another_way_has_won_no_answer_counts() {
+        let (session, mut receiver) = session();
+        session.close();
+        assert_eq!(status(&session, OURS), 410);
+        assert!(receiver.try_recv().is_err());
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ fn authorization_url(view: &LoginView) -> Url {
         .iter()
         .find_map(|method| match method {
             LoginMethod::Browser { authorization_url } => Some(authorization_url.clone()),
-            LoginMethod::Paste => None,
+            _ => None,
         })
         .expect("a browser can finish it")
 }

@@ -58,6 +58,7 @@ const ELSEWHERE: &[(u8, &str)] = &[
         29,
         "thv-api login_resource::case_29_a_login_is_reached_by_its_whole_name_only",
     ),
+    (33, "thv-auth login::device and oauth::device: case_33_…"),
     (
         35,
         "auth_login::w1_no_request_but_the_login_opens_a_browser_in_any_order",
@@ -111,8 +112,10 @@ const LATER: &[(u8, &str)] = &[
     (14, "dynamic client registration"),
     (15, "dynamic client registration"),
     (16, "sender-constrained tokens"),
-    (33, "device flow"),
-    (34, "device flow"),
+    (
+        34,
+        "device codes are shown with their issuer and registry; an audit is missing",
+    ),
     (40, "API keys and custom headers"),
     (46, "sender-constrained tokens"),
     (62, "proxies"),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView};
+use url::Url;
 use utoipa::ToSchema;
 
 use crate::error::EndOfLogin;
@@ -55,6 +56,20 @@ enum MethodBody {
     Browser {
         /// Where to log in.
         authorization_url: String,
+    },
+    /// Type the code in, on any device. Show it even where the address has it, so that a person can compare.
+    Device {
+        /// Where.
+        verification_uri: String,
+        /// The same with the code in it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        verification_uri_complete: Option<String>,
+        /// The code.
+        #[schema(example = "WDJB-MJHT")]
+        user_code: String,
+        /// Seconds between two questions of this server whether somebody did.
+        interval: u64,
     },
     /// Hand over the address that the browser was sent back to, with `callback_url`.
     Paste {},
@@ -153,6 +168,17 @@ impl MethodBody {
         match method {
             LoginMethod::Browser { authorization_url } => Self::Browser {
                 authorization_url: authorization_url.to_string(),
+            },
+            LoginMethod::Device {
+                verification_uri,
+                verification_uri_complete,
+                user_code,
+                interval,
+            } => Self::Device {
+                verification_uri: verification_uri.to_string(),
+                verification_uri_complete: verification_uri_complete.as_ref().map(Url::to_string),
+                user_code: user_code.clone(),
+                interval: interval.as_secs(),
             },
             LoginMethod::Paste => Self::Paste {},
         }
