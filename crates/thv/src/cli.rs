@@ -277,13 +277,37 @@ pub(crate) struct LoginArgs {
     #[command(flatten)]
     pub(crate) auth: AuthArgs,
 
-    /// Open no browser; the address is printed either way
-    #[arg(long)]
-    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) elsewhere: ElsewhereArgs,
 
     /// How long to wait for the login, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) timeout: u64,
+}
+
+/// How to log in when the browser is somewhere else.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ElsewhereArgs {
+    /// Open no browser; the address is printed either way, and the one that a browser elsewhere is sent back to can be
+    /// pasted on a terminal
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+
+    /// Log in with a code that is typed in on another device; nothing listens or is opened here
+    #[arg(long, conflicts_with = "paste")]
+    pub(crate) device: bool,
+
+    /// Read the address that the browser is sent back to from standard input, even if that is no terminal; implies
+    /// --no-browser
+    #[arg(long)]
+    pub(crate) paste: bool,
+}
+
+impl ElsewhereArgs {
+    /// Whether nothing is to be opened on this machine.
+    pub(crate) fn is_meant(&self) -> bool {
+        self.no_browser || self.device || self.paste
+    }
 }
 
 #[derive(Debug, Default, Args)]
