@@ -29,6 +29,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use thv_auth::Auth;
 use thv_auth::inbound::CallerVerifier;
+use thv_auth::login::PublicUrl;
 use thv_auth::opener::Opener;
 use thv_config::world::Clock;
 use thv_registry::Registries;
@@ -54,6 +55,8 @@ pub struct ApiOptions {
     pub caller: Option<Arc<CallerVerifier>>,
     /// Which hosts requests may be for; see [`Listener::host_policy`].
     pub host_policy: HostPolicy,
+    /// The address under which browsers reach this server, if logins are to come back here and not to a port of their own.
+    pub public_url: Option<PublicUrl>,
     /// Logins to the registries.
     pub auth: Arc<Auth>,
     /// Opens a browser for the one request that asks for a login. Without it that request fails.
@@ -81,6 +84,7 @@ impl Api {
             desk: login_desk::LoginDesk::new(
                 Arc::clone(&options.auth),
                 options.opener,
+                options.public_url.clone(),
                 Arc::clone(&options.clock),
             ),
             version: options.version,
@@ -92,10 +96,16 @@ impl Api {
             compressed_item: reply::CompressedItem::default(),
             waiting: stream::Waiting::default(),
         };
+        let shared = Arc::new(shared);
+        let mut router = router::Router::new(&shared);
+        if let Some(public) = &options.public_url {
+            router.add_callback(&public.callback_paths(), &shared);
+        }
         let edge = edge::Edge::new(
-            router::Router::new(&Arc::new(shared)),
+            router,
             options.host_policy,
             &options.cors_origins,
+            options.public_url.as_ref().map(edge::Callback::new),
             options.caller,
             edge::Watch::new(options.clock, metrics),
         );

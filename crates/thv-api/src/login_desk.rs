@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thv_auth::login::{DeviceUse, LoginError, LoginHow, RESOURCE_LOGIN_TIME, Settle, StartedLogin};
+use thv_auth::login::{
+    DeviceUse, LoginError, LoginHow, PublicUrl, RESOURCE_LOGIN_TIME, Settle, StartedLogin,
+};
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
 use thv_auth::{Auth, AuthFailure};
@@ -19,6 +21,7 @@ use crate::limits::{MAX_FAILED_LOGINS, REFLEX_TIME};
 pub(crate) struct LoginDesk {
     auth: Arc<Auth>,
     opener: Option<Arc<dyn Opener>>,
+    public: Option<PublicUrl>,
     clock: Arc<dyn Clock>,
     failed: Mutex<Vec<FailedLogin>>,
 }
@@ -64,11 +67,13 @@ impl LoginDesk {
     pub(crate) fn new(
         auth: Arc<Auth>,
         opener: Option<Arc<dyn Opener>>,
+        public: Option<PublicUrl>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             auth,
             opener,
+            public,
             clock,
             failed: Mutex::default(),
         }
@@ -84,6 +89,7 @@ impl LoginDesk {
     ) -> Result<(), AuthFailure> {
         let how = LoginHow {
             opener: self.opener.clone(),
+            public: self.public.clone(),
             settle: Some(settle),
             ..LoginHow::default()
         };
@@ -107,6 +113,7 @@ impl LoginDesk {
         let how = LoginHow {
             time: Some(RESOURCE_LOGIN_TIME),
             device: DeviceUse::Offer,
+            public: self.public.clone(),
             settle: Some(settle),
             ..LoginHow::default()
         };

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower::Service;
 
 use crate::error::Problem;
-use crate::routes::{docs, health, metrics, standard, toolhive, v1, v1beta, version};
+use crate::routes::{callback, docs, health, metrics, standard, toolhive, v1, v1beta, version};
 use crate::state::Shared;
 
 /// One route: its path, the methods it takes, what answers.
@@ -38,6 +38,20 @@ impl Router {
             router.add(path, methods);
         }
         router
+    }
+
+    /// Adds the pages that a browser comes back to after a login.
+    pub(crate) fn add_callback(&mut self, paths: &[String], shared: &Arc<Shared>) {
+        for path in paths {
+            let refuse = || async { Problem::method_not_allowed(&["GET"]) };
+            let receive = get(callback::receive).fallback(refuse);
+            let result = get(callback::result).fallback(refuse);
+            self.add(path, receive.with_state(Arc::clone(shared)));
+            self.add(
+                &format!("{path}/{{mark}}"),
+                result.with_state(Arc::clone(shared)),
+            );
+        }
     }
 
     /// Adds one route. A path that is there already keeps what it has.

@@ -14,14 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use common::protected::{ITEM, LOGIN, LOGOUT, Protected, REGISTRY, REPORT, protected};
-use common::{Answer, request};
+use common::protected::{
+    ITEM, LOGIN, LOGOUT, Protected, REGISTRY, REPORT, protected, protected_with,
+};
+use common::{Answer, options, request};
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use thv_auth::login::PublicUrl;
 use thv_testkit::browse::browse;
 use thv_testkit::client::Address;
-use thv_testkit::provider::{Fault, Rule, User, paths};
+use thv_testkit::provider::{CLIENT, Client, Fault, Rule, User, paths};
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -442,4 +445,145 @@ async fn a_page_of_another_site_and_a_form_start_no_login() {
     assert_eq!(with("content-type", "text/plain").await.status, 415);
     let report = protected.get(REPORT).await.json();
     assert_eq!(report.get("pending_login"), None);
+}
+
+const PUBLIC: &str = "https://thv.example.test/base";
+
+/// A server that browsers reach under [`PUBLIC`].
+async fn public() -> Protected {
+    let mut options = options();
+    options.public_url = Some(PublicUrl::parse(PUBLIC).unwrap());
+    let protected = protected_with(options).await;
+    let redirect = format!("{PUBLIC}/oauth/callback");
+    protected
+        .provider
+        .register(Client::public(CLIENT, &[&redirect]));
+    protected
+}
+
+/// A browser asks for a path at the public name, sent there from another site.
+async fn browsed(protected: &Protected, method: Method, host: &str, target: &str) -> Answer {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", host)
+        .header("sec-fetch-site", "cross-site");
+    let request = request.body(Body::empty()).unwrap();
+    protected.house.send(request).await
+}
+
+#[tokio::test]
+async fn a_browser_comes_back_to_the_public_address_whatever_a_proxy_makes_of_it() {
+    for (host, takes_off) in [
+        ("thv.example.test", ""),
+        ("thv.example.test", "/base"),
+        ("127.0.0.1:8080", "/base"),
+    ] {
+        let protected = public().await;
+        let login = started(&protected).await;
+        let redirect = redirected(&login).await;
+        let target = redirect.strip_prefix("https://thv.example.test").unwrap();
+        let seen = |target: &str| target.strip_prefix(takes_off).unwrap().to_owned();
+        let answer = browsed(&protected, Method::GET, host, &seen(target)).await;
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        let location = answer.header("location").unwrap().to_owned();
+        assert!(location.starts_with("/base/oauth/callback/"), "{location}");
+        let page = browsed(&protected, Method::GET, host, &seen(&location)).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        assert!(page.text().contains("You are logged in"));
+        assert!(page.header("content-security-policy").is_some());
+        let state = ended(&protected, &login).await;
+        assert_eq!(state["state"], "authenticated", "{state}");
+        let again = browsed(&protected, Method::GET, host, &seen(target)).await;
+        assert_eq!(again.status, 400, "an ended login is answered again");
+    }
+}
+
+#[tokio::test]
+async fn case_17_forged_answers_at_the_public_address_change_nothing() {
+    let protected = public().await;
+    let login = started(&protected).await;
+    let redirect = redirected(&login).await;
+    let target = redirect.strip_prefix("https://thv.example.test").unwrap();
+    for (method, host, target, status) in [
+        (
+            Method::GET,
+            "thv.example.test",
+            &target.replace("state=", "state=x"),
+            400,
+        ),
+        (
+            Method::GET,
+            "thv.example.test",
+            &"/base/oauth/callback".to_owned(),
+            400,
+        ),
+        (
+            Method::GET,
+            "thv.example.test",
+            &"/base/oauth/callback?error=access_denied".to_owned(),
+            400,
+        ),
+        (
+            Method::GET,
+            "thv.example.test",
+            &format!("{target}&{}", "state=y"),
+            400,
+        ),
+        (
+            Method::GET,
+            "thv.example.test",
+            &"/base/oauth/callback/result".to_owned(),
+            404,
+        ),
+        (Method::GET, "evil.example.test", &target.to_owned(), 403),
+        (Method::POST, "thv.example.test", &target.to_owned(), 403),
+        (Method::GET, "thv.example.test", &REGISTRY.to_owned(), 403),
+        (Method::POST, "thv.example.test", &LOGINS.to_owned(), 403),
+        (
+            Method::GET,
+            "thv.example.test",
+            &text(&login, "url").to_owned(),
+            403,
+        ),
+    ] {
+        let answer = browsed(&protected, method.clone(), host, target).await;
+        assert_eq!(answer.status, status, "{method} {host} {target}");
+        assert!(!answer.text().contains("access_denied"));
+    }
+    assert_eq!(polled(&protected, &login).await["state"], "pending");
+    assert_eq!(
+        browsed(&protected, Method::GET, "thv.example.test", target)
+            .await
+            .status,
+        303
+    );
+}
+
+#[tokio::test]
+async fn without_a_public_address_there_is_no_public_callback() {
+    let protected = protected().await;
+    let login = started(&protected).await;
+    let redirect = Url::parse(&redirected(&login).await).unwrap();
+    let target = format!("/oauth/callback?{}", redirect.query().unwrap());
+    assert_eq!(protected.get(&target).await.status, 404);
+    let answer = browsed(&protected, Method::GET, "thv.example.test", &target).await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn a_public_login_holds_no_port() {
+    let protected = public().await;
+    let config = protected.house.config_text();
+    let port: u16 = config
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("callback_port: "))
+        .and_then(|port| port.parse().ok())
+        .unwrap();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let login = started(&protected).await;
+    assert_eq!(login["state"], "pending");
+    let redirect = redirected(&login).await;
+    assert_eq!(hand_over(&protected, &login, &redirect).await.status, 202);
+    assert_eq!(ended(&protected, &login).await["state"], "authenticated");
 }

@@ -4,8 +4,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::Response;
+use http_body_util::Full;
 use thv_config::world::{Clock, World};
 use thv_config::{Config, ConfigError, ConfigStore, Paths};
 use thv_http::Http;
@@ -126,6 +129,17 @@ impl Auth {
     /// Ends the login of this name; its port is free when this returns.
     pub async fn withdraw_login(&self, id: &str) -> Option<LoginView> {
         self.logins.withdraw(id).await
+    }
+
+    /// The answer to a browser that comes back to the public address of this server; see
+    /// [`PublicUrl`](crate::login::PublicUrl).
+    pub fn receive_callback(&self, query: &str) -> Response<Full<Bytes>> {
+        self.logins.receive(query)
+    }
+
+    /// The page to which that answer sends the browser on.
+    pub async fn callback_result(&self, mark: &str) -> Response<Full<Bytes>> {
+        self.logins.received(mark).await
     }
 
     /// What a login to the configured registry is for, and how it is made: the configuration's part

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use thv_auth::login::PublicUrl;
 
 /// What stands under the help of the whole program.
 const EXIT_CODES: &str = "\
@@ -46,7 +47,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the HTTP server
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List and inspect the servers of the configured registry
     #[command(subcommand)]
     Registry(RegistryCommand),
@@ -104,6 +105,11 @@ pub(crate) struct ServeArgs {
     /// Origin whose pages may read the standard registry API under /v0.1; repeatable
     #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
+
+    /// Address under which browsers reach this server, behind a reverse proxy for example: logins come back to
+    /// URL/oauth/callback, and to no port of their own
+    #[arg(long = "public-url", value_name = "URL", value_parser = PublicUrl::parse)]
+    pub(crate) public_url: Option<PublicUrl>,
 
     /// Serve counters for Prometheus at /metrics
     #[arg(long)]
@@ -442,7 +448,7 @@ mod tests {
     fn serve(arguments: &[&str]) -> ServeArgs {
         let line = ["thv", "serve"].iter().chain(arguments);
         match Cli::try_parse_from(line).expect("parses").command {
-            Some(Command::Serve(serve)) => serve,
+            Some(Command::Serve(serve)) => *serve,
             other => panic!("parsed as {other:?}"),
         }
     }

@@ -25,8 +25,8 @@ use super::session::{Answer, Session};
 use super::{DEFAULT_CALLBACK_PORT, DeviceUse, Inner, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
 use crate::oauth::metadata::DiscoveryPolicy;
-use crate::oauth::{self, Account, DeviceAuthorization, DiscoveryError, Provider};
-use crate::vault::VaultError;
+use crate::oauth::{self, Account, DeviceAuthorization, DiscoveryError, Provider, RedirectUri};
+use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
 const LAST_PAGE_TIME: Duration = Duration::from_secs(3);
@@ -50,7 +50,8 @@ struct Opened {
 
 /// The browser's way.
 struct InBrowser {
-    loopback: Loopback,
+    /// Absent where a server of ours receives the answer.
+    loopback: Option<Loopback>,
     session: Arc<Session>,
     answer: oneshot::Receiver<Answer>,
 }
@@ -99,11 +100,13 @@ impl Flow {
             answer,
         } = browser;
         let closing = CancellationToken::new();
-        let serving = loopback.serve(
-            Arc::clone(&session),
-            Arc::clone(&self.logins.world.clock),
-            closing.clone(),
-        );
+        let clock = Arc::clone(&self.logins.world.clock);
+        let serving = async {
+            if let Some(loopback) = loopback {
+                let session = Arc::clone(&session);
+                loopback.serve(session, clock, closing.clone()).await;
+            }
+        };
         let attending = async {
             let in_browser = Some((&*session, answer));
             let won = self.wait(&provider, in_browser, device.as_ref(), deadline);
@@ -148,15 +151,22 @@ impl Flow {
     }
 
     async fn open_browser_way(&self, provider: &Provider) -> Result<InBrowser, LoginError> {
-        let loopback = self.listen().await?;
-        self.progress
-            .note(|stage| stage.port = Some(loopback.port()));
-        let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
+        let (loopback, redirect_uri, mark) = if let Some(public) = &self.how.public {
+            let redirect_uri = RedirectUri::hosted(public.redirect_uri());
+            let redirect_uri = redirect_uri.ok_or_else(|| broken("no redirect URI"))?;
+            (None, redirect_uri, Some(new_login_id().map_err(broken)?))
+        } else {
+            let loopback = self.listen().await?;
+            self.progress
+                .note(|stage| stage.port = Some(loopback.port()));
+            let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
+            (Some(loopback), redirect_uri, None)
+        };
         let attempt = oauth::begin(provider, &self.binding, &redirect_uri, &self.binding.scopes)
             .map_err(|error| LoginError::Settings {
                 cause: error.to_string(),
             })?;
-        let (session, answer) = Session::new(attempt).map_err(broken)?;
+        let (session, answer) = Session::new(attempt, mark).map_err(broken)?;
         Ok(InBrowser {
             loopback,
             session: Arc::new(session),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use url::Url;
 
+use super::PublicUrl;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
 use crate::opener::Opener;
 
@@ -45,6 +46,8 @@ pub struct LoginHow {
     pub callback_port: Option<u16>,
     /// The rest of the redirect URI.
     pub redirect: RedirectForm,
+    /// Where the answer arrives in place of a port of this machine.
+    pub public: Option<PublicUrl>,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.
     pub still_wanted: Option<StillWanted>,
     /// What ends the login early, whoever waits for it.
@@ -86,6 +89,7 @@ impl LoginHow {
         self.time.unwrap_or(LOGIN_TIME)
     }
 
+    /// The redirect URI on loopback.
     pub(super) fn redirect_uri(&self, port: u16, issuer: &str) -> RedirectUri {
         match self.redirect {
             RedirectForm::Registered => RedirectUri::registered(port),

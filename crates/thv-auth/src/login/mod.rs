@@ -4,7 +4,8 @@
 //! last of them leaves; one that was started as a resource goes on, and whoever knows its name can watch, answer and end it.
 //! A login always asks the identity provider anew (it never makes do with a grant that is already there), and an earlier grant
 //! stays in force until the new one is stored. `flow` is one login from beginning to end, with `device` for codes that are typed in
-//! elsewhere and `finish` for what an answer is made into, `loopback` its sockets, `session` its
+//! elsewhere and `finish` for what an answer is made into, `loopback` its sockets (`hosted` is what stands in for them where a
+//! server of ours is reached from outside), `session` its
 //! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins.
 //! Nothing else in this crate can open a browser.
 
@@ -15,6 +16,7 @@ mod error;
 mod finish;
 mod flow;
 mod holder;
+mod hosted;
 mod how;
 mod loopback;
 mod page;
@@ -32,6 +34,7 @@ use thv_http::Http;
 use url::Url;
 
 pub use error::{LoginError, PortHolder};
+pub use hosted::PublicUrl;
 pub use how::{
     Announce, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow, RESOURCE_LOGIN_TIME,
     RedirectForm, Replaced, Settle, StillWanted,

@@ -36,6 +36,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Session {
     attempt: Attempt,
+    /// Names the result page of a login whose answer arrives at a public address.
+    mark: Option<String>,
     result_path: String,
     result_location: HeaderValue,
     /// Taken by the response that counts.
@@ -47,14 +49,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session for the response to `attempt`, and where that will arrive.
+    /// A session for the response to `attempt`, and where that will arrive. With a `mark` it arrives at a public address that
+    /// several logins share.
     pub(super) fn new(
         attempt: Attempt,
+        mark: Option<String>,
     ) -> Result<(Self, oneshot::Receiver<Answer>), http::header::InvalidHeaderValue> {
         let (sender, receiver) = oneshot::channel();
-        let result_path = format!("{}/result", attempt.redirect_uri.path());
+        let result = mark.as_deref().unwrap_or("result");
+        let result_path = format!("{}/{result}", attempt.redirect_uri.path());
         let session = Self {
             attempt,
+            mark,
             result_location: HeaderValue::from_str(&result_path)?,
             result_path,
             answer: Mutex::new(Some(sender)),
@@ -68,6 +74,16 @@ impl Session {
     /// What was asked of the identity provider.
     pub(super) fn attempt(&self) -> &Attempt {
         &self.attempt
+    }
+
+    /// Whether the answer arrives at a public address.
+    pub(super) fn is_hosted(&self) -> bool {
+        self.mark.is_some()
+    }
+
+    /// Whether `mark` names this login's result page, and there is one to come.
+    pub(super) fn has_mark(&self, mark: &str) -> bool {
+        self.mark.as_deref() == Some(mark) && self.is_used()
     }
 
     /// How many responses were turned away so far.
@@ -150,7 +166,8 @@ impl Session {
         self.send(answer).then_some(()).ok_or(NotTaken::Used)
     }
 
-    fn receive(&self, query: &str) -> http::Response<Full<Bytes>> {
+    /// Answers a request to the redirect URI.
+    pub(super) fn receive(&self, query: &str) -> http::Response<Full<Bytes>> {
         match read(&self.attempt, query) {
             Response::Forged => self.turn_away(Page::Forged),
             Response::Malformed => self.turn_away(Page::Malformed),
@@ -184,7 +201,8 @@ impl Session {
         page.response()
     }
 
-    async fn result(&self) -> http::Response<Full<Bytes>> {
+    /// The page that says how the login ended, once that is known.
+    pub(super) async fn result(&self) -> http::Response<Full<Bytes>> {
         let mut ending = self.ending.subscribe();
         // The sender lives in `self`, so the wait cannot fail; `Failed` is what a lost flow would mean.
         let page = match ending.wait_for(Option::is_some).await {
@@ -223,7 +241,7 @@ mod tests {
     const OURS: &str = "/callback?code=abc&state=right";
 
     fn session() -> (Session, oneshot::Receiver<Answer>) {
-        Session::new(attempt("right", false)).expect("a path")
+        Session::new(attempt("right", false), None).expect("a path")
     }
 
     fn ask(session: &Session, method: &str, target: &str) -> http::Response<Full<Bytes>> {

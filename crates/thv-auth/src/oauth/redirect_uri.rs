@@ -19,7 +19,7 @@ pub enum LoopbackName {
     Ipv4,
 }
 
-/// A redirect URI on this machine.
+/// A redirect URI on this machine, or of a server of ours that is reached from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedirectUri {
     text: String,
@@ -41,6 +41,17 @@ impl RedirectUri {
         Self::new(name, port, format!("{REGISTERED_PATH}/{mark}"))
     }
 
+    /// A URI at a server of ours that browsers reach under another address; `None` when `text` is no URL. It has no port of
+    /// its own to listen on.
+    pub(crate) fn hosted(text: String) -> Option<Self> {
+        let path = Url::parse(&text).ok()?.path().to_owned();
+        Some(Self {
+            text,
+            port: 0,
+            path,
+        })
+    }
+
     fn new(name: LoopbackName, port: u16, path: String) -> Self {
         let host = match name {
             LoopbackName::Localhost => "localhost",
@@ -58,7 +69,7 @@ impl RedirectUri {
         &self.text
     }
 
-    /// The port to listen on.
+    /// The port to listen on; 0 when there is none.
     pub fn port(&self) -> u16 {
         self.port
     }
