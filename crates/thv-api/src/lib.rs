@@ -4,6 +4,7 @@
 //! one (`/registry/{name}/v0.1`) and the standard MCP Registry API (`/v0.1`). A door translates
 //! and decides nothing: what servers there are is the business of `thv_registry`.
 
+mod changes;
 pub mod discovery;
 mod edge;
 mod error;
@@ -69,7 +70,7 @@ pub struct ApiOptions {
 #[derive(Clone)]
 pub struct Api {
     edge: Arc<edge::Edge>,
-    auth: Arc<Auth>,
+    shared: Arc<state::Shared>,
 }
 
 // === impl Api ===
@@ -79,6 +80,7 @@ impl Api {
     pub fn new(registries: Arc<Registries>, options: ApiOptions) -> Self {
         let metrics = options.metrics.then(|| Arc::new(metrics::Metrics::new()));
         let shared = state::Shared {
+            changes: changes::Changes::new(Arc::clone(&registries), Arc::clone(&options.clock)),
             registries,
             auth: Arc::clone(&options.auth),
             desk: login_desk::LoginDesk::new(
@@ -111,7 +113,7 @@ impl Api {
         );
         Self {
             edge: Arc::new(edge),
-            auth: options.auth,
+            shared,
         }
     }
 
@@ -120,9 +122,10 @@ impl Api {
         self.edge.handle(request).await
     }
 
-    /// Ends the requests that wait for a person: the server is about to stop.
+    /// Ends the requests that wait for a person or for a change: the server is about to stop.
     async fn stop_waiting(&self) {
-        self.auth.cancel_logins().await;
+        self.shared.changes.stop();
+        self.shared.auth.cancel_logins().await;
     }
 }
 

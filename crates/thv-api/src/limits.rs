@@ -41,6 +41,9 @@ pub const MAX_WAITING: usize = 64;
 /// How often a stream on which nothing happens says that it is there; proxies drop connections that are quiet for a minute.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How often a stream of changes looks for one: half of the second within which a change has to show.
+pub const CHANGES_POLL: Duration = Duration::from_millis(500);
+
 /// How long a client waits before it comes back to a stream that broke off.
 pub const RECONNECT_TIME: Duration = Duration::from_secs(2);
 

@@ -43,6 +43,7 @@ pub(crate) const CHECKED_IN: &str = include_str!("../openapi.json");
         v1beta::registry::refresh,
         v1beta::auth::login,
         v1beta::auth::logout,
+        v1::events::follow,
         v1::auth::report,
         v1::logins::start,
         v1::logins::get,

@@ -102,6 +102,7 @@ pub(crate) fn routes() -> Vec<Route> {
         ("/api/v1beta/registry/{name}/servers/", &["GET"], get(servers::list)),
         ("/api/v1beta/registry/{name}/servers/{serverName}", &["GET"], get(servers::get)),
 
+        ("/api/v1/events", &["GET"], get(v1::events::follow)),
         ("/api/v1/registries/{name}/auth", &["GET"], get(v1::auth::report)),
         ("/api/v1/registries/{name}/auth/logins", &["POST"], post(logins::start)),
         ("/api/v1/registries/{name}/auth/logins/{id}", &["GET", "DELETE"], get(logins::get).delete(logins::cancel)),

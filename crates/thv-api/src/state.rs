@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thv_auth::Auth;
 use thv_registry::{Fault, Registries, Registry, Served};
 
+use crate::changes::Changes;
 use crate::error::Problem;
 use crate::head::BadEscape;
 use crate::limits;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     /// Tells where logins stand. Nothing that is asked of it here opens a browser.
     pub(crate) auth: Arc<Auth>,
     pub(crate) desk: LoginDesk,
+    /// What clients can follow.
+    pub(crate) changes: Changes,
     pub(crate) version: String,
     pub(crate) nonce: Option<http::HeaderValue>,
     pub(crate) openapi: bool,
