@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use thv_auth::login::PublicUrl;
 
 /// What stands under the help of the whole program.
 const EXIT_CODES: &str = "\
@@ -57,7 +58,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the HTTP server
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List and inspect the servers of the configured registry
     #[command(subcommand)]
     Registry(RegistryCommand),
@@ -118,6 +119,11 @@ pub(crate) struct ServeArgs {
     /// Origin whose pages may read the standard registry API under /v0.1; repeatable
     #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
+
+    /// Address under which browsers reach this server, behind a reverse proxy for example: logins come back to
+    /// URL/oauth/callback, and to no port of their own
+    #[arg(long = "public-url", value_name = "URL", value_parser = PublicUrl::parse)]
+    pub(crate) public_url: Option<PublicUrl>,
 
     /// Serve counters for Prometheus at /metrics
     #[arg(long)]
@@ -291,13 +297,37 @@ pub(crate) struct LoginArgs {
     #[command(flatten)]
     pub(crate) auth: AuthArgs,
 
-    /// Open no browser; the address is printed either way
-    #[arg(long)]
-    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) elsewhere: ElsewhereArgs,
 
     /// How long to wait for the login, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) timeout: u64,
+}
+
+/// How to log in when the browser is somewhere else.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ElsewhereArgs {
+    /// Open no browser; the address is printed either way, and the one that a browser elsewhere is sent back to can be
+    /// pasted on a terminal
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+
+    /// Log in with a code that is typed in on another device; nothing listens or is opened here
+    #[arg(long, conflicts_with = "paste")]
+    pub(crate) device: bool,
+
+    /// Read the address that the browser is sent back to from standard input, even if that is no terminal; implies
+    /// --no-browser
+    #[arg(long)]
+    pub(crate) paste: bool,
+}
+
+impl ElsewhereArgs {
+    /// Whether nothing is to be opened on this machine.
+    pub(crate) fn is_meant(&self) -> bool {
+        self.no_browser || self.device || self.paste
+    }
 }
 
 #[derive(Debug, Default, Args)]
@@ -495,7 +525,7 @@ mod tests {
     fn serve(arguments: &[&str]) -> ServeArgs {
         let line = ["thv", "serve"].iter().chain(arguments);
         match Cli::try_parse_from(line).expect("parses").command {
-            Some(Command::Serve(serve)) => serve,
+            Some(Command::Serve(serve)) => *serve,
             other => panic!("parsed as {other:?}"),
         }
     }

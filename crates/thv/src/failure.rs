@@ -210,7 +210,14 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             LoginError::Discovery { .. }
             | LoginError::Exchange {
                 transient: true, ..
+            }
+            | LoginError::NoDeviceCode {
+                transient: true, ..
             } => Failure::new(text, Exit::UpstreamUnavailable),
+            LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
+            LoginError::PortBusy { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
             LoginError::Denied { .. } | LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }

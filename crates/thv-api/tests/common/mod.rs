@@ -79,6 +79,7 @@ pub(crate) fn options() -> ApiOptions {
         metrics: false,
         cors_origins: Vec::new(),
         caller: None,
+        public_url: None,
         host_policy: HostPolicy::Loopback {
             bound: "127.0.0.1".to_owned(),
         },

@@ -167,6 +167,14 @@ pub struct Behaviour {
     pub understands_audience: bool,
     /// The audience of tokens for which no resource was asked; `None` at first: they are opaque and for nobody.
     pub default_audience: Option<String>,
+    /// Whether there are device codes (there are none, at first).
+    pub offers_device: bool,
+    /// Life of device codes; 600 s at first.
+    pub device_ttl: Duration,
+    /// The shortest pause between two polls, in seconds; 5 at first.
+    pub device_interval: i64,
+    /// Members set in the answers with device codes, over the honest ones; `Value::Null` takes a member out.
+    pub device_answer: Map<String, Value>,
     /// Whether an unknown `scope` ends an authorization (it does not: the scope is not granted).
     pub refuses_unknown_scopes: bool,
 }
@@ -192,6 +200,10 @@ impl Default for Behaviour {
             resource_must_repeat: true,
             understands_audience: false,
             default_audience: None,
+            offers_device: false,
+            device_ttl: Duration::from_mins(10),
+            device_interval: 5,
+            device_answer: Map::new(),
             refuses_unknown_scopes: false,
         }
     }

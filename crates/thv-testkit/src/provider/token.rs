@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::behaviour::{Authentication, Behaviour, Client, Rotation};
 use super::book::{Ended, Family};
+use super::device::by_device_code;
 use super::issue::Issue;
 use crate::journal::query_of;
 use crate::jwt;
@@ -32,15 +33,15 @@ pub(super) const ABOUT_LOGIN: usize = 4;
 
 /// What the client is told when it gets nothing.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     error: &'static str,
     basic: bool,
 }
 
-type Outcome<T> = Result<T, Refusal>;
+pub(super) type Outcome<T> = Result<T, Refusal>;
 
-fn bad(error: &'static str) -> Refusal {
+pub(super) fn bad(error: &'static str) -> Refusal {
     Refusal {
         status: StatusCode::BAD_REQUEST,
         error,
@@ -57,7 +58,7 @@ fn unknown_client(basic: bool) -> Refusal {
 }
 
 impl Refusal {
-    fn answer(&self) -> Whole {
+    pub(super) fn answer(&self) -> Whole {
         let mut answer = plain::json(
             self.status,
             &json!({"error": self.error, "error_description": "the fake says no"}),
@@ -113,7 +114,13 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
     let form = read_form(parts, body)?;
     {
         let mut book = shared.book();
-        for name in ["code", "code_verifier", "refresh_token", "client_secret"] {
+        for name in [
+            "code",
+            "code_verifier",
+            "device_code",
+            "refresh_token",
+            "client_secret",
+        ] {
             if let Some(secret) = form.get(name) {
                 book.remember(secret);
             }
@@ -123,17 +130,20 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
     let behaviour = shared.behaviour();
     match form.get("grant_type") {
         Some("authorization_code") => by_code(shared, &behaviour, &client, &form),
+        Some("urn:ietf:params:oauth:grant-type:device_code") if behaviour.offers_device => {
+            by_device_code(shared, &behaviour, &client, &form)
+        }
         Some("refresh_token") => by_refresh(shared, &behaviour, &client, &form),
         Some(_) => Err(bad("unsupported_grant_type")),
         None => Err(bad("invalid_request")),
     }
 }
 
-struct Form(Vec<(String, String)>);
+pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
     /// An empty parameter is treated as one left out (RFC 6749 section 3.2).
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(key, value)| key == name && !value.is_empty())
@@ -141,7 +151,7 @@ impl Form {
     }
 }
 
-fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
+pub(super) fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
     let form_type = parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -160,7 +170,7 @@ fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
 }
 
 /// The client, proven in exactly the way it is registered with.
-fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outcome<Client> {
+pub(super) fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outcome<Client> {
     let basic = parts.headers.get(header::AUTHORIZATION).map(|value| {
         let decode = |half: &str| {
             percent_decode_str(&half.replace('+', " "))
@@ -302,7 +312,11 @@ fn by_refresh(
 }
 
 /// For whom the access token is: what is asked now has to be among what was granted.
-fn audience(behaviour: &Behaviour, family: &Family, form: &Form) -> Outcome<Option<String>> {
+pub(super) fn audience(
+    behaviour: &Behaviour,
+    family: &Family,
+    form: &Form,
+) -> Outcome<Option<String>> {
     let asked = form.get("resource").or_else(|| {
         form.get("audience")
             .filter(|_| behaviour.understands_audience)

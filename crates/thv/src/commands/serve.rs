@@ -62,6 +62,12 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
         version = VERSION,
         "listening"
     );
+    if let Some(public) = &args.public_url {
+        info!(
+            redirect_uri = public.redirect_uri(),
+            "logins come back here; the identity provider has to know this redirect URI"
+        );
+    }
     if caller.is_none() {
         warn!("no --oidc-issuer: whoever reaches this address is let in");
     }
@@ -134,6 +140,7 @@ fn api(
         openapi: args.openapi,
         metrics: args.metrics,
         cors_origins: args.cors_origins.clone(),
+        public_url: args.public_url.clone(),
         caller,
         host_policy: listener.host_policy(),
         clock: Arc::clone(&world.clock),

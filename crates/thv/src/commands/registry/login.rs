@@ -1,12 +1,13 @@
 //! `thv registry login`: settles which registry and which client are meant, writes that when it is
-//! new, and lets a person log in. The login itself is the auth crate's.
+//! new, and lets a person log in, in a browser here or elsewhere. The login itself is the auth crate's.
+
+mod elsewhere;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thv_auth::login::{LoginDone, LoginHow};
-use thv_auth::opener::Opener;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
@@ -50,7 +51,11 @@ pub(super) async fn run(
         .await?;
     }
     let before = key_file(&catalogs.secrets).await;
-    let done = log_in(args, &catalogs, world, output).await?;
+    let done = if args.elsewhere.is_meant() {
+        elsewhere::log_in(args, &wanted, &catalogs, world, output).await?
+    } else {
+        log_in(args, &catalogs, world, output).await?
+    };
     output.remark(&words(&done));
     if before.is_none()
         && let Some(path) = key_file(&catalogs.secrets).await
@@ -74,6 +79,18 @@ async fn key_file(secrets: &Secrets) -> Option<PathBuf> {
     match described.ok()?.ok()?.key? {
         KeySource::KeyFile(path) => Some(path),
         _ => None,
+    }
+}
+
+impl Wanted {
+    /// The registry as it was named.
+    fn registry(&self) -> &str {
+        match &self.request {
+            SourceRequest::Detect { input, .. } => input,
+            SourceRequest::Url { url, .. } | SourceRequest::Api { url, .. } => url,
+            SourceRequest::File { path } => path,
+            SourceRequest::BuiltIn => "the built-in registry",
+        }
     }
 }
 
@@ -152,10 +169,8 @@ async fn log_in(
     output: &mut Output,
 ) -> Result<LoginDone, CommandError> {
     let (addresses, mut announced) = mpsc::unbounded_channel();
-    let opener: Option<Arc<dyn Opener>> =
-        (!args.no_browser).then(|| Arc::new(Browser) as Arc<dyn Opener>);
     let how = LoginHow {
-        opener,
+        opener: Some(Arc::new(Browser)),
         announce: Some(Arc::new(move |url| {
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
