@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{CredentialSource, Credentials};
+use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
 use crate::limits::LOOK_INTERVAL;
 use crate::login::{
     LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins, NotTaken, Replaced,
@@ -36,6 +37,7 @@ pub struct Auth {
     http: Http,
     engine: RefreshEngine,
     logins: Logins,
+    doctor: Doctor,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
 }
@@ -68,8 +70,9 @@ impl Auth {
         secrets: Secrets,
         http: &Http,
     ) -> Arc<Self> {
-        let source = ConfiguredStore::new(secrets, paths, config);
+        let source = ConfiguredStore::new(secrets.clone(), paths, config);
         let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
+        let doctor = Doctor::new(world, paths, config, secrets, http, vault.clone());
         let keys = KeyCache::new();
         let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
         let engine = RefreshEngine::new(EngineParts {
@@ -86,6 +89,7 @@ impl Auth {
             http: http.clone(),
             engine,
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
+            doctor,
             credentials: Mutex::default(),
         })
     }
@@ -231,6 +235,12 @@ impl Auth {
             Err(NoBinding::NotConfigured) => Ok(AuthReport::anonymous()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Looks into everything that a login and a read of the registry depend on, and changes none of it.
+    pub async fn diagnose(&self, where_to_ask: WhereToAsk) -> Diagnosis {
+        let is_logging_in = |binding: &Binding| self.logins.pending(binding).is_some();
+        Box::pin(self.doctor.examine(where_to_ask, is_logging_in)).await
     }
 
     fn of(&self, binding: &Binding) -> Arc<GrantCredentials> {

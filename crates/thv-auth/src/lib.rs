@@ -6,6 +6,7 @@
 mod auth;
 pub mod binding;
 pub mod credentials;
+pub mod doctor;
 pub mod grant;
 pub mod inbound;
 pub mod limits;

@@ -181,6 +181,27 @@ impl Vault {
         }
     }
 
+    /// The grant of `binding` for somebody who only looks: a login of the Go program is read where it is, and stays there.
+    pub fn peek(&self, binding: &Binding) -> Result<Option<Grant>, VaultError> {
+        let store = match self.source.open(Patience::Request) {
+            Ok(store) => store,
+            Err(SecretsError::NotSetUp { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if store.capabilities().write
+            && let Some(sealed) = store.get(&record_name(binding))?
+        {
+            let key = store.sealer(SEAL_PURPOSE)?;
+            return Ok(Some(Grant::open(
+                &sealed,
+                &key,
+                &binding.associated_data(),
+            )?));
+        }
+        let given = takeover::read(store.as_ref(), binding)?;
+        Ok(given.map(|login| login.into_environment_grant(self.clock.now())))
+    }
+
     /// Writes `grant` over the generation `expected`, or where `None` was expected, and returns it with the generation it
     /// got. Fails with [`VaultError::Moved`] when the record is in another one.
     pub fn store(

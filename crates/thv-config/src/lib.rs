@@ -8,6 +8,7 @@
 pub mod disk;
 mod edit;
 mod error;
+pub mod holder;
 #[cfg(test)]
 mod hook;
 pub mod limits;

@@ -24,6 +24,8 @@ pub struct ConfigStore {
     world: World,
     /// Lets the threads of one process queue without polling the file lock.
     turn: Arc<Mutex<()>>,
+    /// Whether nothing is to be written.
+    only_looks: bool,
 }
 
 impl ConfigStore {
@@ -33,7 +35,23 @@ impl ConfigStore {
             path: path.into(),
             world,
             turn: Arc::new(Mutex::new(())),
+            only_looks: false,
         }
+    }
+
+    /// The same file for somebody who only looks: every change is refused as [`ConfigError::Unwritable`], and reading
+    /// creates nothing.
+    #[must_use]
+    pub fn only_looking(&self) -> Self {
+        Self {
+            only_looks: true,
+            ..self.clone()
+        }
+    }
+
+    /// The file by whose lock writers exclude each other.
+    pub fn lock_file(&self) -> PathBuf {
+        self.lock_path()
     }
 
     /// The configuration file.
@@ -75,6 +93,12 @@ impl ConfigStore {
         &self,
         change: impl FnOnce(&mut Config) -> Result<T, E>,
     ) -> Result<T, E> {
+        if self.only_looks {
+            return Err(E::from(ConfigError::Unwritable {
+                path: self.path.clone(),
+                cause: "it is only looked at".to_owned(),
+            }));
+        }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = FileLock::acquire(
             &self.lock_path(),

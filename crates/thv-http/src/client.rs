@@ -49,12 +49,12 @@ pub struct Http {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     user_agent: String,
     insecure_urls: bool,
-    clock: Arc<dyn Clock>,
-    proxy: Arc<ProxyRules>,
-    trust: TrustSettings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) proxy: Arc<ProxyRules>,
+    pub(crate) trust: TrustSettings,
     certificate: ClientCertificate,
     public: OnceCell<Transport>,
     any: OnceCell<Transport>,
@@ -63,7 +63,7 @@ struct Inner {
 
 /// Which pool serves a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
+pub(crate) enum Route {
     Direct(AddressRule),
     Proxied,
 }
@@ -101,6 +101,10 @@ impl Http {
             self.inner.exchange(request),
         )
         .await
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 }
 
@@ -228,7 +232,7 @@ impl Inner {
         Ok(Route::Direct(rule))
     }
 
-    async fn transport(&self, route: Route) -> Result<Transport, HttpError> {
+    pub(crate) async fn transport(&self, route: Route) -> Result<Transport, HttpError> {
         let cell = match route {
             Route::Direct(AddressRule::PublicOnly) => &self.public,
             Route::Direct(AddressRule::Any) => &self.any,
@@ -264,7 +268,7 @@ impl Inner {
 }
 
 /// Awaits `work`, but not longer than `limit`.
-async fn within<T>(
+pub(crate) async fn within<T>(
     clock: &dyn Clock,
     limit: Duration,
     which: Phase,

@@ -53,6 +53,12 @@ impl TrustSettings {
         }
     }
 
+    /// The files that the settings name.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let named = self.extra_ca.iter().chain(&self.ssl_cert_file);
+        named.cloned().collect()
+    }
+
     /// Reads all files. Blocks on the disk.
     pub(crate) fn load(&self) -> Result<Vec<Bundle>, HttpError> {
         let mut bundles = Vec::new();

@@ -8,6 +8,7 @@
 mod encrypted;
 mod environment;
 mod error;
+mod examine;
 pub mod format;
 mod hint;
 mod key;
@@ -27,6 +28,7 @@ mod user;
 
 pub use encrypted::Rewritten;
 pub use error::{Action, SecretsError};
+pub use examine::{Examination, RoundTrip};
 pub use format::{Form, PLAINTEXT_MAX_BYTES};
 pub use hint::Hints;
 pub use keyring::{Cleared, Patience};

@@ -70,6 +70,11 @@ pub(crate) enum Command {
     /// Read and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Find out why a login or the registry does not work; changes nothing
+    Doctor {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
     /// Show the version of this program
     Version(VersionArgs),
     /// Print a completion script for a shell

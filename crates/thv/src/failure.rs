@@ -88,6 +88,9 @@ pub(crate) enum CommandError {
     /// The running server could not be asked.
     #[error("cannot ask the server at {url}: {cause}")]
     Ask { url: String, cause: String },
+    /// `thv doctor` found something that does not work, and has told what.
+    #[error("something does not work")]
+    Unhealthy,
     /// The server could not start, or not stop properly.
     #[error("{0}")]
     Serve(String),
@@ -156,6 +159,8 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
                 ServerCode::Other => Exit::Failure,
             },
         ),
+        CommandError::Unhealthy => Failure::new(error.to_string(), Exit::Failure)
+            .hint("do what stands behind `To do:` above, the first one first"),
         CommandError::Ask { .. }
         | CommandError::Interrupted
         | CommandError::Convert(_)

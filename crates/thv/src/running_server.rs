@@ -86,17 +86,36 @@ impl RunningServer {
     /// Has the server fetch its registry now.
     pub(crate) async fn refresh(&self, registry: &str) -> Result<(), CommandError> {
         let path = format!("/api/v1beta/registry/{registry}/refresh");
+        let limits = Limits {
+            head: PATIENCE,
+            ..Limits::DEFAULT.with_total(PATIENCE)
+        };
+        self.ask(Method::POST, &path, limits).await.map(drop)
+    }
+
+    /// Which version the server is, with its `v`.
+    pub(crate) async fn version(&self) -> Result<String, CommandError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let reply = self
+            .ask(Method::GET, "/api/v1beta/version", Limits::PROBE)
+            .await?;
+        let told: Result<Version, _> = serde_json::from_slice(&reply.body);
+        told.map(|told| told.version)
+            .map_err(|_| self.unreachable("it does not tell its version".to_owned()))
+    }
+
+    async fn ask(&self, method: Method, path: &str, limits: Limits) -> Result<Reply, CommandError> {
         let url = self
             .base
-            .join(&path)
+            .join(path)
             .map_err(|error| self.unreachable(error.to_string()))?;
-        let mut request = Request::new(Method::POST, url)
+        let mut request = Request::new(method, url)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .policy(Policy::PRIVATE)
-            .limits(Limits {
-                head: PATIENCE,
-                ..Limits::DEFAULT.with_total(PATIENCE)
-            });
+            .limits(limits);
         if let Some(socket) = &self.socket {
             request = request.over_socket(socket);
         }
@@ -106,7 +125,7 @@ impl RunningServer {
             .await
             .map_err(|error| self.unreachable(error.to_string()))?;
         if reply.status.is_success() {
-            Ok(())
+            Ok(reply)
         } else {
             Err(self.refused(&reply))
         }

@@ -74,6 +74,16 @@ pub(crate) async fn catalogs(
     })
 }
 
+/// Logins for somebody who only looks: nothing is created or changed, not even a missing configuration.
+pub(crate) async fn looking(world: &World) -> Result<(Paths, Arc<Auth>), CommandError> {
+    let paths = Paths::from_env(&*world.env)?;
+    let store = config_store(world)?.only_looking();
+    let secrets = Secrets::new(world.clone(), &paths, store.clone());
+    let http = login_http(world, &store).await?;
+    let auth = Auth::new(world, &paths, &store, secrets, &http);
+    Ok((paths, auth))
+}
+
 /// The client for identity providers. It trusts what the configuration adds to the system's
 /// authorities; no environment variable makes it less careful.
 async fn login_http(world: &World, store: &ConfigStore) -> Result<Http, CommandError> {

@@ -2,6 +2,7 @@
 //! address, looked at before another one binds, removed by nobody but its owner (W38). The
 //! file format is shared with the Go program.
 
+mod check;
 mod endpoint;
 mod probe;
 mod record;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use thv_auth::doctor::Check;
 use thv_config::disk::{FileLock, LockError};
 use thv_config::world::Clock;
 
@@ -117,6 +119,17 @@ impl Discovery {
             }
             _ => None,
         }
+    }
+
+    /// What is to be said of the record and the server behind it, to somebody who looks for what does not work.
+    pub async fn check(&self) -> Check {
+        let path = self.path.clone();
+        let found = blocking(move || record::read(&path)).await;
+        let state = match &found {
+            Ok(Found::Record(record)) => self.judge(record).await,
+            _ => State::Vacant,
+        };
+        check::judge(&self.path, &found, state)
     }
 
     /// Takes the right to be the server. A predecessor that is on its way out is waited for a

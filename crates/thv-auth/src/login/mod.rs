@@ -91,6 +91,36 @@ pub struct StartedLogin {
     pub joined: bool,
 }
 
+/// What became of an attempt to listen where logins listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PortSight {
+    /// A login could listen.
+    Free,
+    /// Somebody listens there.
+    Busy {
+        /// Whether it is a login of another process of ours.
+        is_login: bool,
+    },
+    /// The system refuses.
+    Refused {
+        /// What it says.
+        cause: String,
+    },
+}
+
+/// Whether a login could listen on `port`; the sockets are closed again at once.
+pub(crate) async fn look_at_port(http: &Http, port: u16) -> PortSight {
+    match loopback::Loopback::bind(port).await {
+        Ok(_) => PortSight::Free,
+        Err(loopback::BindError::Busy { port }) => PortSight::Busy {
+            is_login: holder::is_another_login(http, port).await,
+        },
+        Err(loopback::BindError::Refused { cause, .. }) => PortSight::Refused {
+            cause: cause.to_string(),
+        },
+    }
+}
+
 /// All logins of this process. Cheap to clone; clones share them.
 #[derive(Clone)]
 pub struct Logins {

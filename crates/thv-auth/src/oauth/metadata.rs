@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use thv_config::world::Clock;
 use thv_http::{Http, Limits, PlainHttp, Policy, Redirects, Reply, Request};
 use url::Url;
 
@@ -75,6 +76,19 @@ pub struct Provider {
 enum Form {
     Oidc,
     OAuth,
+}
+
+/// One well-known document as it was found, and what a login makes of it: for whoever wants to know why.
+#[derive(Debug)]
+pub(crate) struct Sighting {
+    pub(crate) url: Url,
+    pub(crate) is_openid: bool,
+    pub(crate) reply: Result<Reply, MetadataFault>,
+    pub(crate) provider: Result<Provider, MetadataFault>,
+    /// How long the answer took.
+    pub(crate) took: Duration,
+    /// Our clock when it came.
+    pub(crate) at: Timestamp,
 }
 
 /// A place where a document may be.
@@ -157,6 +171,84 @@ pub async fn discover(
         }
     }
     Err(DiscoveryError::NoDocument { attempts })
+}
+
+/// Looks at the places of [`discover`] in the same order, as far as it would, and keeps what was seen at each.
+pub(crate) async fn sight(
+    http: &Http,
+    clock: &dyn Clock,
+    issuer: &str,
+    policy: DiscoveryPolicy,
+) -> Vec<Sighting> {
+    let Ok(url) = parse_issuer(issuer) else {
+        return Vec::new();
+    };
+    let candidates = candidates(&url);
+    let share = u32::try_from(candidates.len()).unwrap_or(1).max(1);
+    let limits = Limits::PROBE.with_total(policy.total / share);
+    let mut seen = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let asked = clock.monotonic();
+        let reply = fetch(http, &candidate, limits).await;
+        let is_openid = candidate.form == Form::Oidc;
+        let sighting = Sighting {
+            took: clock.monotonic().saturating_sub(asked),
+            at: clock.now(),
+            ..Sighting::of(issuer, candidate.url, is_openid, reply, policy)
+        };
+        let is_the_last = sighting.provider.is_ok()
+            || matches!(&sighting.reply, Err(MetadataFault::Http(error)) if error.is_unreachable());
+        seen.push(sighting);
+        if is_the_last {
+            break;
+        }
+    }
+    seen
+}
+
+impl Sighting {
+    pub(crate) fn of(
+        issuer: &str,
+        url: Url,
+        is_openid: bool,
+        reply: Result<Reply, MetadataFault>,
+        policy: DiscoveryPolicy,
+    ) -> Self {
+        let form = if is_openid { Form::Oidc } else { Form::OAuth };
+        let candidate = Candidate { url, form };
+        let provider = match &reply {
+            Ok(reply) => read(reply, issuer, &candidate, policy),
+            Err(fault) => Err(fault.clone()),
+        };
+        Self {
+            url: candidate.url,
+            is_openid,
+            reply,
+            provider,
+            took: Duration::ZERO,
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Which kind of document it is.
+    pub(crate) fn form(&self) -> &'static str {
+        let form = if self.is_openid {
+            Form::Oidc
+        } else {
+            Form::OAuth
+        };
+        form.as_str()
+    }
+
+    /// The same as a failed attempt of a discovery, if it is one.
+    pub(crate) fn attempt(&self) -> Option<FailedAttempt> {
+        let fault = self.provider.as_ref().err()?;
+        Some(FailedAttempt {
+            url: self.url.clone().into(),
+            form: self.form(),
+            fault: fault.clone(),
+        })
+    }
 }
 
 async fn fetch(http: &Http, candidate: &Candidate, limits: Limits) -> Result<Reply, MetadataFault> {

@@ -10,7 +10,7 @@ pub mod device;
 pub mod error;
 pub mod id_token;
 pub mod issuer;
-mod json;
+pub(crate) mod json;
 pub mod jwks;
 pub mod metadata;
 pub mod redirect_uri;

@@ -445,3 +445,19 @@ async fn an_update_finishes_even_when_nobody_waits_for_it() {
         .await;
     assert_eq!(seen.unwrap(), api(4));
 }
+
+#[test]
+fn somebody_who_only_looks_creates_and_changes_nothing() {
+    let home = Home::new();
+    let store = home.store.only_looking();
+    assert_eq!(store.load(), Ok(Config::default()));
+    assert!(!home.store.path().exists());
+    let refused = store.update(|config| {
+        config.allow_private_ip = true;
+        Ok::<_, ConfigError>(())
+    });
+    assert!(matches!(refused, Err(ConfigError::Unwritable { .. })));
+    home.write("secrets:\n    provider_type: basic\n");
+    assert_eq!(store.load().unwrap().secrets.provider_type, "encrypted");
+    assert_eq!(home.text(), "secrets:\n    provider_type: basic\n");
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use thv_auth::Anonymous;
-use thv_config::disk;
+use thv_config::{Config, RegistrySource, disk};
 use thv_http::{HttpError, Reply};
 use url::Url;
 
@@ -18,6 +18,19 @@ use crate::error::Fault;
 use crate::format::FormatError;
 use crate::format::page::parse_page;
 use crate::limits::{MAX_DOCUMENT_BYTES, MAX_PAGE_BYTES, PROBE_TIME};
+
+/// Where a registry that is configured so can be asked a small question: one row of its list, or its document. `None` for one
+/// that is on this machine, or whose URL is none.
+pub fn question_url(config: &Config) -> Option<Url> {
+    match &config.source {
+        RegistrySource::Api(url) => {
+            let remote = Remote::new(url, config.allow_private_ip).ok()?;
+            Some(page_url(&remote.url))
+        }
+        RegistrySource::Url(url) => Some(Remote::new(url, config.allow_private_ip).ok()?.url),
+        RegistrySource::BuiltIn | RegistrySource::File(_) => None,
+    }
+}
 
 /// Why a source is not taken.
 #[derive(Debug)]

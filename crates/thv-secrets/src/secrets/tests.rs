@@ -1,4 +1,5 @@
 use super::*;
+use crate::examine::RoundTrip;
 use crate::keyring::KeyringError;
 use crate::keyring::fake::FakeKeyring;
 use crate::scope::SecretName;
@@ -693,4 +694,44 @@ fn a_keyring_is_reset_only_when_nothing_depends_on_it() {
         .with_var("TOOLHIVE_SECRETS_PASSWORD", "p");
     elsewhere.secrets().reset_keyring(false).unwrap();
     assert_eq!(elsewhere.keyrings[0].held(), None);
+}
+
+#[test]
+fn an_examination_leaves_everything_as_it_was() {
+    let untouched = Home::new().with_var(PASSWORD_VARIABLE, "pw");
+    let found = untouched.secrets().examine(Patience::Request).unwrap();
+    assert_eq!(found.round_trip, RoundTrip::NothingYet);
+    assert_eq!(untouched.bytes(), None);
+
+    let used = Home::new()
+        .with_var(PASSWORD_VARIABLE, "pw")
+        .configured("encrypted")
+        .holding("pw");
+    let found = used.secrets().examine(Patience::Request).unwrap();
+    assert_eq!(found.round_trip, RoundTrip::Done);
+    assert!(found.report.content.is_some());
+    let store = used.secrets().open(Patience::Request).unwrap();
+    assert_eq!(read_a(&store).as_deref(), Some("b"));
+    assert_eq!(store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn an_examination_says_why_a_store_does_not_open() {
+    let locked_out = Home::new()
+        .with_var(PASSWORD_VARIABLE, "other")
+        .configured("encrypted")
+        .holding("pw");
+    let before = locked_out.bytes();
+    let found = locked_out.secrets().examine(Patience::Request).unwrap();
+    assert!(
+        matches!(
+            found.round_trip,
+            RoundTrip::Failed(SecretsError::WrongPassword { .. })
+        ),
+        "{found:?}"
+    );
+    assert_eq!(locked_out.bytes(), before);
+    let given = Home::new().configured("environment");
+    let found = given.secrets().examine(Patience::Request).unwrap();
+    assert_eq!(found.round_trip, RoundTrip::ReadOnly);
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod completion;
 mod config;
+mod doctor;
 mod registry;
 mod search;
 mod secret;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli, world: &World, output: &mut Output) -> Result<(), Co
         Some(Command::Search(args)) => block_on(search::run(&args, world, output)),
         Some(Command::Secret(verb)) => secret::run(verb, world, output),
         Some(Command::Config(verb)) => config::run(verb, world, output),
+        Some(Command::Doctor { format }) => block_on(doctor::run(format.is_json(), world, output)),
         Some(Command::Version(args)) => version::run(&args, output),
         Some(Command::Completion { shell }) => completion::completion(shell, output),
         Some(Command::OpenAddress) => opener::open_address(),

@@ -92,7 +92,7 @@ fn loading(info: &thv_registry::RegistryInfo) -> String {
 }
 
 /// Waits for `work` and shows on a terminal, after a moment, what is waited for and how long.
-pub(super) async fn patiently<T>(
+pub(in crate::commands) async fn patiently<T>(
     what: &str,
     world: &World,
     output: &mut Output,

@@ -1,0 +1,348 @@
+//! Why a login or a registry does not work: every condition looked at by itself, each with evidence and what to do about it.
+//!
+//! [`Doctor`] looks; what it saw is judged by functions from values to [`Check`]s, in `machine` (this computer), `host` (the way
+//! to a host and its clock), `issuer` (the identity provider's metadata) and `login` (the grant and what the registry says). An
+//! examination changes nothing that anybody keeps, starts no login, asks no token endpoint, and ends within a minute whatever
+//! the network does.
+
+mod check;
+mod host;
+mod issuer;
+mod login;
+mod machine;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::ACCEPT;
+use thv_config::holder::{Hold, lock_holder, port_holder};
+use thv_config::{Config, ConfigStore, Paths, World};
+use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
+use thv_secrets::{Patience, Secrets};
+use url::Url;
+
+pub use check::{Check, Diagnosis, Outcome};
+
+use crate::binding::Binding;
+use crate::grant::Grant;
+use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
+use crate::oauth::error::MetadataFault;
+use crate::oauth::metadata::{Sighting, sight};
+use crate::oauth::{DiscoveryPolicy, parse_issuer};
+use crate::refresh::{RefreshEngine, bearer_of, blocking};
+use crate::skew::shifted;
+use crate::vault::Vault;
+use host::{HostSight, ISSUER, REGISTRY};
+
+/// How long a name may take to be looked up. Resolvers give up after about as long.
+const LOOKUP: Duration = Duration::from_secs(5);
+
+/// How long the registry may take to answer a question.
+const QUESTION: Duration = Duration::from_secs(10);
+
+/// The pause between two looks at a lock. Locks are held for far less than that, except by a renewal.
+const SECOND_LOOK: Duration = Duration::from_millis(400);
+
+/// Where a registry is asked for a page of one row, or for its document; `None` for one that is on this machine. What a
+/// registry's addresses are is known to the crate above.
+pub type WhereToAsk = fn(&Config) -> Option<Url>;
+
+/// Looks into one user's set-up.
+pub struct Doctor {
+    world: World,
+    paths: Paths,
+    config: ConfigStore,
+    secrets: Secrets,
+    http: Http,
+    vault: Vault,
+}
+
+/// What was learnt on the network.
+struct Abroad {
+    registry: Vec<Check>,
+    issuer: Vec<Check>,
+}
+
+// === impl Doctor ===
+
+impl Doctor {
+    pub(crate) fn new(
+        world: &World,
+        paths: &Paths,
+        config: &ConfigStore,
+        secrets: Secrets,
+        http: &Http,
+        vault: Vault,
+    ) -> Self {
+        Self {
+            world: world.clone(),
+            paths: paths.clone(),
+            config: config.only_looking(),
+            secrets,
+            http: http.clone(),
+            vault,
+        }
+    }
+
+    /// Examines everything. `is_logging_in` says of a binding whether a login to it runs in this process, which then holds the
+    /// port.
+    pub async fn examine(
+        &self,
+        where_to_ask: WhereToAsk,
+        is_logging_in: impl Fn(&Binding) -> bool,
+    ) -> Diagnosis {
+        let config = self.config.load_async().await;
+        let path = self.config.path().to_owned();
+        let looked_at = path.clone();
+        let exists = blocking(move || looked_at.exists()).await;
+        let mut checks = vec![machine::config_file(&path, exists, &config)];
+        let config = config.unwrap_or_else(|_| {
+            checks.push(Check::skipped(
+                "config.values",
+                "the configuration cannot be read",
+            ));
+            Config::default()
+        });
+        if checks.len() == 1 {
+            checks.push(machine::config_values(&config));
+        }
+        let binding = Binding::of(&config).ok();
+        let (store, locks, trust, port, abroad) = tokio::join!(
+            self.store(),
+            self.locks(binding.as_ref()),
+            self.http.trust(),
+            self.callback_port(&config, binding.as_ref(), is_logging_in),
+            self.abroad(&config, binding.as_ref(), where_to_ask),
+        );
+        checks.extend(store);
+        checks.extend(locks);
+        checks.push(port);
+        checks.push(machine::trust(&trust));
+        checks.extend(abroad.issuer);
+        checks.extend(abroad.registry);
+        Diagnosis::of(self.world.clock.now(), checks)
+    }
+
+    async fn store(&self) -> Vec<Check> {
+        let secrets = self.secrets.clone();
+        let examined = blocking(move || secrets.examine(Patience::Request)).await;
+        let file = self.paths.secrets_file();
+        let looked_at = file.clone();
+        let mode = blocking(move || mode(&looked_at)).await;
+        let mut checks = machine::store(&examined);
+        checks.extend(machine::store_mode(&file, mode));
+        checks
+    }
+
+    async fn locks(&self, binding: Option<&Binding>) -> Vec<Check> {
+        let mut secrets = self.paths.secrets_file().into_os_string();
+        secrets.push(".lock");
+        let mut locks = vec![
+            ("lock.config", self.config.lock_file()),
+            ("lock.secrets", PathBuf::from(secrets)),
+        ];
+        locks.extend(binding.map(|binding| {
+            let name = format!("{}.lock", binding.key());
+            (
+                "lock.grant",
+                RefreshEngine::lock_dir(&self.paths).join(name),
+            )
+        }));
+        let look = |locks: &[(&'static str, PathBuf)]| {
+            let paths: Vec<PathBuf> = locks.iter().map(|(_, path)| path.clone()).collect();
+            blocking(move || {
+                paths
+                    .iter()
+                    .map(|path| lock_holder(path))
+                    .collect::<Vec<_>>()
+            })
+        };
+        let first = look(&locks).await;
+        // The store is examined at the same time, under its own lock.
+        let second = if first.iter().all(|hold| matches!(hold, Ok(Hold::Free))) {
+            first.iter().map(|_| Ok(Hold::Free)).collect()
+        } else {
+            self.world.clock.sleep(SECOND_LOOK).await;
+            look(&locks).await
+        };
+        locks
+            .iter()
+            .zip(first.iter().zip(&second))
+            .map(|((id, path), (first, second))| machine::lock(id, path, first, second))
+            .collect()
+    }
+
+    async fn callback_port(
+        &self,
+        config: &Config,
+        binding: Option<&Binding>,
+        is_logging_in: impl Fn(&Binding) -> bool,
+    ) -> Check {
+        let Some(binding) = binding else {
+            return Check::skipped("login.callback_port", "no login is configured");
+        };
+        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+        let port = oauth
+            .and_then(|oauth| oauth.callback_port)
+            .unwrap_or(DEFAULT_CALLBACK_PORT);
+        let sight = look_at_port(&self.http, port).await;
+        let holder = blocking(move || port_holder(port)).await;
+        machine::callback_port(port, &sight, holder.as_ref(), is_logging_in(binding))
+    }
+
+    async fn abroad(
+        &self,
+        config: &Config,
+        binding: Option<&Binding>,
+        where_to_ask: WhereToAsk,
+    ) -> Abroad {
+        let (issuer, registry) = tokio::join!(
+            self.issuer(binding),
+            self.registry(config, binding, where_to_ask),
+        );
+        Abroad { registry, issuer }
+    }
+
+    async fn issuer(&self, binding: Option<&Binding>) -> Vec<Check> {
+        let Some(binding) = binding else {
+            let why = "no login is configured";
+            let mut checks = issuer::skipped(why);
+            checks.extend(ISSUER.skipped(why));
+            return checks;
+        };
+        let mut checks = vec![issuer::url(&binding.issuer)];
+        let Ok(url) = parse_issuer(&binding.issuer) else {
+            let why = "the issuer is none";
+            checks.extend(ISSUER.skipped(why));
+            checks.extend(issuer::skipped(why).into_iter().skip(1));
+            return checks;
+        };
+        let (way, seen) = tokio::join!(
+            self.http.way_to(&url, LOOKUP),
+            sight(
+                &self.http,
+                &*self.world.clock,
+                &binding.issuer,
+                DiscoveryPolicy::DEFAULT
+            ),
+        );
+        if let Some(host) = best(&seen, way) {
+            checks.extend(ISSUER.judge(&host));
+        } else {
+            checks.extend(ISSUER.skipped("it was not asked"));
+        }
+        checks.extend(issuer::judge(&binding.issuer, &binding.scopes, &seen));
+        checks
+    }
+
+    async fn registry(
+        &self,
+        config: &Config,
+        binding: Option<&Binding>,
+        where_to_ask: WhereToAsk,
+    ) -> Vec<Check> {
+        let Some(url) = where_to_ask(config) else {
+            let why = "the registry is on this machine";
+            let mut checks = REGISTRY.skipped(why);
+            checks.extend(
+                ["registry.challenge", "login.grant", "registry.token"]
+                    .map(|id| Check::skipped(id, why)),
+            );
+            return checks;
+        };
+        let (way, (host, answer)) = tokio::join!(self.http.way_to(&url, LOOKUP), async {
+            let asked = self.world.clock.monotonic();
+            let answer = self.ask(config, &url, None).await;
+            let took = self.world.clock.monotonic().saturating_sub(asked);
+            ((took, self.world.clock.now()), answer)
+        });
+        let host = HostSight {
+            url: url.clone(),
+            way,
+            answer,
+            took: host.0,
+            at: host.1,
+        };
+        let mut checks = REGISTRY.judge(&host);
+        checks.push(login::challenge(&host.answer, binding.is_some()));
+        let Some(binding) = binding else {
+            let why = "no login is configured";
+            checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
+            return checks;
+        };
+        let (vault, bound) = (self.vault.clone(), binding.clone());
+        let stored = blocking(move || vault.peek(&bound)).await;
+        let now = self.world.clock.now();
+        checks.push(login::grant(&stored, now));
+        let usable = stored
+            .ok()
+            .flatten()
+            .filter(|grant| grant.is_usable(shifted(now, grant.clock_offset)));
+        let answer = match usable {
+            Some(grant) if host.answer.is_ok() => {
+                Some(self.ask(config, &url, Some((binding, &grant))).await)
+            }
+            _ => None,
+        };
+        checks.push(login::token(answer.as_ref()));
+        checks
+    }
+
+    /// One question to the registry, with the token of `login` if there is one. It goes to the registry's own origin or
+    /// nowhere.
+    async fn ask(
+        &self,
+        config: &Config,
+        url: &Url,
+        login: Option<(&Binding, &Grant)>,
+    ) -> Result<Reply, HttpError> {
+        let mut request = Request::get(url.clone())
+            .header(ACCEPT, HeaderValue::from_static("application/json"))
+            .policy(Policy::for_registry(config.allow_private_ip))
+            .limits(Limits::PROBE.with_total(QUESTION));
+        if let Some(bearer) = login.and_then(|(binding, grant)| bearer_of(grant, binding)) {
+            request = request.bearer(bearer);
+        }
+        self.http.send(request).await
+    }
+}
+
+impl fmt::Debug for Doctor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doctor").finish_non_exhaustive()
+    }
+}
+
+/// The host of the issuer as the answer shows it that says most: one that came, if any did.
+fn best(seen: &[Sighting], way: Result<thv_http::Way, HttpError>) -> Option<HostSight> {
+    let sighting = seen
+        .iter()
+        .find(|sighting| sighting.provider.is_ok())
+        .or_else(|| seen.iter().find(|sighting| sighting.reply.is_ok()))
+        .or_else(|| seen.first())?;
+    let answer = match &sighting.reply {
+        Ok(reply) => Ok(reply.clone()),
+        Err(MetadataFault::Http(error)) => Err(error.clone()),
+        Err(_) => return None,
+    };
+    Some(HostSight {
+        url: sighting.url.clone(),
+        way,
+        answer,
+        took: sighting.took,
+        at: sighting.at,
+    })
+}
+
+#[cfg(unix)]
+fn mode(file: &std::path::Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(std::fs::metadata(file).ok()?.permissions().mode())
+}
+
+#[cfg(not(unix))]
+fn mode(_file: &std::path::Path) -> Option<u32> {
+    None
+}

@@ -1,0 +1,331 @@
+//! `thv doctor` on a healthy machine, and with each thing broken once: what is named, and with what to type.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests, and real time around a real process"
+)]
+
+mod auth_kit;
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use auth_kit::{Stage, files_below, free_port};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use thv_testkit::binary::{Ran, cli_with};
+use thv_testkit::home::Home;
+use thv_testkit::provider::{self, Rule, paths};
+use thv_testkit::registry;
+use thv_testkit::wait::until_true;
+
+async fn doctor(stage: &Stage) -> (i32, Value) {
+    let ran = stage.cli(&["doctor", "--format", "json"]).await;
+    assert!(stage.opener.urls().is_empty(), "a browser was opened");
+    (ran.code, ran.json())
+}
+
+fn check<'d>(diagnosis: &'d Value, id: &str) -> &'d Value {
+    let checks = diagnosis["checks"].as_array().expect("checks");
+    checks
+        .iter()
+        .find(|check| check["id"] == id)
+        .unwrap_or_else(|| panic!("no {id} in {diagnosis:#}"))
+}
+
+/// The checks that ended so.
+fn ids(diagnosis: &Value, outcome: &str) -> Vec<String> {
+    let checks = diagnosis["checks"].as_array().expect("checks");
+    checks
+        .iter()
+        .filter(|check| check["outcome"] == outcome)
+        .map(|check| check["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+/// `text` without what differs from run to run.
+fn told(stage: &Stage, ran: &Ran) -> String {
+    let home = stage.home.path().display().to_string();
+    let port = |url: &str| url.rsplit(':').next().unwrap_or_default().to_owned();
+    let replaced = [
+        (home, "HOME"),
+        (port(&stage.provider.issuer()), "IDP"),
+        (port(&stage.registry.url()), "REGISTRY"),
+        (stage.port.to_string(), "CALLBACK"),
+    ]
+    .into_iter()
+    .fold(ran.stdout.clone(), |text, (found, name)| {
+        text.replace(&found, name)
+    });
+    // Numbers that are different each time: how long an answer took, until when the token is good, how large the store is.
+    replaced
+        .lines()
+        .map(|line| {
+            line.split(' ')
+                .map(|word| {
+                    let varies = word.starts_with("2026-")
+                        || word.starts_with("v0.")
+                        || word.contains(".lock")
+                        || word.parse::<u32>().is_ok();
+                    if varies { "…" } else { word }
+                })
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[tokio::test]
+async fn on_a_healthy_machine_nothing_has_failed() {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    stage.provider.clear_journal();
+    let store = stage.home.join("data/toolhive/secrets_encrypted");
+    let ran = stage.cli_with(&["doctor"], &[("COLUMNS", "100")]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    insta::assert_snapshot!(told(&stage, &ran));
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    assert_eq!(ids(&diagnosis, "failed"), [] as [String; 0]);
+    assert_eq!(check(&diagnosis, "registry.token")["outcome"], "ok");
+    // Nobody was asked for tokens, and nothing secret is told.
+    assert_eq!(stage.provider.requests_for(paths::TOKEN).len(), 0);
+    let text = diagnosis.to_string() + &ran.stdout;
+    for secret in stage.provider.secrets() {
+        assert!(!text.contains(&secret), "a secret is told");
+    }
+    assert!(store.exists());
+    let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+}
+
+#[tokio::test]
+async fn before_the_first_login_it_is_said_what_to_type() {
+    let stage = Stage::new().await;
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    let grant = check(&diagnosis, "login.grant");
+    assert_eq!(grant["outcome"], "warning");
+    assert_eq!(grant["fix"], "thv registry login");
+    assert_eq!(check(&diagnosis, "store.round_trip")["outcome"], "skipped");
+    assert_eq!(check(&diagnosis, "registry.challenge")["outcome"], "ok");
+    assert_eq!(stage.store_bytes(), b"", "nothing was set up");
+}
+
+#[tokio::test]
+async fn a_machine_on_which_nothing_was_done_is_left_so() {
+    let home = Home::new();
+    let before = files_below(home.path());
+    let ran = cli_with(auth_kit::THV, &home, &["doctor"], &[], b"").await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(ran.stdout.contains("0 failed"), "{}", ran.stdout);
+    assert_eq!(files_below(home.path()), before);
+}
+
+#[tokio::test]
+async fn each_broken_rule_of_the_provider_is_named_by_its_check() {
+    let stage = Stage::new().await;
+    let http = format!("http://id.example{}", paths::TOKEN);
+    let table = [
+        (
+            "issuer",
+            json!("https://honest.example"),
+            "issuer.identity",
+            "failed",
+        ),
+        ("token_endpoint", json!(http), "issuer.endpoints", "failed"),
+        (
+            "authorization_endpoint",
+            json!("javascript:alert(1)"),
+            "issuer.endpoints",
+            "failed",
+        ),
+        (
+            "code_challenge_methods_supported",
+            json!(["plain"]),
+            "issuer.pkce",
+            "failed",
+        ),
+        (
+            "code_challenge_methods_supported",
+            Value::Null,
+            "issuer.pkce",
+            "warning",
+        ),
+        (
+            "authorization_response_iss_parameter_supported",
+            Value::Null,
+            "issuer.response_issuer",
+            "warning",
+        ),
+        (
+            "revocation_endpoint",
+            Value::Null,
+            "issuer.revocation",
+            "warning",
+        ),
+        (
+            "device_authorization_endpoint",
+            Value::Null,
+            "issuer.device",
+            "warning",
+        ),
+        (
+            "scopes_supported",
+            json!(["openid"]),
+            "issuer.scopes",
+            "warning",
+        ),
+    ];
+    for (member, value, id, outcome) in table {
+        stage.provider.behave(|behaviour| {
+            behaviour.metadata.clear();
+            behaviour.metadata.insert(member.to_owned(), value.clone());
+        });
+        let (code, diagnosis) = doctor(&stage).await;
+        let found = check(&diagnosis, id);
+        assert_eq!(found["outcome"], outcome, "{member}: {found}");
+        assert!(found["fix"].is_string(), "{member}: {found}");
+        assert_eq!(code, i32::from(outcome == "failed"), "{member}");
+        if member == "issuer" {
+            let evidence = found["evidence"].as_str().unwrap();
+            assert!(evidence.contains("https://honest.example"), "{evidence}");
+            assert!(evidence.contains(&stage.provider.issuer()), "{evidence}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_in_trouble_and_one_that_hangs_are_told_apart_from_ours() {
+    let stage = Stage::new().await;
+    for (fault, id) in [
+        (provider::Fault::Status(503), "issuer.reachable"),
+        (provider::Fault::Html(200), "issuer.metadata"),
+        (provider::Fault::Cut, "issuer.reachable"),
+        (provider::Fault::Hang, "issuer.reachable"),
+    ] {
+        stage
+            .provider
+            .break_with(Rule::always(fault.clone()).on("/.well-known"));
+        let (code, diagnosis) = doctor(&stage).await;
+        assert_eq!(code, 1, "{fault:?}");
+        assert_eq!(
+            check(&diagnosis, id)["outcome"],
+            "failed",
+            "{fault:?}: {diagnosis:#}"
+        );
+        assert_eq!(check(&diagnosis, "issuer.pkce")["outcome"], "skipped");
+        assert_eq!(check(&diagnosis, "registry.reachable")["outcome"], "ok");
+        stage.provider.heal();
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_wrong_or_refusing_is_named() {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    stage.registry.refuse_good_tokens(100);
+    let (code, diagnosis) = doctor(&stage).await;
+    let token = check(&diagnosis, "registry.token");
+    assert_eq!((code, &token["outcome"]), (1, &json!("failed")), "{token}");
+    stage.registry.accept_again();
+
+    stage.registry.break_all(registry::Fault::Status(503));
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 1);
+    assert_eq!(ids(&diagnosis, "failed"), ["registry.reachable"]);
+    stage.registry.heal();
+
+    stage.registry.unprotect();
+    stage
+        .home
+        .write_config(&stage.config_for(&format!("{}/wrong", stage.registry.url())));
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 1, "{diagnosis:#}");
+    assert_eq!(check(&diagnosis, "registry.challenge")["outcome"], "failed");
+
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    stage.home.write_config(&stage.config_for(&nowhere));
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 1);
+    assert_eq!(ids(&diagnosis, "failed"), ["registry.reachable"]);
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_told_with_the_difference() {
+    let stage = Stage::new().await;
+    stage.provider.set_ahead(600);
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    let clock = check(&diagnosis, "issuer.clock");
+    assert_eq!(clock["outcome"], "warning", "{clock}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_on_this_machine_is_named() {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    let held = TcpListener::bind(("127.0.0.1", stage.port)).unwrap();
+    let store = stage.home.join("data/toolhive/secrets_encrypted");
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let lock = stage.home.join("data/toolhive/secrets_encrypted.lock");
+    let locked = std::fs::File::open(&lock).unwrap();
+    locked.lock().unwrap();
+    let (_, diagnosis) = doctor(&stage).await;
+    let port = check(&diagnosis, "login.callback_port");
+    assert_eq!(port["outcome"], "warning", "{port}");
+    let pid = std::process::id().to_string();
+    assert!(port["evidence"].as_str().unwrap().contains(&pid), "{port}");
+    assert_eq!(check(&diagnosis, "store.file_mode")["outcome"], "warning");
+    assert_eq!(check(&diagnosis, "store.round_trip")["outcome"], "failed");
+    let holder = check(&diagnosis, "lock.secrets");
+    assert_eq!(holder["outcome"], "warning", "{holder}");
+    assert!(
+        holder["evidence"].as_str().unwrap().contains(&pid),
+        "{holder}"
+    );
+    drop((held, locked));
+
+    let ran = stage
+        .cli_with(
+            &["doctor", "--format", "json"],
+            &[
+                ("TOOLHIVE_SECRETS_PASSWORD", "wrong"),
+                ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+            ],
+        )
+        .await;
+    assert_eq!(ran.code, 1, "{}", ran.transcript());
+    let diagnosis = ran.json();
+    let trip = check(&diagnosis, "store.round_trip");
+    assert_eq!(trip["outcome"], "failed", "{trip}");
+    assert!(!trip.to_string().contains("wrong\""), "{trip}");
+    assert_eq!(check(&diagnosis, "network.trust")["outcome"], "failed");
+
+    stage.home.write_config("registry_api_url: [\n");
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 1);
+    assert_eq!(check(&diagnosis, "config.file")["outcome"], "failed");
+    assert_eq!(check(&diagnosis, "config.values")["outcome"], "skipped");
+}
+
+#[tokio::test]
+async fn a_running_server_is_found_and_one_that_was_killed_too() {
+    let stage = Stage::new().await;
+    let mut server = stage.server().await;
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    assert_eq!(check(&diagnosis, "server.record")["outcome"], "ok");
+    assert_eq!(check(&diagnosis, "server.version")["outcome"], "ok");
+    server.signal(Signal::KILL);
+    until_true("the server to be gone", || !server.is_running()).await;
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    let record = check(&diagnosis, "server.record");
+    assert_eq!(record["outcome"], "warning", "{record}");
+}
