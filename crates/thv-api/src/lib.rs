@@ -101,6 +101,7 @@ impl Api {
             metrics: metrics.clone(),
             compressed_item: reply::CompressedItem::default(),
             waiting: stream::Waiting::default(),
+            examining: tokio::sync::Mutex::default(),
         };
         let shared = Arc::new(shared);
         let mut router = router::Router::new(&shared);

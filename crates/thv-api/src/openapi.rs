@@ -52,6 +52,7 @@ pub(crate) const CHECKED_IN: &str = include_str!("../openapi.json");
         v1beta::secrets::delete,
         v1::events::follow,
         v1::auth::report,
+        v1::doctor::diagnose,
         v1::logins::start,
         v1::logins::get,
         v1::logins::cancel,

@@ -110,6 +110,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
         ("/api/v1/events", &["GET"], get(v1::events::follow)),
         ("/api/v1/registries/{name}/auth", &["GET"], get(v1::auth::report)),
+        ("/api/v1/registries/{name}/auth/doctor", &["GET"], get(v1::doctor::diagnose)),
         ("/api/v1/registries/{name}/auth/logins", &["POST"], post(logins::start)),
         ("/api/v1/registries/{name}/auth/logins/{id}", &["GET", "DELETE"], get(logins::get).delete(logins::cancel)),
         ("/api/v1/registries/{name}/auth/logins/{id}/events", &["GET"], get(logins::events)),

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) compressed_item: CompressedItem,
     /// Places for clients that wait for something to change.
     pub(crate) waiting: Waiting,
+    /// Held by the one examination that runs.
+    pub(crate) examining: tokio::sync::Mutex<()>,
 }
 
 /// The state as handlers take it.

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::protected::{ITEM, LOGIN, LOGOUT, REGISTRY, REPORT, free_port, protected, upstream};
+use common::protected::{
+    DOCTOR, ITEM, LOGIN, LOGOUT, REGISTRY, REPORT, free_port, protected, upstream,
+};
 use common::{Browser, house, house_of, options};
 use http::Method;
 use thv_testkit::provider::{CLIENT, User, paths};
@@ -31,7 +33,7 @@ async fn every_read_without_a_login_says_at_once_that_one_is_needed_and_how() {
         );
         assert_eq!(
             body["actions"],
-            serde_json::json!([{"method": "POST", "href": LOGIN}]),
+            serde_json::json!([{"method": "POST", "href": LOGIN}, {"method": "GET", "href": DOCTOR}]),
             "{path}"
         );
     }
@@ -248,7 +250,8 @@ async fn a_registry_that_wants_a_login_where_none_is_configured_says_so_everywhe
     let house = house_of(tempfile::tempdir().unwrap(), &config, options()).await;
     let read = house.get(REGISTRY).await;
     assert_eq!(read.status, 503);
-    let configure = serde_json::json!([{"method": "PUT", "href": ITEM}]);
+    let configure =
+        serde_json::json!([{"method": "PUT", "href": ITEM}, {"method": "GET", "href": DOCTOR}]);
     assert_eq!(read.json()["reason"], "login_not_configured");
     assert_eq!(read.json()["actions"], configure);
     let report = house.get(REPORT).await.json();
@@ -256,4 +259,31 @@ async fn a_registry_that_wants_a_login_where_none_is_configured_says_so_everywhe
     assert_eq!(report["reason"], "login_not_configured");
     assert_eq!(report["actions"], configure);
     assert!(report["since"].is_string());
+}
+
+#[tokio::test]
+async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
+    let protected = protected().await;
+    let refusal = protected.get(REGISTRY).await.json();
+    let link = refusal["actions"][1]["href"].as_str().unwrap().to_owned();
+    let answer = protected.get(&link).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let diagnosis = answer.json();
+    assert_eq!(diagnosis["registry"], "default");
+    assert_eq!(diagnosis["outcome"], "warning");
+    let checks = diagnosis["checks"].as_array().unwrap();
+    let grant = checks
+        .iter()
+        .find(|check| check["id"] == "login.grant")
+        .unwrap();
+    assert_eq!(grant["fix"], "thv registry login");
+    assert!(checks.len() > 25, "{diagnosis}");
+
+    protected
+        .provider
+        .behave(|behaviour| behaviour.advertise("issuer", "https://honest.example"));
+    let diagnosis = protected.get(&link).await.json();
+    assert_eq!(diagnosis["outcome"], "failed");
+    let unknown = protected.get("/api/v1/registries/other/auth/doctor").await;
+    assert_eq!(unknown.status, 404);
 }

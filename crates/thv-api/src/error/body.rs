@@ -72,6 +72,12 @@ impl Action {
         href: "/api/v1beta/registry/auth/logout",
     };
 
+    /// Find out what is wrong.
+    pub(crate) const EXAMINE: Self = Self {
+        method: "GET",
+        href: "/api/v1/registries/default/auth/doctor",
+    };
+
     /// Say how to log in.
     pub(crate) const CONFIGURE: Self = Self {
         method: "PUT",

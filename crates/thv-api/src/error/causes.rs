@@ -65,6 +65,11 @@ impl From<Fault> for Problem {
             } => Self {
                 retry_after,
                 reason: (blame != Blame::Registry).then_some(blame.as_str()),
+                actions: if blame == Blame::Registry {
+                    &[]
+                } else {
+                    &[Action::EXAMINE]
+                },
                 ..Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "registry_unavailable",
@@ -109,7 +114,7 @@ impl From<BadEscape> for Problem {
 /// What a client can do about a missing login.
 pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
     match reason {
-        LoginReason::NotConfigured => &[Action::CONFIGURE],
-        _ => &[Action::LOG_IN],
+        LoginReason::NotConfigured => &[Action::CONFIGURE, Action::EXAMINE],
+        _ => &[Action::LOG_IN, Action::EXAMINE],
     }
 }

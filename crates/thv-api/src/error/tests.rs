@@ -92,8 +92,13 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
         retry_after: None,
         blame,
     };
-    let log_in = r#","actions":[{"method":"POST","href":"/api/v1beta/registry/auth/login"}]"#;
-    let configure = r#","actions":[{"method":"PUT","href":"/api/v1beta/registry/default"}]"#;
+    let examine = r#"{"method":"GET","href":"/api/v1/registries/default/auth/doctor"}"#;
+    let log_in = format!(
+        r#","actions":[{{"method":"POST","href":"/api/v1beta/registry/auth/login"}},{examine}]"#
+    );
+    let configure = format!(
+        r#","actions":[{{"method":"PUT","href":"/api/v1beta/registry/default"}},{examine}]"#
+    );
     let table = [
         (
             fault(LoginReason::GrantRevoked),
@@ -105,11 +110,11 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
         ),
         (
             unavailable(Blame::IdentityProvider),
-            r#""reason":"identity_provider_unavailable"}"#.to_owned(),
+            format!(r#""reason":"identity_provider_unavailable","actions":[{examine}]}}"#),
         ),
         (
             unavailable(Blame::SecretStore { locked: true }),
-            r#""reason":"store_locked"}"#.to_owned(),
+            format!(r#""reason":"store_locked","actions":[{examine}]}}"#),
         ),
         (unavailable(Blame::Registry), r#": down"}"#.to_owned()),
     ];

@@ -19,6 +19,7 @@ pub(crate) const ITEM: &str = "/api/v1beta/registry/default";
 pub(crate) const LOGIN: &str = "/api/v1beta/registry/auth/login";
 pub(crate) const LOGOUT: &str = "/api/v1beta/registry/auth/logout";
 pub(crate) const REPORT: &str = "/api/v1/registries/default/auth";
+pub(crate) const DOCTOR: &str = "/api/v1/registries/default/auth/doctor";
 pub(crate) const STUDIO: (&str, &str) = ("x-client-type", "toolhive-studio");
 
 /// A registry behind a provider, and a house that is configured for both.

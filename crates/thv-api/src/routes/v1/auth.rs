@@ -108,13 +108,13 @@ impl<'a> RegistryAuthBody<'a> {
 
 fn actions(report: &AuthReport) -> &'static [Action] {
     match report.state {
-        AuthState::None | AuthState::StoreUnavailable => &[],
+        AuthState::None => &[],
+        AuthState::StoreUnavailable => &[Action::EXAMINE],
         AuthState::LoginRequired if report.issuer.is_none() => {
             what_helps(LoginReason::NotConfigured)
         }
-        AuthState::LoginRequired => &[Action::LOG_IN],
-        AuthState::Authenticated | AuthState::ProviderUnavailable => {
-            &[Action::LOG_OUT, Action::LOG_IN]
-        }
+        AuthState::LoginRequired => &[Action::LOG_IN, Action::EXAMINE],
+        AuthState::Authenticated => &[Action::LOG_OUT, Action::LOG_IN],
+        AuthState::ProviderUnavailable => &[Action::LOG_OUT, Action::LOG_IN, Action::EXAMINE],
     }
 }
