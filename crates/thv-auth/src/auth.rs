@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
-use crate::limits::LOOK_INTERVAL;
+use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL};
 use crate::login::{
     LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins, NotTaken, Replaced,
     StartedLogin,
 };
-use crate::logout::{LogoutReceipt, logout};
+use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
 use crate::status::{AuthReport, PendingLogin};
@@ -98,6 +98,20 @@ impl Auth {
     /// and renews tokens before somebody has to wait for that.
     pub fn start(&self, stop: CancellationToken) {
         self.engine.renew_ahead(true);
+        let engine = self.engine.clone();
+        let clock = Arc::clone(&self.clock);
+        let ending = stop.clone();
+        tokio::spawn(async move {
+            loop {
+                if let Err(error) = give_back_queued(&engine).await {
+                    tracing::debug!(%error, "the tokens to give back cannot be read");
+                }
+                tokio::select! {
+                    () = ending.cancelled() => return,
+                    () = clock.sleep(GIVE_BACK_INTERVAL) => {}
+                }
+            }
+        });
         drop(self.engine.spawn_watch(stop));
     }
 
@@ -213,6 +227,14 @@ impl Auth {
         let receipt = logout(&self.engine, &self.config, &binding).await?;
         self.of(&binding).look().await;
         Ok(receipt)
+    }
+
+    /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands,
+    /// which have no server to do it. What goes wrong is for the next time.
+    pub async fn give_back_queued(&self) {
+        if let Err(error) = give_back_queued(&self.engine).await {
+            tracing::debug!(%error, "the tokens to give back cannot be read");
+        }
     }
 
     /// Ends logins that are under way: the registry was replaced, or the program ends.

@@ -35,6 +35,9 @@ pub struct Binding {
     pub allow_private_ip: bool,
 }
 
+/// The names of grants in the secret store begin with this.
+pub(crate) const GRANT_PREFIX: &str = "REGISTRY_GRANT_";
+
 /// The scopes that are asked for when the configuration names none.
 pub const DEFAULT_SCOPES: [&str; 2] = ["openid", "offline_access"];
 
@@ -123,7 +126,7 @@ impl Binding {
     /// The name of the grant's record in the secret store: `REGISTRY_GRANT_` and 64 hex digits of SHA-256 over
     /// [`associated_data`](Self::associated_data).
     pub fn key(&self) -> String {
-        named("REGISTRY_GRANT_", &Sha256::digest(self.associated_data()))
+        named(GRANT_PREFIX, &Sha256::digest(self.associated_data()))
     }
 
     /// The name under which the Go program keeps the refresh token of this registry; see [`Binding::go_key`].

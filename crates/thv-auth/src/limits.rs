@@ -42,6 +42,25 @@ pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// What giving back the tokens of a logout may take in all. A person waits for it.
 pub const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How many tokens that could not be given back are kept for another try.
+pub const UNREVOKED_MAX: usize = 16;
+
+/// Pause before a token is given back again that the provider did not take for want of an answer; it doubles each time.
+pub const GIVE_BACK_FIRST: Duration = Duration::from_mins(1);
+
+/// Longest such pause.
+pub const GIVE_BACK_LONGEST: Duration = Duration::from_hours(12);
+
+/// How often a token is tried to be given back, the logout included: with these pauses that takes about three days.
+pub const GIVE_BACK_TRIES: u32 = 16;
+
+/// How long a token is kept to be given back: tokens of most providers are void by themselves by then, and a secret that nobody
+/// needs is only a risk.
+pub const GIVE_BACK_DAYS: Duration = Duration::from_hours(7 * 24);
+
+/// How often a server looks for tokens to give back.
+pub const GIVE_BACK_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Largest difference between a server's clock and ours that is believed: two days cover a wrong date line and a dead
 /// battery that somebody half corrected; more is a broken header.
 pub const SKEW_MAX: Duration = Duration::from_hours(48);

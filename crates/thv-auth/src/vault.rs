@@ -3,6 +3,8 @@
 //! Everything here blocks and asks nobody but the store. A login that the Go program left is taken over on the way
 //! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
+mod unrevoked;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use thv_secrets::{Patience, SecretMap, SecretName, SecretStore, Secrets, Secrets
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
 use crate::takeover;
+
+pub use unrevoked::Unrevoked;
 
 /// What the sealing key is derived for.
 const SEAL_PURPOSE: &str = "registry grants";
@@ -76,6 +80,9 @@ pub struct Wiped {
     pub tokens: Vec<WipedTokens>,
     /// How many secrets were deleted.
     pub deleted: usize,
+    /// How many grants of other registries or clients were among them. They are sealed for what they were issued for, and
+    /// nobody but the provider could say what they are worth: they cannot be given back.
+    pub unopened: usize,
     /// The store takes no deletions: what it holds, it keeps.
     pub read_only: bool,
 }
@@ -256,6 +263,11 @@ impl Vault {
             if let Some(login) = takeover::find(secrets, binding) {
                 wiped.tokens.push(login.into_tokens());
             }
+            let ours = record_name(binding);
+            wiped.unopened = secrets
+                .names()
+                .filter(|name| is_grant(name) && *name != ours.as_str())
+                .count();
             wiped.deleted = secrets.retain(|name| !is_registry_secret(name));
             Ok(())
         })?;
@@ -366,6 +378,11 @@ fn edit<T>(
 
 fn record_name(binding: &Binding) -> SecretName {
     SecretName::registry(&binding.key())
+}
+
+fn is_grant(name: &str) -> bool {
+    let grants = SecretName::registry(crate::binding::GRANT_PREFIX);
+    name.starts_with(grants.as_str())
 }
 
 fn is_registry_secret(name: &str) -> bool {

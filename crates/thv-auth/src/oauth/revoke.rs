@@ -36,6 +36,8 @@ pub enum RevocationOutcome {
     Failed {
         /// What happened.
         cause: String,
+        /// Whether trying again later can help: no answer of an OAuth server came (RFC 7009 section 2.2.1).
+        transient: bool,
     },
 }
 
@@ -89,6 +91,7 @@ pub async fn revoke(
             RevocationOutcome::Unsupported
         }
         failure => RevocationOutcome::Failed {
+            transient: matches!(&failure, TokenError::Transient { .. }),
             cause: failure.to_string(),
         },
     }

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use thv_config::world::Clock;
 use thv_http::Http;
+use url::Url;
 
 use crate::binding::Binding;
 use crate::limits::DISCOVERY_TTL;
@@ -39,6 +40,12 @@ pub trait TokenService: Debug + Send + Sync + 'static {
         token: &'a SecretString,
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome>;
+
+    /// Where a browser ends the session that it has at the provider (`OpenID` Connect RP-Initiated Logout 1.0 section 2), if the
+    /// provider offers that. No ID token is in it: an address is no place for one.
+    fn end_session_url<'a>(&'a self, _binding: &'a Binding) -> BoxFuture<'a, Option<Url>> {
+        async { None }.boxed()
+    }
 }
 
 /// Identity providers over HTTP; their endpoints are remembered for [`DISCOVERY_TTL`]. Clones share what they remember.
@@ -139,9 +146,21 @@ impl TokenService for OAuthService {
             match self.provider(&binding.issuer).await {
                 Ok(provider) => oauth::revoke(&self.http, &provider, binding, token, hint).await,
                 Err(error) => RevocationOutcome::Failed {
+                    transient: error.is_transient(),
                     cause: error.to_string(),
                 },
             }
+        }
+        .boxed()
+    }
+
+    fn end_session_url<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Option<Url>> {
+        async move {
+            let provider = self.provider(&binding.issuer).await.ok()?;
+            let mut url = provider.end_session_endpoint.clone()?;
+            url.query_pairs_mut()
+                .append_pair("client_id", &binding.client_id);
+            Some(url)
         }
         .boxed()
     }

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use secrecy::ExposeSecret as _;
 use thv_auth::binding::Binding;
 use thv_auth::credentials::{AuthError, Credentials as _, LoginReason};
-use thv_auth::limits::LOOK_INTERVAL;
-use thv_auth::logout::logout;
+use thv_auth::limits::{GIVE_BACK_FIRST, LOOK_INTERVAL};
+use thv_auth::logout::{LogoutReceipt, give_back_queued, logout};
 use thv_auth::refresh::{Step, Steps};
 use thv_auth::tokens::GrantCredentials;
 use thv_auth::vault::Vault;
@@ -188,7 +189,7 @@ async fn a_logout_does_not_wait_for_a_provider_that_hangs() {
     assert_eq!(machine.names(), [""; 0], "the store comes first");
     machine.clock.advance(thv_auth::limits::REVOCATION_DEADLINE);
     let receipt = leaving.await.unwrap().unwrap();
-    assert!(receipt.tokens.iter().all(|token| token.outcome == "failed"));
+    assert!(receipt.tokens.iter().all(|token| token.outcome == "queued"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,4 +253,130 @@ async fn a_logout_runs_to_its_end_when_the_caller_hangs_up() {
         machine.provider.families()[0].ended == Some(Ended::Revoked)
     })
     .await;
+}
+
+async fn log_out(machine: &Machine) -> LogoutReceipt {
+    logout(&machine.engine(), &machine.place.config, &machine.binding)
+        .await
+        .unwrap()
+}
+
+fn outcomes(receipt: &LogoutReceipt) -> Vec<&'static str> {
+    receipt.tokens.iter().map(|token| token.outcome).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_an_absent_provider_was_not_told_of_are_given_back_later() {
+    let machine = Machine::new().await;
+    let grant = machine.log_in().await;
+    machine
+        .provider
+        .break_with(Rule::always(Fault::Status(503)).on(paths::REVOKE));
+    let receipt = log_out(&machine).await;
+    assert_eq!(outcomes(&receipt), ["queued", "queued"]);
+    assert!(receipt.tokens[0].cause.is_some(), "{receipt:?}");
+    assert!(machine.stored().is_none(), "nobody is logged in");
+    let names = machine.names();
+    assert_eq!(names.len(), 2, "{names:?}");
+    machine.edit(|secrets| {
+        for name in &names {
+            let name = SecretName::stored(name.clone()).unwrap();
+            let sealed = secrets.get(&name).unwrap().expose_secret();
+            for token in [&grant.refresh_token, &grant.access_token] {
+                let token = token.as_ref().unwrap().expose_secret();
+                assert!(!sealed.contains(token), "a token lies open in the store");
+            }
+        }
+    });
+
+    // It is not tried before its time, and not forgotten by a failure.
+    let asked = machine.provider.requests_for(paths::REVOKE).len();
+    assert_eq!(give_back_queued(&machine.engine()).await, Ok(2));
+    assert_eq!(machine.provider.requests_for(paths::REVOKE).len(), asked);
+    machine.clock.advance(GIVE_BACK_FIRST);
+    assert_eq!(give_back_queued(&machine.engine()).await, Ok(2));
+    assert_eq!(
+        machine.provider.requests_for(paths::REVOKE).len(),
+        asked + 1,
+        "a provider that does not answer is asked once"
+    );
+
+    machine.provider.heal();
+    machine.clock.advance(GIVE_BACK_FIRST * 2);
+    assert_eq!(give_back_queued(&machine.engine()).await, Ok(0));
+    assert_eq!(machine.provider.families()[0].ended, Some(Ended::Revoked));
+    assert_eq!(machine.names(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_refusal_to_revoke_is_not_tried_again() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    let refusal = Fault::Error {
+        status: 401,
+        error: "invalid_client".to_owned(),
+    };
+    machine
+        .provider
+        .break_with(Rule::always(refusal).on(paths::REVOKE));
+    assert_eq!(outcomes(&log_out(&machine).await), ["failed", "failed"]);
+    assert_eq!(machine.names(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_token_goes_to_the_issuer_it_is_of_and_opens_in_its_own_place_only() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    machine
+        .provider
+        .break_with(Rule::always(Fault::Cut).on(paths::REVOKE));
+    log_out(&machine).await;
+    machine.provider.heal();
+    let name = SecretName::stored(machine.names()[0].clone()).unwrap();
+    let other = SecretName::stored(format!("{}0", name.as_str())).unwrap();
+    machine.edit(|secrets| {
+        let sealed = secrets.get(&name).unwrap().clone();
+        secrets.remove(&name);
+        secrets.set(&other, sealed);
+    });
+    machine.clock.advance(GIVE_BACK_FIRST);
+    let asked = machine.provider.requests_for(paths::REVOKE).len();
+    assert_eq!(give_back_queued(&machine.engine()).await, Ok(0));
+    assert_eq!(
+        machine.provider.requests_for(paths::REVOKE).len(),
+        asked + 1,
+        "the moved record is used by nobody"
+    );
+    assert_eq!(machine.names(), [other.as_str()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_names_the_place_that_ends_the_browsers_session_and_shows_no_token_in_it() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    let receipt = log_out(&machine).await;
+    assert_eq!(
+        receipt.end_session_url.as_deref(),
+        Some(
+            format!(
+                "{}?client_id={CLIENT}",
+                machine.provider.at(paths::END_SESSION)
+            )
+            .as_str()
+        )
+    );
+    let nobody = log_out(&machine).await;
+    assert_eq!(nobody.end_session_url, None);
+    assert_eq!(nobody.tokens, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_to_other_registries_that_a_logout_deletes_are_counted() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    let other = Binding::new("https://other.example", &machine.provider.issuer(), CLIENT).unwrap();
+    machine.place.log_in(&other, "bob").await;
+    let receipt = log_out(&machine).await;
+    assert_eq!((receipt.deleted, receipt.unopened), (2, 1));
+    assert_eq!(receipt.tokens.len(), 2, "only what opens is given back");
 }

@@ -40,6 +40,15 @@ pub(crate) struct LogoutResponse {
     tokens: Vec<TokenBody>,
     /// How many secrets were deleted from the secret store.
     deleted: usize,
+    /// How many of them were logins to other registries or with other clients: what they hold works at its provider until it
+    /// expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unopened: Option<usize>,
+    /// Where a browser ends its own session at the identity provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    end_session_url: Option<String>,
     /// Whether the secret store takes no deletions, so that what it held is still there.
     read_only_store: bool,
     /// Whether nothing was done, because the logout followed a login of the desktop client that
@@ -54,10 +63,10 @@ pub(crate) struct TokenBody {
     /// `refresh_token` or `access_token`.
     #[schema(example = "refresh_token")]
     token: &'static str,
-    /// `revoked`, `unsupported` or `failed`.
+    /// `revoked`, `unsupported`, `failed`, or `queued`: the provider did not answer, and is told later.
     #[schema(example = "revoked")]
     outcome: &'static str,
-    /// Why it failed.
+    /// Why it failed, or waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     cause: Option<String>,
@@ -159,6 +168,8 @@ impl LogoutResponse {
             status: "logged_out",
             tokens: tokens.collect(),
             deleted: receipt.deleted,
+            unopened: (receipt.unopened > 0).then_some(receipt.unopened),
+            end_session_url: receipt.end_session_url,
             read_only_store: receipt.read_only_store,
             previous_login_kept: false,
         }

@@ -16,6 +16,7 @@ pub(super) async fn run(
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let registry = catalogs.default_registry()?;
     let work = async {
+        catalogs.auth.give_back_queued().await;
         registry.forget_catalog().await;
         catalogs.auth.logout().await
     };
@@ -46,6 +47,9 @@ fn words(receipt: &LogoutReceipt) -> Vec<String> {
         let name = token.token.replace('_', " ");
         match token.outcome {
             "revoked" => None,
+            "queued" => Some(format!(
+                "The identity provider did not answer: the {name} is kept sealed, and given back by later commands or a server that runs."
+            )),
             "unsupported" => Some(format!(
                 "The identity provider revokes no {name}s; this one works there until it expires."
             )),
@@ -59,5 +63,17 @@ fn words(receipt: &LogoutReceipt) -> Vec<String> {
             )),
         }
     }));
+    if receipt.unopened > 0 {
+        lines.push(format!(
+            "Deleted {} other logins too; what they held works at its provider until it expires.",
+            receipt.unopened
+        ));
+    }
+    lines.extend(
+        receipt
+            .end_session_url
+            .as_ref()
+            .map(|url| format!("To end the session in a browser too, open: {url}")),
+    );
     lines
 }
