@@ -287,3 +287,24 @@ async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
     let unknown = protected.get("/api/v1/registries/other/auth/doctor").await;
     assert_eq!(unknown.status, 404);
 }
+
+#[tokio::test]
+async fn the_report_asks_the_registry_when_told_to_and_the_provider_never() {
+    let mut protected = protected().await;
+    let live = format!("{REPORT}?check=live");
+    assert_eq!(
+        protected.get(&live).await.json()["live"]["result"],
+        "no_token"
+    );
+    assert_eq!(protected.log_in().await.status, 200);
+    protected.provider.clear_journal();
+    let report = protected.get(&live).await.json();
+    assert_eq!(report["live"]["result"], "accepted", "{report}");
+    protected.registry.refuse_good_tokens(100);
+    let report = protected.get(&live).await.json();
+    assert_eq!(report["live"]["result"], "refused", "{report}");
+    assert_eq!(report["next_step"], "thv registry login");
+    assert_eq!(protected.provider.requests().len(), 0);
+    let plain = protected.get(REPORT).await.json();
+    assert!(plain["live"].is_null(), "{plain}");
+}

@@ -259,6 +259,13 @@ impl Auth {
         }
     }
 
+    /// The same with what the registry says to the current token: one request to it, none to the provider.
+    pub async fn live_report(&self, where_to_ask: WhereToAsk) -> Result<AuthReport, AuthFailure> {
+        let report = self.report().await?;
+        let live = Box::pin(self.doctor.ask_live(where_to_ask)).await?;
+        Ok(report.with_live(live))
+    }
+
     /// Looks into everything that a login and a read of the registry depend on, and changes none of it.
     pub async fn diagnose(&self, where_to_ask: WhereToAsk) -> Diagnosis {
         let is_logging_in = |binding: &Binding| self.logins.pending(binding).is_some();

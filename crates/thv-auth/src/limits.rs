@@ -42,6 +42,9 @@ pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// What giving back the tokens of a logout may take in all. A person waits for it.
 pub const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a logout waits for the address that ends the browser's session, where the provider did not answer before.
+pub const END_SESSION_WAIT: Duration = Duration::from_secs(1);
+
 /// How many tokens that could not be given back are kept for another try.
 pub const UNREVOKED_MAX: usize = 16;
 

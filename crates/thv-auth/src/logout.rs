@@ -15,7 +15,8 @@ use thv_config::{Config, ConfigError, ConfigStore};
 
 use crate::binding::Binding;
 use crate::limits::{
-    GIVE_BACK_DAYS, GIVE_BACK_FIRST, GIVE_BACK_LONGEST, GIVE_BACK_TRIES, REVOCATION_DEADLINE,
+    END_SESSION_WAIT, GIVE_BACK_DAYS, GIVE_BACK_FIRST, GIVE_BACK_LONGEST, GIVE_BACK_TRIES,
+    REVOCATION_DEADLINE,
 };
 use crate::oauth::{RevocationOutcome, TokenHint};
 use crate::refresh::{RefreshEngine, TokenService, blocking};
@@ -84,18 +85,29 @@ async fn run(
         tracing::warn!(%error, "the configuration still names a token that was deleted");
     }
     let (tokens, left) = give_back(&engine, &binding, &wiped).await;
-    let end_session_url = if wiped.tokens.is_empty() || tokens.iter().any(TokenReceipt::is_silent) {
+    let end_session_url = if wiped.tokens.is_empty() {
         None
     } else {
-        engine.inner().parts.service.end_session_url(&binding).await
+        end_session_url(&engine, &binding).await
     };
     Ok(LogoutReceipt {
         tokens: queue(&engine, tokens, left).await,
         deleted: wiped.deleted,
         unopened: wiped.unopened,
-        end_session_url: end_session_url.map(String::from),
+        end_session_url,
         read_only_store: wiped.read_only,
     })
+}
+
+/// The provider's metadata are known by now, as the tokens were given back with them; where they are not, they are not
+/// waited for long.
+async fn end_session_url(engine: &RefreshEngine, binding: &Binding) -> Option<String> {
+    let parts = &engine.inner().parts;
+    tokio::select! {
+        biased;
+        url = parts.service.end_session_url(binding) => url.map(String::from),
+        () = parts.world.clock.sleep(END_SESSION_WAIT) => None,
+    }
 }
 
 /// Keeps what the provider could not be told of. A receipt says `queued` only of what is kept.

@@ -1,13 +1,15 @@
 //! The whole picture of a registry's login, for people and for programs: [`AuthReport`].
 //!
 //! It is put together from the store, the last outcomes and the settings. Making one asks neither the provider nor the
-//! registry, and spends nothing.
+//! registry, and spends nothing. What the registry says to the current token is added on request ([`LiveCheck`]).
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use thv_http::{HttpError, Reply};
 use thv_secrets::StoreKind;
+use thv_secrets::select::Why;
 
 use crate::binding::Binding;
 use crate::credentials::{AuthError, Credentials as _, LoginReason};
@@ -92,6 +94,49 @@ pub struct AuthReport {
     /// A login that is running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_login: Option<PendingLogin>,
+    /// When the access token was got, by our clock: at the login or at the last renewal, whichever process made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<Timestamp>,
+    /// How many tokens of earlier logouts the provider could not be told of yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued_revocations: Option<usize>,
+    /// What the registry says to the current token, when somebody wanted to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveCheck>,
+    /// What to type next, when something is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<&'static str>,
+}
+
+/// What the registry said to the current token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LiveCheck {
+    /// The verdict in one word.
+    pub result: LiveResult,
+    /// The status of its answer, when one came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What happened instead of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a registry makes of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveResult {
+    /// It takes it; or it answers without one where no login is configured.
+    Accepted,
+    /// It refuses it (401).
+    Refused,
+    /// It takes it and refuses the request (403): the account or the scopes are not enough.
+    Forbidden,
+    /// It answers something that says nothing of the token.
+    Unclear,
+    /// It does not answer.
+    Unreachable,
+    /// A login is configured, and there is no token that is good now; the registry was not asked.
+    NoToken,
 }
 
 /// Who is logged in.
@@ -127,6 +172,15 @@ pub struct ReportedStore {
     /// Why it cannot, and what to type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The file it is in, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Where the key of that file comes from, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What decided on this store, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
 }
 
 /// The end of a renewal.
@@ -172,6 +226,10 @@ impl AuthReport {
             clock_skew_s: None,
             relaxations: Vec::new(),
             pending_login: None,
+            received_at: None,
+            queued_revocations: None,
+            live: None,
+            next_step: None,
         }
     }
 
@@ -206,6 +264,12 @@ impl AuthReport {
             ..Self::anonymous()
         };
         report.scopes.requested.clone_from(&binding.scopes);
+        report.next_step = next_step(report.state);
+        let vault = engine.vault().clone();
+        let queued = blocking(move || vault.unrevoked())
+            .await
+            .unwrap_or_default();
+        report.queued_revocations = (!queued.is_empty()).then_some(queued.len());
         if let Some(grant) = view.grant() {
             report.add(engine, grant);
         }
@@ -216,6 +280,18 @@ impl AuthReport {
     #[must_use]
     pub fn with_pending_login(mut self, pending: Option<PendingLogin>) -> Self {
         self.pending_login = pending;
+        self
+    }
+
+    /// The same report with what the registry says to the current token.
+    #[must_use]
+    pub fn with_live(mut self, live: LiveCheck) -> Self {
+        match live.result {
+            LiveResult::Refused => self.next_step = Some("thv registry login"),
+            LiveResult::Forbidden | LiveResult::Unreachable => self.next_step = Some("thv doctor"),
+            LiveResult::Accepted | LiveResult::Unclear | LiveResult::NoToken => {}
+        }
+        self.live = Some(live);
         self
     }
 
@@ -230,6 +306,7 @@ impl AuthReport {
         self.source = Some(grant.origin);
         self.token_type = Some(grant.token_type.clone());
         self.expires_at = grant.expires_at.map(|expiry| shifted(expiry, -offset));
+        self.received_at = Some(shifted(grant.received_at, -offset));
         self.refreshable = grant.refresh_token.is_some() && grant.dead.is_none();
         self.refresh_outcome_unknown_since = grant
             .intent
@@ -238,6 +315,49 @@ impl AuthReport {
             .map(|intent| intent.at);
         if self.clock_skew_s.is_none() {
             self.clock_skew_s = Some(seconds(grant.clock_offset));
+        }
+    }
+}
+
+/// What a person types in this state.
+pub fn next_step(state: AuthState) -> Option<&'static str> {
+    match state {
+        AuthState::LoginRequired => Some("thv registry login"),
+        AuthState::ProviderUnavailable => Some("thv doctor"),
+        AuthState::StoreUnavailable => Some("thv secret status"),
+        AuthState::None | AuthState::Authenticated => None,
+    }
+}
+
+impl LiveCheck {
+    /// There is nothing to show to the registry.
+    pub fn no_token() -> Self {
+        Self {
+            result: LiveResult::NoToken,
+            status: None,
+            detail: None,
+        }
+    }
+
+    /// What an answer means.
+    pub fn of(answer: &Result<Reply, HttpError>) -> Self {
+        let (result, status, detail) = match answer {
+            Ok(reply) => {
+                let status = reply.status.as_u16();
+                let result = match status {
+                    200..=299 => LiveResult::Accepted,
+                    401 => LiveResult::Refused,
+                    403 => LiveResult::Forbidden,
+                    _ => LiveResult::Unclear,
+                };
+                (result, Some(status), None)
+            }
+            Err(error) => (LiveResult::Unreachable, None, Some(error.to_string())),
+        };
+        Self {
+            result,
+            status,
+            detail,
         }
     }
 }
@@ -302,16 +422,54 @@ fn relaxations(binding: &Binding) -> Vec<&'static str> {
 
 async fn store_report(engine: &RefreshEngine) -> ReportedStore {
     let vault = engine.vault().clone();
-    match blocking(move || vault.store_kind()).await {
+    let (opened, described) = blocking(move || (vault.store_kind(), vault.describe_store())).await;
+    let mut report = match opened {
         Ok(kind) => ReportedStore {
             kind: Some(StoreKind::as_str(kind)),
             usable: true,
-            problem: None,
+            ..ReportedStore::default()
         },
         Err(error) => ReportedStore {
-            kind: None,
-            usable: false,
             problem: Some(error.to_string()),
+            ..ReportedStore::default()
         },
+    };
+    if let Some(described) = described {
+        report.file = described.file.map(|file| file.display().to_string());
+        report.key = described.key.map(|key| key.describe());
+        report.why = described.why.map(Why::describe);
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_a_verdict_on_the_token_only_where_it_speaks_of_it() {
+        let reply = |status| {
+            Ok(Reply {
+                status: http::StatusCode::from_u16(status).expect("a status"),
+                headers: http::HeaderMap::new(),
+                body: bytes::Bytes::new(),
+                url: url::Url::parse("https://registry.example").expect("a url"),
+            })
+        };
+        for (answer, result) in [
+            (reply(200), LiveResult::Accepted),
+            (reply(401), LiveResult::Refused),
+            (reply(403), LiveResult::Forbidden),
+            (reply(500), LiveResult::Unclear),
+            (reply(404), LiveResult::Unclear),
+            (
+                Err(HttpError::TooLarge { limit: 1 }),
+                LiveResult::Unreachable,
+            ),
+        ] {
+            let live = LiveCheck::of(&answer);
+            assert_eq!(live.result, result);
+            assert_eq!(live.status.is_some(), answer.is_ok());
+        }
     }
 }

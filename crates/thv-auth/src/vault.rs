@@ -14,7 +14,9 @@ use secrecy::SecretString;
 use thv_config::disk::{Fingerprint, fingerprint};
 use thv_config::world::Clock;
 use thv_config::{ConfigStore, Paths};
-use thv_secrets::{Patience, SecretMap, SecretName, SecretStore, Secrets, SecretsError, StoreKind};
+use thv_secrets::{
+    Patience, SecretMap, SecretName, SecretStore, Secrets, SecretsError, StoreKind, StoreReport,
+};
 
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
@@ -55,6 +57,11 @@ pub trait StoreSource: Debug + Send + Sync + 'static {
 
     /// Changes whenever a store on disk, or the choice of it, has changed.
     fn marks(&self) -> Vec<Option<Fingerprint>>;
+
+    /// Which store is meant, found out without opening it; `None` where nothing is known of it.
+    fn describe(&self) -> Option<StoreReport> {
+        None
+    }
 }
 
 /// The secret store that configuration and environment mean.
@@ -120,6 +127,10 @@ impl StoreSource for ConfiguredStore {
     fn marks(&self) -> Vec<Option<Fingerprint>> {
         self.files.iter().map(|file| fingerprint(file)).collect()
     }
+
+    fn describe(&self) -> Option<StoreReport> {
+        self.secrets.describe().ok()
+    }
 }
 
 // === impl Vault ===
@@ -149,6 +160,11 @@ impl Vault {
         self.source
             .open(Patience::Request)
             .map(|store| store.kind())
+    }
+
+    /// Where that store is and what decided on it, as far as that is known without opening it.
+    pub fn describe_store(&self) -> Option<StoreReport> {
+        self.source.describe()
     }
 
     /// Whether a login could be kept: opens the store, sets it up where that needs nobody, and writes, reads and deletes.

@@ -272,6 +272,9 @@ pub(crate) enum RegistryCommand {
     Status {
         #[command(flatten)]
         format: FormatArgs,
+        /// Ask the registry what it says to the current token; the identity provider is not asked
+        #[arg(long)]
+        check: bool,
     },
     /// Fetch the registry now, through the running server when there is one
     Refresh {

@@ -329,3 +329,55 @@ async fn a_running_server_is_found_and_one_that_was_killed_too() {
     let record = check(&diagnosis, "server.record");
     assert_eq!(record["outcome"], "warning", "{record}");
 }
+
+#[tokio::test]
+async fn a_status_that_asks_the_registry_never_asks_for_tokens() {
+    let stage = Stage::new().await;
+    let status = ["registry", "status", "--check", "--format", "json"];
+    let ran = stage.cli(&status).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    let login = &ran.json()["login"];
+    assert_eq!(login["live"]["result"], "no_token", "{login}");
+    assert_eq!(login["next_step"], "thv registry login");
+
+    stage.logged_in_by_cli().await;
+    stage.provider.clear_journal();
+    let ran = stage.cli(&status).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let login = &ran.json()["login"];
+    assert_eq!(login["live"]["result"], "accepted", "{login}");
+    assert_eq!(login["live"]["status"], 200, "{login}");
+    let file = login["store"]["file"].as_str().unwrap();
+    assert!(file.ends_with("secrets_encrypted"), "{login}");
+    assert_eq!(login["store"]["key"], "TOOLHIVE_SECRETS_PASSWORD");
+    assert!(login["received_at"].is_string(), "{login}");
+    assert_eq!(login["next_step"], Value::Null);
+    let text = stage.cli(&["registry", "status", "--check"]).await;
+    for words in ["it takes the token", "Tokens in:", "secrets_encrypted"] {
+        assert!(text.stdout.contains(words), "{}", text.stdout);
+    }
+    // Whether the token can be renewed is not the question.
+    assert_eq!(stage.provider.requests_for(paths::TOKEN).len(), 0);
+    let plain = stage.cli(&["registry", "status", "--format", "json"]).await;
+    assert_eq!(plain.json()["login"]["live"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_logout_without_the_provider_says_what_becomes_of_the_tokens() {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    stage
+        .provider
+        .break_with(Rule::always(provider::Fault::Status(503)).on(paths::REVOKE));
+    let ran = stage.cli(&["registry", "logout"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(ran.stderr.contains("is kept sealed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("end the session"), "{}", ran.stderr);
+    let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    assert_eq!(ran.json()["login"]["queued_revocations"], 2);
+    let store = String::from_utf8_lossy(&stage.store_bytes()).into_owned();
+    for secret in stage.provider.secrets() {
+        assert!(!store.contains(&secret), "a token lies open in the store");
+    }
+}

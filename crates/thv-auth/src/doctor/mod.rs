@@ -18,7 +18,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::ACCEPT;
 use thv_config::holder::{Hold, lock_holder, port_holder};
-use thv_config::{Config, ConfigStore, Paths, World};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, World};
 use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
 use thv_secrets::{Patience, Secrets};
 use url::Url;
@@ -33,6 +33,7 @@ use crate::oauth::metadata::{Sighting, sight};
 use crate::oauth::{DiscoveryPolicy, parse_issuer};
 use crate::refresh::{RefreshEngine, bearer_of, blocking};
 use crate::skew::shifted;
+use crate::status::LiveCheck;
 use crate::vault::Vault;
 use host::{HostSight, ISSUER, REGISTRY};
 
@@ -123,6 +124,35 @@ impl Doctor {
         checks.extend(abroad.issuer);
         checks.extend(abroad.registry);
         Diagnosis::of(self.world.clock.now(), checks)
+    }
+
+    /// What the registry says to the token that is stored now. The token endpoint is not asked, and nothing is changed.
+    pub async fn ask_live(&self, where_to_ask: WhereToAsk) -> Result<LiveCheck, ConfigError> {
+        let config = self.config.load_async().await?;
+        let Some(url) = where_to_ask(&config) else {
+            return Ok(LiveCheck::no_token());
+        };
+        let Ok(binding) = Binding::of(&config) else {
+            return Ok(LiveCheck::of(&self.ask(&config, &url, None).await));
+        };
+        let (_, usable) = self.grant_of(&binding).await;
+        Ok(match usable {
+            Some(grant) => LiveCheck::of(&self.ask(&config, &url, Some((&binding, &grant))).await),
+            None => LiveCheck::no_token(),
+        })
+    }
+
+    /// What the store holds, as a check, and the grant if its token could be shown now.
+    async fn grant_of(&self, binding: &Binding) -> (Check, Option<Grant>) {
+        let (vault, bound) = (self.vault.clone(), binding.clone());
+        let stored = blocking(move || vault.peek(&bound)).await;
+        let now = self.world.clock.now();
+        let check = login::grant(&stored, now);
+        let usable = stored
+            .ok()
+            .flatten()
+            .filter(|grant| grant.is_usable(shifted(now, grant.clock_offset)));
+        (check, usable)
     }
 
     async fn store(&self) -> Vec<Check> {
@@ -272,14 +302,8 @@ impl Doctor {
             checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
             return checks;
         };
-        let (vault, bound) = (self.vault.clone(), binding.clone());
-        let stored = blocking(move || vault.peek(&bound)).await;
-        let now = self.world.clock.now();
-        checks.push(login::grant(&stored, now));
-        let usable = stored
-            .ok()
-            .flatten()
-            .filter(|grant| grant.is_usable(shifted(now, grant.clock_offset)));
+        let (grant, usable) = self.grant_of(binding).await;
+        checks.push(grant);
         let answer = match usable {
             Some(grant) if host.answer.is_ok() => {
                 Some(self.ask(config, &url, Some((binding, &grant))).await)

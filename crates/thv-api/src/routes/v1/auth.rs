@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde::Serialize;
-use thv_auth::status::{AuthReport, AuthState};
+use thv_auth::status::{AuthReport, AuthState, next_step};
 use thv_auth::{AuthFailure, LoginReason};
 use thv_registry::{CatalogStatus, Fault};
 use utoipa::ToSchema;
@@ -46,7 +46,10 @@ pub(crate) struct RegistryAuthBody<'a> {
     path = "/api/v1/registries/{name}/auth",
     operation_id = "getRegistryAuth",
     tag = "registry",
-    params(("name" = String, Path, description = "Registry name")),
+    params(
+        ("name" = String, Path, description = "Registry name"),
+        ("check" = Option<String>, Query, description = "`live` asks the registry with the current token; the identity provider is never asked")
+    ),
     responses(
         (status = 200, description = "The state of the login", body = RegistryAuthBody<'static>),
         (status = 404, description = "No registry has this name", body = ProblemBody<'static>, content_type = "application/problem+json"),
@@ -55,7 +58,13 @@ pub(crate) struct RegistryAuthBody<'a> {
 )]
 pub(crate) async fn report(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.registry(head.segment(NAME))?;
-    let report = match state.auth.report().await {
+    let wants_live = head.query("check").is_some_and(|check| check == "live");
+    let reported = if wants_live {
+        state.auth.live_report(thv_registry::question_url).await
+    } else {
+        state.auth.report().await
+    };
+    let report = match reported {
         Ok(report) => report,
         // Settings that no login can be made with are none.
         Err(AuthFailure::NoBinding(why)) => AuthReport {
@@ -87,6 +96,7 @@ impl<'a> RegistryAuthBody<'a> {
             report.state = AuthState::LoginRequired;
             report.reason = Some(reason.as_str());
             report.detail = Some(reason.to_string());
+            report.next_step = next_step(report.state);
         }
         let is_met = |fault: &Fault| match report.state {
             AuthState::LoginRequired => matches!(fault, Fault::AuthRequired { .. }),

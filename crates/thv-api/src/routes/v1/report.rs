@@ -64,6 +64,30 @@ pub(crate) struct AuthReportSchema {
     relaxations: Vec<String>,
     #[schema(nullable = false, inline)]
     pending_login: Option<PendingSchema>,
+    /// When the access token was got, at the login or at the last renewal, by this machine's clock.
+    #[schema(nullable = false, format = DateTime)]
+    received_at: Option<String>,
+    /// How many tokens of earlier logouts the identity provider could not be told of yet.
+    #[schema(nullable = false)]
+    queued_revocations: Option<u64>,
+    #[schema(nullable = false, inline)]
+    live: Option<LiveSchema>,
+    /// What a person types next, when something is to be done.
+    #[schema(nullable = false, example = "thv registry login")]
+    next_step: Option<String>,
+}
+
+/// What the registry says to the current token; only with `?check=live`.
+#[derive(ToSchema)]
+struct LiveSchema {
+    /// `accepted`, `refused`, `forbidden`, `unclear`, `unreachable` or `no_token`.
+    result: String,
+    /// The status of its answer.
+    #[schema(nullable = false)]
+    status: Option<u16>,
+    /// What happened instead of an answer.
+    #[schema(nullable = false)]
+    detail: Option<String>,
 }
 
 /// Who is logged in, as far as the identity provider says.
@@ -99,6 +123,15 @@ struct StoreSchema {
     /// Why it cannot, and what to do.
     #[schema(nullable = false)]
     problem: Option<String>,
+    /// The file it is in.
+    #[schema(nullable = false)]
+    file: Option<String>,
+    /// Where the key of that file comes from.
+    #[schema(nullable = false)]
+    key: Option<String>,
+    /// What decided on this store.
+    #[schema(nullable = false)]
+    why: Option<String>,
 }
 
 /// The end of the last renewal.
@@ -129,7 +162,8 @@ mod tests {
     use serde_json::Value;
     use thv_auth::grant::GrantOrigin;
     use thv_auth::status::{
-        AuthReport, PendingLogin, ReportedAccount, ReportedRefresh, ReportedStore,
+        AuthReport, LiveCheck, LiveResult, PendingLogin, ReportedAccount, ReportedRefresh,
+        ReportedStore,
     };
     use utoipa::PartialSchema;
 
@@ -156,6 +190,9 @@ mod tests {
                 kind: Some("x"),
                 usable: true,
                 problem: text(),
+                file: text(),
+                key: text(),
+                why: Some("x"),
             },
             token_type: text(),
             expires_at: Some(time),
@@ -170,6 +207,14 @@ mod tests {
                 started_at: time,
                 expires_at: time,
             }),
+            received_at: Some(time),
+            queued_revocations: Some(1),
+            live: Some(LiveCheck {
+                result: LiveResult::Accepted,
+                status: Some(200),
+                detail: text(),
+            }),
+            next_step: Some("x"),
             ..AuthReport::anonymous()
         }
     }

@@ -41,8 +41,8 @@ pub(super) fn run(
             format,
             refresh,
         } => block_on(info::run(&server, format.is_json(), refresh, world, output)),
-        RegistryCommand::Status { format } => {
-            block_on(status::run(format.is_json(), world, output))
+        RegistryCommand::Status { format, check } => {
+            block_on(status::run(format.is_json(), check, world, output))
         }
         RegistryCommand::Refresh { format } => {
             block_on(refresh::run(format.is_json(), world, output))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
-use thv_auth::status::{AuthReport, AuthState};
+use thv_auth::status::{AuthReport, AuthState, LiveCheck, LiveResult, ReportedStore};
 use thv_config::world::World;
 use thv_registry::{CatalogStatus, RegistryInfo, Revalidation, Snapshot, SourceKind};
 
@@ -19,6 +19,7 @@ const NAMES_SHOWN: usize = 5;
 
 pub(super) async fn run(
     as_json: bool,
+    check: bool,
     world: &World,
     output: &mut Output,
 ) -> Result<(), CommandError> {
@@ -27,7 +28,13 @@ pub(super) async fn run(
     // A status that was asked for before anything is loaded would say nothing of use.
     let outcome = super::catalog(&catalogs, false, world, output).await;
     let snapshot = outcome.as_ref().ok().map(|served| &*served.snapshot);
-    let login = catalogs.auth.report().await.ok();
+    catalogs.auth.give_back_queued().await;
+    let login = if check {
+        let asked = catalogs.auth.live_report(thv_registry::question_url);
+        Box::pin(asked).await.ok()
+    } else {
+        catalogs.auth.report().await.ok()
+    };
     let report = Report::new(
         &registry.info(),
         login.filter(|login| login.state != AuthState::None),
@@ -70,7 +77,65 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         };
         fields.push(("Token", format!("until {} ({renewal})", in_seconds(at))));
     }
+    if let Some(at) = login.received_at {
+        fields.push(("Received", in_seconds(at)));
+    }
+    if let Some(last) = &login.last_refresh {
+        fields.push((
+            "Renewal",
+            format!("{} at {}", last.result, in_seconds(last.at)),
+        ));
+    }
+    fields.push(("Tokens in", store(&login.store)));
+    if let Some(skew) = login.clock_skew_s.filter(|skew| *skew != 0) {
+        fields.push(("Clock", format!("the provider's is {skew} s ahead")));
+    }
+    if !login.relaxations.is_empty() {
+        fields.push(("Relaxed", login.relaxations.join(", ")));
+    }
+    if let Some(count) = login.queued_revocations {
+        fields.push((
+            "To revoke",
+            format!("{count} tokens of earlier logouts, as soon as the provider answers"),
+        ));
+    }
+    if let Some(live) = &login.live {
+        fields.push(("Registry", live_words(live)));
+    }
+    if let Some(next) = login.next_step {
+        fields.push(("To do", format!("`{next}`")));
+    }
     fields
+}
+
+fn store(store: &ReportedStore) -> String {
+    if let Some(problem) = &store.problem {
+        return problem.clone();
+    }
+    let mut words = vec![store.kind.unwrap_or("no store").to_owned()];
+    words.extend(store.file.clone());
+    words.extend(store.key.as_ref().map(|key| format!("key: {key}")));
+    words.join(", ")
+}
+
+fn live_words(live: &LiveCheck) -> String {
+    match live.result {
+        LiveResult::Accepted => "it takes the token".to_owned(),
+        LiveResult::Refused => "it refuses the token".to_owned(),
+        LiveResult::Forbidden => {
+            "it takes the token and refuses the request: the account or the scopes are not enough"
+                .to_owned()
+        }
+        LiveResult::Unclear => format!(
+            "it answers {}, which says nothing of the token",
+            live.status.unwrap_or_default()
+        ),
+        LiveResult::Unreachable => format!(
+            "it does not answer: {}",
+            live.detail.as_deref().unwrap_or("no answer came")
+        ),
+        LiveResult::NoToken => "not asked, as there is no token that is good now".to_owned(),
+    }
 }
 
 /// Everything that is told, in the order of the JSON.
