@@ -59,6 +59,16 @@ impl Problem {
                     NOT_CONFIGURED,
                 );
             }
+            AuthFailure::Unanswered { retry_after } => {
+                return Self {
+                    retry_after: Some(*retry_after),
+                    ..Self::by_door(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "login_prompts_unanswered",
+                        format!("{what}: {failure}"),
+                    )
+                };
+            }
             AuthFailure::Config(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             AuthFailure::Login(error) => of_login(error),
             AuthFailure::Vault(error) => of_store(error),

@@ -6,9 +6,11 @@
 //! stays in force until the new one is stored. `flow` is one login from beginning to end, with `device` for codes that are typed in
 //! elsewhere and `finish` for what an answer is made into, `loopback` its sockets (`hosted` is what stands in for them where a
 //! server of ours is reached from outside), `session` its
-//! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins.
+//! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins, `budget` how often nobody
+//! has answered.
 //! Nothing else in this crate can open a browser.
 
+pub(crate) mod budget;
 mod callback;
 mod device;
 mod directory;

@@ -47,6 +47,7 @@ pub(super) async fn run(
         )
         .await?;
     }
+    catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         elsewhere::log_in(args, &wanted, &catalogs, world, output).await?
     } else {
