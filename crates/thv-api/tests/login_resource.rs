@@ -110,6 +110,11 @@ async fn a_client_is_handed_all_ways_to_finish_a_login_and_opens_them_itself() {
     assert_eq!(answer.header("location"), Some(text(&login, "url")));
     assert_eq!(login["state"], "pending");
     assert_eq!(login["registry"], "default");
+    assert_eq!(
+        login["registry_url"],
+        format!("{}/", protected.registry.url())
+    );
+    assert_eq!(login["issuer"], protected.provider.issuer());
     assert_eq!(text(&login, "login_id").len(), 32);
     assert!(login["expires_at"].is_string() && login.get("outcome").is_none());
     let kinds = login["methods"].as_array().unwrap().iter();
