@@ -124,7 +124,7 @@ impl Logins {
             progress: Arc::clone(&progress),
         };
         tokio::spawn(async move {
-            let outcome = flow.run().await;
+            let outcome = Box::pin(flow.run()).await;
             conclusion.conclude(outcome);
         });
         if let Some(replaced) = how.replaced.clone() {
