@@ -51,7 +51,7 @@ const commandLine = {
   grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   response_types: ['code'],
   // Any port matches, because the client is native.
-  redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback'],
+  redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback', 'http://localhost/thv/oauth/callback'],
 };
 
 function resourceServer(_context, resource) {

@@ -31,7 +31,10 @@ async fn every_read_without_a_login_says_at_once_that_one_is_needed_and_how() {
         );
         assert_eq!(
             body["actions"],
-            serde_json::json!([{"method": "POST", "href": LOGIN}]),
+            serde_json::json!([
+                {"method": "POST", "href": LOGIN},
+                {"method": "POST", "href": "/api/v1/registries/default/auth/logins"},
+            ]),
             "{path}"
         );
     }

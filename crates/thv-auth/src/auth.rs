@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -17,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{CredentialSource, Credentials};
-use crate::limits::LOOK_INTERVAL;
+use crate::limits::{LOOK_INTERVAL, PROMPTS_UNANSWERED};
+use crate::login::budget::PromptBudget;
 use crate::login::{
     LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins, NotTaken, Replaced,
     StartedLogin,
@@ -36,6 +38,7 @@ pub struct Auth {
     http: Http,
     engine: RefreshEngine,
     logins: Logins,
+    budget: PromptBudget,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
 }
@@ -52,6 +55,14 @@ pub enum AuthFailure {
     /// The login failed.
     #[error(transparent)]
     Login(#[from] LoginError),
+    /// Logins were started one after the other, and nobody has answered one.
+    #[error(
+        "the last {PROMPTS_UNANSWERED} logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
+    )]
+    Unanswered {
+        /// When there may be one again.
+        retry_after: Duration,
+    },
     /// The stored grant cannot be read or deleted.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -85,6 +96,7 @@ impl Auth {
             config: config.clone(),
             http: http.clone(),
             engine,
+            budget: PromptBudget::new(paths.login_prompts_file(), Arc::clone(&world.clock)),
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
             credentials: Mutex::default(),
         })
@@ -111,14 +123,78 @@ impl Auth {
     /// the future leaves it.
     pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
         let (binding, how) = self.equip(how).await?;
-        Ok(self.logins.login(&binding, how).await?)
+        let outcome = self.logins.login(&binding, how).await;
+        if outcome.as_ref().is_err_and(LoginError::was_answered) {
+            self.count(&binding, PromptBudget::answered).await;
+        }
+        Ok(outcome?)
     }
 
     /// Starts a login to the configured registry that nobody has to wait for, or joins one that is
-    /// under way. It is known by its name from then on, and opens nothing by itself.
+    /// under way. It is known by its name from then on, and opens nothing by itself. For a person
+    /// who is there; programs take [`prompt_login`](Self::prompt_login).
     pub async fn start_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
         let (binding, how) = self.equip(how).await?;
         Ok(self.logins.start(&binding, &how).await?)
+    }
+
+    /// The same on behalf of a program, which may not do so again and again while nobody answers.
+    pub async fn prompt_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
+        let (binding, how) = self.equip(how).await?;
+        let is_new = self.logins.pending(&binding).is_none();
+        if is_new {
+            let taken = self.count(&binding, PromptBudget::take).await;
+            taken
+                .unwrap_or(Ok(()))
+                .map_err(|retry_after| AuthFailure::Unanswered { retry_after })?;
+        }
+        let started = self.logins.start(&binding, &how).await;
+        match &started {
+            Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view),
+            _ if is_new => {
+                self.count(&binding, PromptBudget::give_back).await;
+            }
+            _ => {}
+        }
+        Ok(started?)
+    }
+
+    /// A person is here and logs in: whatever went unanswered before no longer counts.
+    pub async fn person_is_here(&self) {
+        if let Ok(binding) = self.binding().await {
+            self.count(&binding, PromptBudget::answered).await;
+        }
+    }
+
+    /// A refusal, too, shows that somebody is there. That a login has succeeded is noted when it
+    /// is settled.
+    fn watch_for_answer(&self, binding: &Binding, login: &LoginView) {
+        let Some(watch) = self.logins.watch(login.id.as_str()) else {
+            return;
+        };
+        let (budget, key) = (self.budget.clone(), binding.key());
+        tokio::spawn(async move {
+            if watch
+                .outcome()
+                .await
+                .is_err_and(|error| error.was_answered())
+            {
+                let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
+            }
+        });
+    }
+
+    /// Does something with the budget of prompts, on a thread where that may block. `None` when
+    /// the runtime goes down.
+    async fn count<T: Send + 'static>(
+        &self,
+        binding: &Binding,
+        work: impl FnOnce(&PromptBudget, &str) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (budget, key) = (self.budget.clone(), binding.key());
+        tokio::task::spawn_blocking(move || work(&budget, &key))
+            .await
+            .ok()
     }
 
     /// The login of this name, running or ended a while ago.
@@ -156,6 +232,7 @@ impl Auth {
         let store = self.config.clone();
         let wanted = binding.clone();
         let credentials = self.of(&binding);
+        let (budget, key) = (self.budget.clone(), binding.key());
         let then = how.settle;
         let how = LoginHow {
             callback_port: how
@@ -166,7 +243,9 @@ impl Auth {
             settle: Some(Arc::new(move || {
                 let credentials = Arc::clone(&credentials);
                 let then = then.clone();
+                let (budget, key) = (budget.clone(), key.clone());
                 async move {
+                    let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
                     credentials.look().await;
                     if let Some(then) = then {
                         then().await;

@@ -51,3 +51,9 @@ pub const SKEW_SAMPLES: usize = 5;
 
 /// How long a provider's endpoints are remembered.
 pub const DISCOVERY_TTL: Duration = Duration::from_hours(1);
+
+/// How many logins that clients start may go unanswered within [`PROMPT_TIME`]: whoever is there has answered one of three.
+pub const PROMPTS_UNANSWERED: usize = 3;
+
+/// How long a login that nobody has answered counts.
+pub const PROMPT_TIME: Duration = Duration::from_mins(10);

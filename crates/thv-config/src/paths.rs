@@ -50,6 +50,11 @@ impl Paths {
         self.state.join("server").join("server.json")
     }
 
+    /// When people were asked to log in and nobody answered.
+    pub fn login_prompts_file(&self) -> PathBuf {
+        self.state.join("login-prompts.json")
+    }
+
     /// The directory of cached catalogs. Ours alone: the Go program's cache has its own directory.
     pub fn catalog_cache_dir(&self) -> PathBuf {
         self.cache.join("catalogs")

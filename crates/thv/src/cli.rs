@@ -274,7 +274,7 @@ pub(crate) enum RegistryCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Log in to the registry, in a browser
+    /// Log in to the registry, in a browser or with a code on another device
     Login(LoginArgs),
     /// Log out of the registry: forget its tokens here, and give them back where possible
     Logout {

@@ -210,7 +210,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
     match failure {
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
-        AuthFailure::Config(_) | AuthFailure::Vault(_) => Failure::new(text, Exit::Failure),
+        AuthFailure::Config(_) | AuthFailure::Vault(_) | AuthFailure::Unanswered { .. } => Failure::new(text, Exit::Failure),
         AuthFailure::Login(error) => match error {
             LoginError::Discovery { .. }
             | LoginError::Exchange {

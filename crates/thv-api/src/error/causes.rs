@@ -110,6 +110,6 @@ impl From<BadEscape> for Problem {
 pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
     match reason {
         LoginReason::NotConfigured => &[Action::CONFIGURE],
-        _ => &[Action::LOG_IN],
+        _ => &[Action::LOG_IN, Action::START_LOGIN],
     }
 }

@@ -92,7 +92,7 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
         retry_after: None,
         blame,
     };
-    let log_in = r#","actions":[{"method":"POST","href":"/api/v1beta/registry/auth/login"}]"#;
+    let log_in = r#","actions":[{"method":"POST","href":"/api/v1beta/registry/auth/login"},{"method":"POST","href":"/api/v1/registries/default/auth/logins"}]"#;
     let configure = r#","actions":[{"method":"PUT","href":"/api/v1beta/registry/default"}]"#;
     let table = [
         (

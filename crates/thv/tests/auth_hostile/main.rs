@@ -60,6 +60,10 @@ const ELSEWHERE: &[(u8, &str)] = &[
     ),
     (33, "thv-auth login::device and oauth::device: case_33_…"),
     (
+        34,
+        "auth_elsewhere and login_resource: codes come with their registry and issuer, and each start is logged",
+    ),
+    (
         35,
         "auth_login::w1_no_request_but_the_login_opens_a_browser_in_any_order",
     ),
@@ -112,10 +116,6 @@ const LATER: &[(u8, &str)] = &[
     (14, "dynamic client registration"),
     (15, "dynamic client registration"),
     (16, "sender-constrained tokens"),
-    (
-        34,
-        "device codes are shown with their issuer and registry; an audit is missing",
-    ),
     (40, "API keys and custom headers"),
     (46, "sender-constrained tokens"),
     (62, "proxies"),

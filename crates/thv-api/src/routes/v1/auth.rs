@@ -112,7 +112,7 @@ fn actions(report: &AuthReport) -> &'static [Action] {
         AuthState::LoginRequired if report.issuer.is_none() => {
             what_helps(LoginReason::NotConfigured)
         }
-        AuthState::LoginRequired => &[Action::LOG_IN],
+        AuthState::LoginRequired => &[Action::LOG_IN, Action::START_LOGIN],
         AuthState::Authenticated | AuthState::ProviderUnavailable => {
             &[Action::LOG_OUT, Action::LOG_IN]
         }

@@ -51,6 +51,7 @@ pub(super) async fn run(
         .await?;
     }
     let before = key_file(&catalogs.secrets).await;
+    catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         elsewhere::log_in(args, &wanted, &catalogs, world, output).await?
     } else {
@@ -186,7 +187,7 @@ async fn log_in(
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
-                output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up) …"));
+                output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
             () = &mut deadline => return Err(CommandError::LoginTimedOut { limit }),
             _ = tokio::signal::ctrl_c() => return Err(CommandError::Interrupted),
