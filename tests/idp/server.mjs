@@ -3,11 +3,13 @@
 // prints one JSON line with its issuer when it is ready and one for each event after that, takes orders as lines on its
 // standard input, and ends when that closes, so that a test run that dies leaves no process behind.
 //
+// With ROBOT_KEY_FILE there is a second service client, which proves itself with the key that is written there.
 // Lifetimes in seconds: ACCESS_TTL, REFRESH_TTL, CODE_TTL. TOKEN_ALG is RS256 or ES256.
 // PAGES: auto (everybody signs in as ACCOUNT, alice at first, and agrees), deny, or forms (a person fills them in).
 // Orders: rotate-keys, revoke-all, pages auto, pages deny, pages forms.
 
 import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { errors, Provider } from 'oidc-provider';
@@ -44,6 +46,21 @@ const service = {
   redirect_uris: [],
 };
 
+// A service client that proves itself with a key, whose private half it finds in the file ROBOT_KEY_FILE.
+function robot() {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  writeFileSync(process.env.ROBOT_KEY_FILE, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  return {
+    client_id: 'robot',
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'RS256',
+    jwks: { keys: [{ ...publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'robot-1' }] },
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+  };
+}
+
 const commandLine = {
   client_id: 'thv-cli',
   application_type: 'native',
@@ -76,7 +93,7 @@ function configuration() {
     jwks: { keys: signingKeys() },
     cookies: { keys: [cookieKey] },
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
-    clients: [service, commandLine],
+    clients: [service, commandLine, ...(process.env.ROBOT_KEY_FILE ? [robot()] : [])],
     responseTypes: ['code'],
     clockTolerance: 0,
     findAccount: account,

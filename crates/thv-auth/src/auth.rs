@@ -1,28 +1,39 @@
 //! Everything about logins to registries, put together: the store, the engine that keeps grants
 //! fresh, and the logins. The programs above hold one [`Auth`] and nothing else of this crate.
 
+pub(crate) mod registry;
+
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, Paths};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Binding, NoBinding};
-use crate::credentials::{CredentialSource, Credentials};
+use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::limits::LOOK_INTERVAL;
 use crate::login::{LoginDone, LoginError, LoginHow, Logins};
 use crate::logout::{LogoutReceipt, logout};
+use crate::machine::manage::ManageError;
+use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
+use crate::machine::report::report;
+use crate::machine::secret::SecretReader;
+use crate::machine::way::Way;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
 use crate::status::{AuthReport, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
+
+/// The name of the registry that `config.yaml` describes.
+const DEFAULT_REGISTRY: &str = "default";
 
 /// Logins to registries: the store, the engine that keeps grants fresh, and the logins.
 pub struct Auth {
@@ -33,6 +44,9 @@ pub struct Auth {
     logins: Logins,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
+    machine: Parts,
+    /// The same for whole registries.
+    registries: Mutex<Vec<Arc<RegistryCredentials>>>,
 }
 
 /// Why nobody was logged in or out.
@@ -50,6 +64,15 @@ pub enum AuthFailure {
     /// The stored grant cannot be read or deleted.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The configured credential cannot be changed.
+    #[error(transparent)]
+    Manage(#[from] ManageError),
+    /// There is no token to hand out.
+    #[error(transparent)]
+    Credential(#[from] AuthError),
+    /// A token was asked for another origin than its own.
+    #[error(transparent)]
+    WrongOrigin(#[from] registry::WrongOrigin),
 }
 
 // === impl Auth ===
@@ -58,8 +81,15 @@ impl Auth {
     /// Logins that are configured in `config` and kept in this user's secret store.
     pub fn new(world: &World, paths: &Paths, config: &ConfigStore, http: &Http) -> Arc<Self> {
         let secrets = Secrets::new(world.clone(), paths, config.clone());
-        let source = ConfiguredStore::new(secrets, paths, config);
-        let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
+        let source = Arc::new(ConfiguredStore::new(secrets, paths, config));
+        let machine = Parts {
+            world: world.clone(),
+            http: http.clone(),
+            settings: RegistriesStore::new(paths.registries_file(), world.clone()),
+            reader: SecretReader::new(source.clone(), Arc::clone(&world.env)),
+            ahead: Arc::default(),
+        };
+        let vault = Vault::new(source, Arc::clone(&world.clock));
         let keys = KeyCache::new();
         let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
         let engine = RefreshEngine::new(EngineParts {
@@ -77,24 +107,34 @@ impl Auth {
             engine,
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
             credentials: Mutex::default(),
+            machine,
+            registries: Mutex::default(),
         })
     }
 
     /// For a program that stays: follows the store until `stop`, so that what other processes do shows within a second,
     /// and renews tokens before somebody has to wait for that.
-    pub fn start(&self, stop: CancellationToken) {
+    pub fn start(self: &Arc<Self>, stop: CancellationToken) {
         self.engine.renew_ahead(true);
-        drop(self.engine.spawn_watch(stop));
+        self.machine.ahead.store(true, Ordering::Relaxed);
+        drop(self.engine.spawn_watch(stop.clone()));
+        let auth = Arc::clone(self);
+        drop(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = auth.clock.sleep(LOOK_INTERVAL) => {}
+                }
+                for registry in auth.known_registries() {
+                    registry.look().await;
+                }
+            }
+        }));
     }
 
     /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store.
     pub async fn finish(&self) {
         self.engine.finish().await;
-    }
-
-    async fn binding(&self) -> Result<Binding, AuthFailure> {
-        let config = self.config.load_async().await?;
-        Ok(Binding::of(&config)?)
     }
 
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
@@ -138,13 +178,25 @@ impl Auth {
         }
     }
 
-    /// Logs out of the configured registry. A login that is under way is ended first.
+    /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is
+    /// deleted, and other configured credentials stay.
     pub async fn logout(&self) -> Result<LogoutReceipt, AuthFailure> {
-        let binding = self.binding().await?;
+        let config = self.config.load_async().await?;
+        let credential = match RegistryAt::of(DEFAULT_REGISTRY, &config) {
+            Some(at) => self.forget_token(&at).await?,
+            None => None,
+        };
+        let binding = match (Binding::of(&config), credential) {
+            (Ok(binding), _) => binding,
+            (Err(_), Some(credential)) => {
+                return Ok(LogoutReceipt::default().with_credential(Some(credential)));
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
         self.logins.cancel(&binding).await;
         let receipt = logout(&self.engine, &self.config, &binding).await?;
         self.of(&binding).look().await;
-        Ok(receipt)
+        Ok(receipt.with_credential(credential))
     }
 
     /// Ends logins that are under way: the registry was replaced, or the program ends.
@@ -152,10 +204,24 @@ impl Auth {
         self.logins.cancel_all().await;
     }
 
-    /// Everything that is known of the configured login, without asking anybody outside.
+    /// Everything that is known of the credential of the configured registry, without asking anybody outside.
     pub async fn report(&self) -> Result<AuthReport, AuthFailure> {
         let config = self.config.load_async().await?;
-        match Binding::of(&config) {
+        let Some(at) = RegistryAt::of(DEFAULT_REGISTRY, &config) else {
+            return self.report_on_login(&config).await;
+        };
+        let credentials = self.registry(&at);
+        credentials.look().await;
+        let chosen = credentials.chosen();
+        let report = match chosen.choice.way {
+            Way::Environment | Way::Configured => report(&self.engine, &credentials, &chosen).await,
+            Way::Login | Way::None => self.report_on_login(&config).await?,
+        };
+        Ok(report.with_credential(chosen.choice.clone()))
+    }
+
+    async fn report_on_login(&self, config: &Config) -> Result<AuthReport, AuthFailure> {
+        match Binding::of(config) {
             Ok(binding) => {
                 let pending = self.logins.pending(&binding).map(|pending| PendingLogin {
                     started_at: pending.since,
@@ -200,6 +266,10 @@ impl fmt::Debug for Auth {
 impl CredentialSource for Auth {
     fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials> {
         self.of(binding)
+    }
+
+    fn for_registry(&self, registry: &RegistryAt) -> Arc<dyn Credentials> {
+        self.registry(registry)
     }
 
     fn check<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {

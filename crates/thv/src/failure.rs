@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thv_auth::login::LoginError;
-use thv_auth::{AuthFailure, LoginReason};
+use thv_auth::machine::manage::ManageError;
+use thv_auth::{AuthError, AuthFailure, LoginReason};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
-use thv_registry::{ChangeError, Fault, LookupError};
+use thv_registry::{Blame, ChangeError, Fault, LookupError};
 
 use crate::exit_code::Exit;
 use crate::output::{ERROR, NOTICE, Output};
@@ -43,6 +44,12 @@ pub(crate) enum CommandError {
     /// Nobody finished the login in the time that was given.
     #[error("nobody finished the login within {} s", limit.as_secs())]
     LoginTimedOut { limit: Duration },
+    /// The registry is read anonymously.
+    #[error("the registry is read without a credential, so that there is no token")]
+    NoToken,
+    /// Other programs may not ask.
+    #[error("other programs get no token of this registry")]
+    HelperOff,
     /// The person interrupted.
     #[error("given up")]
     Interrupted,
@@ -126,6 +133,10 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::BackupExists { .. } => Failure::new(error.to_string(), Exit::Failure)
             .hint("move the backup away, or pass `--no-backup`"),
         CommandError::Auth(failure) => describe_auth(failure),
+        CommandError::NoToken => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("`thv registry login`, or `thv config set-registry-credential --help`"),
+        CommandError::HelperOff => Failure::new(error.to_string(), Exit::Failure)
+            .hint("`thv config set-auth-helper on` lets them"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -157,6 +168,10 @@ fn describe_fault(fault: &Fault) -> Failure {
                     reason: LoginReason::NotConfigured,
                     ..
                 } => "`thv registry login --issuer <url> --client-id <id>`, with what the registry's operator tells you",
+                Fault::AuthRequired {
+                    reason: LoginReason::CredentialRefused,
+                    ..
+                } => "`thv registry status` shows the answer; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {
@@ -167,6 +182,11 @@ fn describe_fault(fault: &Fault) -> Failure {
             Failure::new(format!("{place} is in the outdated ToolHive format"), Exit::Failure)
                 .hint("`thv registry convert --in <path> --in-place` migrates a file to the upstream format")
         }
+        Fault::Unavailable { url: Some(url), cause, blame: Blame::Credential, .. } => Failure::new(
+            format!("no credential for {url}: {cause}"),
+            Exit::AuthRequired,
+        )
+        .hint("`thv registry status` shows which credential is used and why; `thv config set-registry-credential --help` how to describe one"),
         Fault::Unavailable { url: Some(url), cause, .. } => Failure::new(
             format!("upstream registry at {url} is unavailable: {cause}"),
             Exit::UpstreamUnavailable,
@@ -186,7 +206,25 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
     match failure {
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
-        AuthFailure::Config(_) | AuthFailure::Vault(_) => Failure::new(text, Exit::Failure),
+        AuthFailure::Config(_)
+        | AuthFailure::Vault(_)
+        | AuthFailure::Manage(ManageError::Store(_) | ManageError::Config(_)) => {
+            Failure::new(text, Exit::Failure)
+        }
+        AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
+            Failure::new(text, Exit::Usage)
+                .hint("`--help` after the command shows what belongs to it")
+        }
+        AuthFailure::WrongOrigin(_) => Failure::new(text, Exit::Failure)
+            .hint("tokens go to the registry alone; `thv config get-registry` shows its address"),
+        AuthFailure::Credential(error) => match error {
+            AuthError::LoginRequired { .. } => Failure::new(text, Exit::AuthRequired)
+                .hint("`thv registry status` shows which credential is used; `thv registry login` logs in"),
+            AuthError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable),
+            AuthError::Unusable { .. } => Failure::new(text, Exit::AuthRequired)
+                .hint("`thv registry status` shows which credential is used and why"),
+            AuthError::Store { .. } => Failure::new(text, Exit::Failure),
+        },
         AuthFailure::Login(error) => match error {
             LoginError::Discovery { .. }
             | LoginError::Exchange {

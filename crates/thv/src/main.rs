@@ -9,6 +9,7 @@ mod logging;
 mod opener;
 mod output;
 mod running_server;
+mod secret_input;
 mod wire_up;
 
 use std::process::ExitCode;

@@ -5,6 +5,7 @@
 use http::StatusCode;
 use thv_auth::AuthFailure;
 use thv_auth::login::LoginError;
+use thv_auth::machine::manage::ManageError;
 use thv_auth::vault::VaultError;
 
 use super::Problem;
@@ -38,9 +39,17 @@ impl Problem {
                     NOT_CONFIGURED,
                 );
             }
-            AuthFailure::Config(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+            AuthFailure::Config(_)
+            | AuthFailure::Manage(
+                ManageError::Settings(_) | ManageError::Secret { .. } | ManageError::Config(_),
+            ) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             AuthFailure::Login(error) => of_login(error),
             AuthFailure::Vault(error) => of_store(error),
+            AuthFailure::Manage(ManageError::Store(error)) => {
+                of_store(&VaultError::Store(error.clone()))
+            }
+            AuthFailure::Credential(error) => (StatusCode::SERVICE_UNAVAILABLE, error.reason()),
+            AuthFailure::WrongOrigin(_) => (StatusCode::FORBIDDEN, "wrong_origin"),
         };
         Self::by_door(status, code, format!("{what}: {failure}"))
     }

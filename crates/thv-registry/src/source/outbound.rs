@@ -228,5 +228,6 @@ fn credential_fault(remote: &Remote, error: &AuthError) -> Fault {
         AuthError::Store { locked, .. } => {
             blamed(remote, error, Blame::SecretStore { locked: *locked })
         }
+        AuthError::Unusable { .. } => blamed(remote, error, Blame::Credential),
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::behaviour::{Authentication, Behaviour, Client, Rotation};
 use super::book::{Ended, Family};
+use super::direct;
 use super::issue::Issue;
 use crate::journal::query_of;
 use crate::jwt;
@@ -32,15 +33,15 @@ pub(super) const ABOUT_LOGIN: usize = 4;
 
 /// What the client is told when it gets nothing.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     error: &'static str,
     basic: bool,
 }
 
-type Outcome<T> = Result<T, Refusal>;
+pub(super) type Outcome<T> = Result<T, Refusal>;
 
-fn bad(error: &'static str) -> Refusal {
+pub(super) fn bad(error: &'static str) -> Refusal {
     Refusal {
         status: StatusCode::BAD_REQUEST,
         error,
@@ -48,7 +49,7 @@ fn bad(error: &'static str) -> Refusal {
     }
 }
 
-fn unknown_client(basic: bool) -> Refusal {
+pub(super) fn unknown_client(basic: bool) -> Refusal {
     Refusal {
         status: StatusCode::UNAUTHORIZED,
         error: "invalid_client",
@@ -113,15 +114,27 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
     let form = read_form(parts, body)?;
     {
         let mut book = shared.book();
-        for name in ["code", "code_verifier", "refresh_token", "client_secret"] {
+        for name in [
+            "code",
+            "code_verifier",
+            "refresh_token",
+            "client_secret",
+            "client_assertion",
+            "subject_token",
+            "assertion",
+        ] {
             if let Some(secret) = form.get(name) {
                 book.remember(secret);
             }
         }
     }
-    let client = authenticate(shared, parts, &form)?;
     let behaviour = shared.behaviour();
+    if let Some(outcome) = direct::of_workload(shared, parts, &behaviour, &form) {
+        return outcome;
+    }
+    let client = authenticate(shared, parts, &form)?;
     match form.get("grant_type") {
+        Some("client_credentials") => direct::by_client(shared, &behaviour, &client, &form),
         Some("authorization_code") => by_code(shared, &behaviour, &client, &form),
         Some("refresh_token") => by_refresh(shared, &behaviour, &client, &form),
         Some(_) => Err(bad("unsupported_grant_type")),
@@ -129,11 +142,11 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
     }
 }
 
-struct Form(Vec<(String, String)>);
+pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
     /// An empty parameter is treated as one left out (RFC 6749 section 3.2).
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(key, value)| key == name && !value.is_empty())
@@ -160,7 +173,7 @@ fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
 }
 
 /// The client, proven in exactly the way it is registered with.
-fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outcome<Client> {
+pub(super) fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outcome<Client> {
     let basic = parts.headers.get(header::AUTHORIZATION).map(|value| {
         let decode = |half: &str| {
             percent_decode_str(&half.replace('+', " "))
@@ -191,6 +204,9 @@ fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outcome<Client> 
             posted.is_none() && basic.is_some_and(|(_, given)| given == *secret)
         }
         Authentication::Post(secret) => !came_basic && posted == Some(secret.as_str()),
+        Authentication::Key(jwk) => {
+            !came_basic && posted.is_none() && direct::asserts(shared, &id, jwk, form)
+        }
     };
     proven
         .then_some(client)

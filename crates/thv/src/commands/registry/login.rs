@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thv_auth::login::{LoginDone, LoginHow};
+use thv_auth::machine::manage::kept_token;
 use thv_auth::opener::Opener;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
@@ -15,6 +16,7 @@ use crate::cli::LoginArgs;
 use crate::failure::CommandError;
 use crate::opener::Browser;
 use crate::output::Output;
+use crate::secret_input;
 use crate::wire_up::{self, Catalogs};
 
 /// What a login is for, of flags and configuration together: flags win.
@@ -31,6 +33,9 @@ pub(super) async fn run(
     world: &World,
     output: &mut Output,
 ) -> Result<(), CommandError> {
+    if args.with_token {
+        return with_token(args, world, output).await;
+    }
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
     let wanted = wanted(args, &config)?;
@@ -48,6 +53,31 @@ pub(super) async fn run(
     }
     let done = log_in(args, &catalogs, world, output).await?;
     output.remark(&words(&done));
+    Ok(())
+}
+
+/// Keeps a token that somebody hands over, in place of a login. It is read before anything is changed.
+async fn with_token(
+    args: &LoginArgs,
+    world: &World,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    let token = secret_input::read("the registry's token", output)?;
+    let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
+    let config = catalogs.store.load_async().await?;
+    let Some(request) = request(args, &config) else {
+        return Err(CommandError::LoginIncomplete {
+            local_file: local_file(args, &config),
+            missing: "--registry".to_owned(),
+        });
+    };
+    if args.registry.is_some() {
+        let change = catalogs.registries.set(&request, None);
+        super::patiently("Checking the registry", world, output, Box::pin(change)).await?;
+    }
+    let wanted = kept_token(args.header.clone());
+    catalogs.auth.set_credential(wanted, Some(token)).await?;
+    output.remark("The token is kept, and the registry is read with it. `thv registry status` shows whether it works; `thv registry logout` forgets it.");
     Ok(())
 }
 

@@ -1,0 +1,90 @@
+//! An authorization server as a client needs it that nobody logs in with: the token endpoint and what proves a client there.
+//!
+//! The documents are those of `metadata` (RFC 8414, OIDC Discovery) and so are the rules for them, but for what only logins need: there may be
+//! no authorization endpoint and nothing about PKCE.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thv_http::{Http, Policy, Reply};
+use url::Url;
+
+use crate::oauth::answer::server_date;
+use crate::oauth::error::{DiscoveryError, MetadataFault};
+use crate::oauth::issuer::{is_same_issuer, parse_endpoint, shown_issuer};
+use crate::oauth::json::Members;
+use crate::oauth::metadata::{Candidate, endpoint_policy, look_for};
+
+/// A token endpoint and who is behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenServer {
+    /// The issuer in its document's spelling: the audience of assertions (RFC 7523 section 3).
+    pub(crate) issuer: String,
+    /// Where tokens are asked for.
+    pub(crate) token_endpoint: Url,
+    /// The ways of client authentication that the document lists, if it does.
+    pub(crate) authentication_methods: Option<Vec<String>>,
+    /// The server's clock when it answered.
+    pub(crate) server_date: Option<Timestamp>,
+}
+
+impl TokenServer {
+    /// The rules for a request to the token endpoint, as for a login's.
+    pub(crate) fn policy(&self, allow_private_ip: bool) -> Policy {
+        endpoint_policy(&self.issuer, &self.token_endpoint, allow_private_ip)
+    }
+}
+
+/// Finds the server that is the issuer, in the time `total`.
+pub(crate) async fn discover_token_server(
+    http: &Http,
+    issuer: &str,
+    total: Duration,
+) -> Result<TokenServer, DiscoveryError> {
+    look_for(http, issuer, total, |reply, candidate| {
+        read(reply, issuer, candidate)
+    })
+    .await
+}
+
+fn read(
+    reply: &Reply,
+    configured: &str,
+    candidate: &Candidate,
+) -> Result<TokenServer, MetadataFault> {
+    if reply.status != http::StatusCode::OK {
+        return Err(MetadataFault::Status(reply.status.as_u16()));
+    }
+    let document = |cause: String| MetadataFault::Document { cause };
+    if !reply.is_json() {
+        return Err(document(
+            "its content type is not application/json".to_owned(),
+        ));
+    }
+    let members = Members::parse(&reply.body).map_err(|fault| document(fault.to_string()))?;
+    let needed = |member| {
+        members
+            .text(member)
+            .map_err(|fault| document(fault.to_string()))?
+            .ok_or(MetadataFault::Missing { member })
+    };
+    let issuer = needed("issuer")?;
+    if !is_same_issuer(configured, &issuer) {
+        return Err(MetadataFault::IssuerMismatch {
+            expected: shown_issuer(configured),
+            found: shown_issuer(&issuer),
+        });
+    }
+    let member = "token_endpoint";
+    let token_endpoint = parse_endpoint(&needed(member)?, &candidate.url)
+        .map_err(|cause| MetadataFault::Endpoint { member, cause })?;
+    Ok(TokenServer {
+        issuer,
+        token_endpoint,
+        authentication_methods: members
+            .texts("token_endpoint_auth_methods_supported")
+            .ok()
+            .flatten(),
+        server_date: server_date(reply),
+    })
+}
