@@ -88,6 +88,7 @@ impl Auth {
             settings: RegistriesStore::new(paths.registries_file(), world.clone()),
             reader: SecretReader::new(source.clone(), Arc::clone(&world.env)),
             ahead: Arc::default(),
+            injected_for: Arc::default(),
         };
         let vault = Vault::new(source, Arc::clone(&world.clock));
         let keys = KeyCache::new();

@@ -45,6 +45,8 @@ pub enum LoginReason {
     Unreadable,
     /// The identity provider, or the command that gives tokens, refuses the configured credential.
     CredentialRefused,
+    /// The registry refused the configured credential.
+    CredentialRejected,
 }
 
 /// Why no bearer can be had.
@@ -191,7 +193,8 @@ impl LoginReason {
         match self {
             Self::NeverLoggedIn => "never_logged_in",
             Self::NotConfigured => "login_not_configured",
-            Self::Rejected => "registry_rejected_token",
+            // Whose credential it is makes no difference to what happened.
+            Self::Rejected | Self::CredentialRejected => "registry_rejected_token",
             Self::GrantRevoked => "grant_revoked",
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
@@ -215,6 +218,7 @@ impl fmt::Display for LoginReason {
             Self::ExpiredNoRefresh => "the login has expired and cannot be renewed",
             Self::AccountMismatch => "a renewal of the login brought somebody else's",
             Self::Unreadable => "the stored login does not open for it",
+            Self::CredentialRejected => "it refused the configured credential",
             Self::CredentialRefused => "the configured credential is refused where tokens are issued",
         })
     }

@@ -169,9 +169,9 @@ fn describe_fault(fault: &Fault) -> Failure {
                     ..
                 } => "`thv registry login --issuer <url> --client-id <id>`, with what the registry's operator tells you",
                 Fault::AuthRequired {
-                    reason: LoginReason::CredentialRefused,
+                    reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
                     ..
-                } => "`thv registry status` shows the answer; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
+                } => "`thv registry status` shows which one and why; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {

@@ -254,6 +254,29 @@ async fn the_environment_comes_first_and_its_token_stays_with_its_registry() {
 }
 
 #[tokio::test]
+async fn a_token_of_the_environment_follows_no_change_of_the_registry() {
+    let stage = static_stage(None).await;
+    let server = stage.setup().env("THV_REGISTRY_TOKEN", TOKEN).start().await;
+    assert_eq!(names(&server).await.len(), 6);
+    let other = FakeRegistry::with_servers(2).await;
+    let body = json!({"api_url": other.url(), "allow_private_ip": true});
+    let answer = server.put(DEFAULT, &body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(names(&server).await.len(), 2);
+    assert!(
+        other
+            .requests()
+            .iter()
+            .all(|request| request.bearer.is_none())
+    );
+    for request in other.requests() {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+    }
+    let told = report(&server).await;
+    assert_eq!(told["credential"]["way"], "none", "{told}");
+}
+
+#[tokio::test]
 async fn half_an_environment_is_no_reason_to_be_somebody_else() {
     let stage = static_stage(None).await;
     done(&stage, &["registry", "login", "--with-token"], TOKEN).await;
@@ -414,10 +437,19 @@ async fn a_stored_client_secret_goes_to_no_other_server() {
         text.replace(&stage.provider.issuer(), &other.issuer()),
     )
     .unwrap();
-    let ran = stage.cli(&["registry", "list"]).await;
-    assert_eq!(ran.code, 3, "{}", ran.transcript());
-    assert!(other.requests_for(paths::TOKEN).is_empty());
-    assert!(ran.stderr.contains("client secret"), "{}", ran.stderr);
+    let refused = || async {
+        let ran = stage.cli(&["registry", "list"]).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        assert!(other.requests_for(paths::TOKEN).is_empty());
+        assert!(ran.stderr.contains("client secret"), "{}", ran.stderr);
+    };
+    refused().await;
+    // The same issuer, and an endpoint that was not named when the secret was kept.
+    let mut settings: Value = serde_json::from_str(&text).unwrap();
+    settings["registries"]["default"]["credential"]["server"]["token_endpoint"] =
+        other.at(paths::TOKEN).into();
+    std::fs::write(&path, settings.to_string()).unwrap();
+    refused().await;
 }
 
 #[tokio::test]

@@ -299,7 +299,7 @@ impl ClientFetch {
                 cause: "the client has no secret".to_owned(),
             });
         };
-        let slot = Slot::of_client(self.server.name(), client_id);
+        let slot = Slot::of_client(&self.server, client_id);
         let reader = self.reader.clone();
         let read = blocking(move || reader.read(&source, &slot, Alphabet::Secret)).await;
         read.map_err(|fault| match fault {

@@ -1,12 +1,14 @@
 //! A token that is injected by the environment: `THV_REGISTRY_TOKEN` and the two variables that go with it.
 //!
-//! The token is for one origin: that of `THV_REGISTRY_TOKEN_URL`, else of whichever registry is configured. Whether it comes before other
-//! ways is decided in `way`.
+//! The token is for one origin: that of `THV_REGISTRY_TOKEN_URL`, else of the registry that was configured when the program started: who can
+//! change the configuration of a running server cannot have the token sent elsewhere. Whether it comes before other ways is decided in `way`.
+
+use std::sync::OnceLock;
 
 use http::HeaderName;
 use secrecy::SecretString;
 use thv_config::world::Env;
-use url::Url;
+use url::{Origin, Url};
 
 use super::secret::{Alphabet, checked};
 use super::settings::header_name;
@@ -45,16 +47,17 @@ pub(crate) enum Injected {
 }
 
 impl Injected {
-    /// What `env` says of a token for the registry at `url`.
-    pub(crate) fn of(env: &dyn Env, url: &Url) -> Self {
-        match read(env, url) {
+    /// What `env` says of a token for the registry at `url`. A token without a URL of its own is for the origin in `first`, which is that of
+    /// the first registry that this is asked for.
+    pub(crate) fn of(env: &dyn Env, url: &Url, first: &OnceLock<Origin>) -> Self {
+        match read(env, url, first) {
             Ok(injected) => injected,
             Err(cause) => Self::Incomplete { cause },
         }
     }
 }
 
-fn read(env: &dyn Env, url: &Url) -> Result<Injected, String> {
+fn read(env: &dyn Env, url: &Url, first: &OnceLock<Origin>) -> Result<Injected, String> {
     let token = env.var(TOKEN_VARIABLE);
     let bound_to = env.var(URL_VARIABLE);
     let header = env.var(HEADER_VARIABLE);
@@ -67,16 +70,19 @@ fn read(env: &dyn Env, url: &Url) -> Result<Injected, String> {
             )),
         };
     };
-    if let Some(bound_to) = bound_to {
-        let bound_to = Url::parse(&bound_to)
+    let first = first.get_or_init(|| url.origin());
+    let origin = match bound_to {
+        None => first.clone(),
+        Some(bound_to) => Url::parse(&bound_to)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| format!("{URL_VARIABLE} is no http or https URL"))?;
-        if bound_to.origin() != url.origin() {
-            return Ok(Injected::ForAnother {
-                origin: bound_to.origin().ascii_serialization(),
-            });
-        }
+            .ok_or_else(|| format!("{URL_VARIABLE} is no http or https URL"))?
+            .origin(),
+    };
+    if origin != url.origin() {
+        return Ok(Injected::ForAnother {
+            origin: origin.ascii_serialization(),
+        });
     }
     let place = format!("the environment variable {TOKEN_VARIABLE}");
     let value =
@@ -151,7 +157,7 @@ mod tests {
                 env.with_var(*name, *value)
             });
             let registry = Url::parse("https://registry.example/v1").expect("url");
-            let found = match Injected::of(&env, &registry) {
+            let found = match Injected::of(&env, &registry, &OnceLock::new()) {
                 Injected::Absent => "absent".to_owned(),
                 Injected::ForAnother { origin } => format!("for {origin}"),
                 Injected::Incomplete { cause } => cause,

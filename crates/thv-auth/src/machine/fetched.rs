@@ -59,8 +59,8 @@ pub(crate) struct FetchedCredentials {
 struct Inner {
     clock: Arc<dyn Clock>,
     url: Url,
-    /// Tells these settings from others.
-    digest: String,
+    /// The settings say who we are: the next token is the same client's.
+    identity: String,
     fetch: Box<dyn Fetch>,
     /// Whether fetches begin that nobody waits for.
     ahead: Arc<AtomicBool>,
@@ -112,11 +112,11 @@ pub(crate) struct Standing {
 // === impl FetchedCredentials ===
 
 impl FetchedCredentials {
-    /// A credential for the origin of `url` only.
+    /// A credential for the origin of `url` only; `digest` tells its settings from others.
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         url: Url,
-        digest: String,
+        digest: &str,
         fetch: Box<dyn Fetch>,
         ahead: Arc<AtomicBool>,
     ) -> Self {
@@ -126,8 +126,8 @@ impl FetchedCredentials {
         Self {
             inner: Arc::new(Inner {
                 clock,
+                identity: format!("fetched\n{url}\n{digest}"),
                 url,
-                digest,
                 fetch,
                 ahead,
                 jitter: jitter[0],
@@ -264,7 +264,7 @@ impl Inner {
         let refused = state.refused?;
         let live = state.live.as_ref()?;
         (TokenFingerprint::of(&live.token) == refused).then_some(AuthError::LoginRequired {
-            reason: LoginReason::Rejected,
+            reason: LoginReason::CredentialRejected,
         })
     }
 
@@ -374,9 +374,12 @@ impl Credentials for FetchedCredentials {
         }
     }
 
-    /// The settings say who we are: the next token is the same client's.
     fn identity(&self) -> String {
-        format!("fetched\n{}\n{}", self.inner.url, self.inner.digest)
+        self.inner.identity.clone()
+    }
+
+    fn is_still(&self, reader: &str) -> bool {
+        self.inner.identity == reader || self.login_needed().is_some()
     }
 
     fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>> {
@@ -466,3 +469,6 @@ impl fmt::Debug for FetchedCredentials {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

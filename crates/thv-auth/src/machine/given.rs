@@ -54,9 +54,30 @@ struct State {
     looked_at: Option<Duration>,
     read_at: Option<Duration>,
     marks: Vec<Option<Fingerprint>>,
-    known: Option<Result<SecretString, SecretFault>>,
+    known: Option<Result<Value, SecretFault>>,
     /// The value that the registry does not take.
     refused: Option<TokenFingerprint>,
+}
+
+/// A value, and what tells it from others.
+struct Value {
+    secret: SecretString,
+    fingerprint: TokenFingerprint,
+    identity: String,
+}
+
+// === impl Value ===
+
+impl Value {
+    /// Nobody says whose it is, so that each value counts as somebody else's.
+    fn new(secret: SecretString, url: &Url) -> Self {
+        let fingerprint = TokenFingerprint::of(&secret);
+        Self {
+            identity: format!("given\n{url}\n{}", fingerprint.to_hex()),
+            secret,
+            fingerprint,
+        }
+    }
 }
 
 // === impl GivenCredentials ===
@@ -70,7 +91,7 @@ impl GivenCredentials {
         place: Place,
     ) -> Self {
         let known = match &place {
-            Place::Here(value) => Some(Ok(value.clone())),
+            Place::Here(value) => Some(Ok(Value::new(value.clone(), &url))),
             Place::At { .. } => None,
         };
         Self {
@@ -155,13 +176,13 @@ impl Inner {
         let mut state = self.lock();
         state.read_at = Some(now);
         state.marks = marks;
-        state.known = Some(value);
+        state.known = Some(value.map(|secret| Value::new(secret, &self.url)));
     }
 
     fn bearer(&self, state: &State) -> Result<Bearer, AuthError> {
         match &state.known {
             Some(Ok(value)) => {
-                let bearer = Bearer::for_url(value.clone(), &self.url);
+                let bearer = Bearer::for_url(value.secret.clone(), &self.url);
                 Ok(match &self.header {
                     Some(header) => bearer.in_header(header.clone()),
                     None => bearer,
@@ -192,8 +213,8 @@ impl State {
             Some(Err(fault)) => Some(fault.clone().into_error()),
             Some(Ok(value)) => {
                 let refused = self.refused?;
-                (refused == TokenFingerprint::of(value)).then_some(AuthError::LoginRequired {
-                    reason: LoginReason::Rejected,
+                (refused == value.fingerprint).then_some(AuthError::LoginRequired {
+                    reason: LoginReason::CredentialRejected,
                 })
             }
         }
@@ -226,19 +247,19 @@ impl Credentials for GivenCredentials {
         }
     }
 
-    /// Nobody says whose token it is, so that each value counts as somebody else's.
     fn identity(&self) -> String {
-        let state = self.inner.lock();
-        let value = match &state.known {
-            Some(Ok(value)) => TokenFingerprint::of(value).to_hex(),
-            Some(Err(_)) | None => "nothing".to_owned(),
-        };
-        format!("given\n{}\n{value}", self.inner.url)
+        match &self.inner.lock().known {
+            Some(Ok(value)) => value.identity.clone(),
+            Some(Err(_)) | None => format!("given\n{}\nnothing", self.inner.url),
+        }
     }
 
     fn is_still(&self, reader: &str) -> bool {
-        let is_unknown = !matches!(self.inner.lock().known, Some(Ok(_)));
-        is_unknown || self.login_needed().is_some() || self.identity() == reader
+        let state = self.inner.lock();
+        match &state.known {
+            Some(Ok(value)) => value.identity == reader || state.trouble().is_some(),
+            Some(Err(_)) | None => true,
+        }
     }
 
     fn bearer(&self) -> BoxFuture<'_, Result<Option<Bearer>, AuthError>> {
@@ -267,7 +288,7 @@ impl Credentials for GivenCredentials {
             let refused = TokenFingerprint::of(bearer.token());
             let mut state = self.inner.lock();
             let current = match &state.known {
-                Some(Ok(value)) => Some(TokenFingerprint::of(value)),
+                Some(Ok(value)) => Some(value.fingerprint),
                 Some(Err(_)) | None => None,
             };
             if current == Some(refused) {

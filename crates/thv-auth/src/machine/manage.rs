@@ -208,7 +208,7 @@ fn slot_of(at: &RegistryAt, settings: &CredentialSettings) -> Option<(Slot, Alph
             .and_then(ClientAuthentication::secret)
             .is_some_and(kept);
         let client_id = client_id.filter(|_| is_kept)?;
-        Some((Slot::of_client(server.name(), client_id), Alphabet::Secret))
+        Some((Slot::of_client(server, client_id), Alphabet::Secret))
     };
     match settings {
         CredentialSettings::Bearer(bearer) if kept(&bearer.token) => token(),

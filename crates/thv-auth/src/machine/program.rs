@@ -235,3 +235,122 @@ fn check_owner(path: &Path, metadata: &std::fs::Metadata) -> Result<(), String> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::time::Duration;
+
+    use thv_config::disk::{create_private_dir, write_atomic};
+    use thv_config::world::{ManualClock, MapEnv, SystemClock};
+
+    use super::*;
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    fn script(directory: &Path, text: &str) -> PathBuf {
+        let path = directory.join("bin").join("helper");
+        create_private_dir(&directory.join("bin")).expect("a directory");
+        write_atomic(&path, text.as_bytes()).expect("a file");
+        mode(&path, 0o700);
+        path
+    }
+
+    fn program(path: &Path) -> Program {
+        Program {
+            path: path.to_owned(),
+            args: vec!["a b".to_owned(), "$HOME".to_owned()],
+            environment: vec!["WANTED".to_owned()],
+        }
+    }
+
+    #[test]
+    fn case_82_what_others_can_replace_is_not_run() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = script(directory.path(), "#!/bin/sh\n");
+        assert!(checked(&path).is_ok());
+        for bad in [0o720, 0o702, 0o777] {
+            mode(&path, bad);
+            assert!(checked(&path).is_err(), "{bad:o}");
+        }
+        mode(&path, 0o700);
+        let parent = directory.path().join("bin");
+        mode(&parent, 0o777);
+        assert!(checked(&path).is_err(), "anybody can rename in there");
+        mode(&parent, 0o1777);
+        assert!(
+            checked(&path).is_ok(),
+            "a sticky directory protects what is ours"
+        );
+        mode(&parent, 0o700);
+        let link = directory.path().join("link");
+        symlink(&path, &link).expect("a link");
+        assert_eq!(checked(&link).ok(), fs::canonicalize(&path).ok());
+        mode(&path, 0o702);
+        assert!(checked(&link).is_err(), "the link's target counts");
+        assert!(checked(Path::new("bin/helper")).is_err());
+        assert!(checked(&parent).is_err(), "a directory is no program");
+        assert!(checked(&directory.path().join("absent")).is_err());
+    }
+
+    #[tokio::test]
+    async fn it_gets_its_arguments_as_they_are_and_a_small_environment() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = script(
+            directory.path(),
+            "#!/bin/sh\ncat; printf '%s|' \"$@\"; env\nexit 3\n",
+        );
+        let env: Arc<dyn Env> = Arc::new(MapEnv::from([
+            ("PATH", "/usr/bin:/bin"),
+            ("WANTED", "yes"),
+            ("TOOLHIVE_SECRETS_PASSWORD", "s3cret"),
+        ]));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let printed = program(&path)
+            .run(b"in|", &clock, &env)
+            .await
+            .expect("printed");
+        let text = String::from_utf8(printed.stdout.to_vec()).expect("text");
+        assert!(text.starts_with("in|a b|$HOME|"), "{text}");
+        assert!(text.contains("WANTED=yes"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(printed.failure.is_some_and(|failure| failure.contains('3')));
+    }
+
+    #[tokio::test]
+    async fn case_82_one_that_hangs_ends_in_time_and_so_do_its_children() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let alive = directory.path().join("alive");
+        let path = script(
+            directory.path(),
+            &format!(
+                "#!/bin/sh\n(while :; do : >> '{0}'; sleep 0.05; done) &\necho begun >> '{0}'\nwait\n",
+                alive.display()
+            ),
+        );
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let dyn_clock: Arc<dyn Clock> = Arc::new(clock.clone());
+        let env: Arc<dyn Env> = Arc::new(MapEnv::from([("PATH", "/usr/bin:/bin")]));
+        let program = program(&path);
+        let (outcome, ()) = tokio::join!(program.run(b"", &dyn_clock, &env), async {
+            clock.asleep(1).await;
+            while !alive.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            clock.advance(COMMAND_DEADLINE);
+        });
+        assert!(
+            matches!(outcome, Err(ProgramFault::OutOfBounds { .. })),
+            "{outcome:?}"
+        );
+        // What is gone does not make the file again.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let _ = fs::remove_file(&alive);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!alive.exists(), "a child of the program lives");
+    }
+}

@@ -8,7 +8,7 @@ mod make;
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -17,7 +17,7 @@ use thv_config::disk::{Fingerprint, fingerprint};
 use thv_config::world::World;
 use thv_config::{Config, RegistriesStore, RegistrySource};
 use thv_http::{Bearer, Http};
-use url::Url;
+use url::{Origin, Url};
 
 use self::make::{Configured, make};
 use super::environment::Injected;
@@ -56,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) reader: SecretReader,
     /// Whether tokens are fetched that nobody waits for.
     pub(crate) ahead: Arc<AtomicBool>,
+    /// The origin that a token of the environment is for, when it names none.
+    pub(crate) injected_for: Arc<OnceLock<Origin>>,
 }
 
 /// The credential of one registry.
@@ -142,7 +144,7 @@ impl RegistryCredentials {
         at: RegistryAt,
         login: Option<Arc<GrantCredentials>>,
     ) -> Arc<Self> {
-        let injected = Injected::of(parts.world.env.as_ref(), &at.url);
+        let injected = Injected::of(parts.world.env.as_ref(), &at.url, &parts.injected_for);
         let first = make(
             &parts,
             &at,
@@ -225,7 +227,11 @@ impl RegistryCredentials {
         let (store, at) = (self.parts.settings.clone(), self.at.clone());
         let read = blocking(move || store.load(&at.name)).await;
         let configured = Configured::of(read, &self.at);
-        let injected = Injected::of(self.parts.world.env.as_ref(), &self.at.url);
+        let injected = Injected::of(
+            self.parts.world.env.as_ref(),
+            &self.at.url,
+            &self.parts.injected_for,
+        );
         let login = self.login.as_ref();
         let next = make(&self.parts, &self.at, login, injected, &configured, true);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use thv_config::disk::{Fingerprint, ReadError, fingerprint, read_bounded};
 use thv_config::world::Env;
 use thv_secrets::{Patience, SecretName, SecretsError};
 
-use super::settings::{SettingsFault, absolute};
+use super::settings::{ServerSettings, SettingsFault, absolute};
 use crate::limits::SECRET_MAX_BYTES;
 use crate::vault::StoreSource;
 
@@ -151,9 +151,16 @@ impl Slot {
         Self::new(&["token", &url.origin().ascii_serialization(), url.as_str()])
     }
 
-    /// The slot of the secret of the client `client_id` at the authorization server `server`.
-    pub(crate) fn of_client(server: &str, client_id: &str) -> Self {
-        Self::new(&["client", server, client_id])
+    /// The slot of the secret of the client `client_id` at the authorization server `server`, which is both of its names: a secret goes to
+    /// no endpoint that was not named when it was kept.
+    pub(crate) fn of_client(server: &ServerSettings, client_id: &str) -> Self {
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        Self::new(&[
+            "client",
+            &name(&server.issuer),
+            &name(&server.token_endpoint),
+            client_id,
+        ])
     }
 
     /// Each part comes with its length, so that no two lists give the same bytes.

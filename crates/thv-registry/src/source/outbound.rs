@@ -190,7 +190,10 @@ fn refusal(remote: &Remote, credentials: &dyn Credentials, status: StatusCode) -
             }
         }
         (AuthStatus::Configured | AuthStatus::Authenticated, None) => {
-            auth_required(LoginReason::Rejected)
+            auth_required(match credentials.auth_type() {
+                Some(_) => LoginReason::CredentialRejected,
+                None => LoginReason::Rejected,
+            })
         }
     }
 }

@@ -82,7 +82,12 @@ impl<'a> RegistryAuthBody<'a> {
     fn new(registry: &'a str, mut report: AuthReport, catalog: &CatalogStatus) -> Self {
         let fault = catalog.fault.as_ref();
         if let Some((Fault::AuthRequired { reason, .. }, _)) = fault
-            && matches!(reason, LoginReason::Rejected | LoginReason::NotConfigured)
+            && matches!(
+                reason,
+                LoginReason::Rejected
+                    | LoginReason::CredentialRejected
+                    | LoginReason::NotConfigured
+            )
             && matches!(report.state, AuthState::None | AuthState::Authenticated)
         {
             report.state = AuthState::LoginRequired;

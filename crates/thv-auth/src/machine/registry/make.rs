@@ -139,7 +139,7 @@ fn configured_credential(
     let fetched = |fetch: Box<dyn Fetch>| {
         let ahead = Arc::clone(&parts.ahead);
         let (url, digest) = (at.url.clone(), settings.digest());
-        Credential::Fetched(FetchedCredentials::new(clock(), url, digest, fetch, ahead))
+        Credential::Fetched(FetchedCredentials::new(clock(), url, &digest, fetch, ahead))
     };
     let by_client = |server, client_id, authentication, target, grant| {
         fetched(Box::new(ClientFetch {
