@@ -268,6 +268,11 @@ pub(crate) enum RegistryCommand {
     /// Print the registry's current token, for another program
     Token(TokenArgs),
     /// Answer another program that asks for the registry's token, in JSON
+    ///
+    /// Reads `{"version":1,"kind":"get","url":"https://registry.example/"}` and writes
+    /// `{"version":1,"header":"Authorization","value":"Bearer …","expires_at":"…"}`, or
+    /// `{"version":1,"error":"…","message":"…"}`. Only for the registry's own origin, and only after
+    /// `thv config set-auth-helper on`.
     AuthHelper,
     /// Turn a registry file in the old `ToolHive` format into the upstream format
     Convert(ConvertArgs),

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thv_auth::binding::NoBinding;
 use thv_auth::login::LoginError;
 use thv_auth::machine::manage::ManageError;
 use thv_auth::{AuthError, AuthFailure, LoginReason};
@@ -204,6 +205,8 @@ fn describe_fault(fault: &Fault) -> Failure {
 fn describe_auth(failure: &AuthFailure) -> Failure {
     let text = failure.to_string();
     match failure {
+        AuthFailure::NoBinding(NoBinding::LocalSource) => Failure::new(text, Exit::AuthRequired)
+            .hint("`thv config set-registry <url>` uses another registry"),
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
         AuthFailure::Config(_)

@@ -16,7 +16,7 @@ use thv_config::disk::{Fingerprint, fingerprint};
 use thv_config::world::{Clock, Env};
 
 use super::fetched::{Fetch, FetchError, Fetched};
-use super::program::{Printed, Program, ProgramFault};
+use super::program::{Printed, Program};
 use super::secret::{Alphabet, checked};
 use crate::oauth::answer::shown;
 use crate::oauth::json::Members;
@@ -53,14 +53,8 @@ impl Fetch for CommandFetch {
                 .program
                 .run(question.as_bytes(), &self.clock, &self.env)
                 .await;
-            let printed = printed.map_err(|fault| match fault {
-                ProgramFault::NotRun { .. } => FetchError::Unusable {
-                    cause: fault.to_string(),
-                },
-                ProgramFault::OutOfBounds { .. } => FetchError::Transient {
-                    cause: fault.to_string(),
-                    retry_after: None,
-                },
+            let printed = printed.map_err(|fault| FetchError::Unusable {
+                cause: fault.to_string(),
             })?;
             read(&printed, self.clock.now()).map_err(|fault| fault.said_of(&self.program))
         }
@@ -91,9 +85,8 @@ impl Unreadable {
     fn said_of(self, program: &Program) -> FetchError {
         let path = program.path.display();
         match self {
-            Self::Garbled(cause) => FetchError::Transient {
+            Self::Garbled(cause) => FetchError::Unusable {
                 cause: format!("{path} printed no usable answer: {cause}"),
-                retry_after: None,
             },
             Self::Refused(cause) => FetchError::RefusedForNow {
                 cause: format!("{path} gives no token: {cause}"),
@@ -166,6 +159,7 @@ fn lifetime(members: &Members, now: Timestamp) -> Result<Option<Duration>, Strin
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use secrecy::ExposeSecret as _;
     use zeroize::Zeroizing;
 
@@ -252,5 +246,25 @@ mod tests {
             unavailable.expect_err("unavailable"),
             Unreadable::Unavailable("it does not say why".to_owned())
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_output_panics_and_no_odd_token_gets_through(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            token in any::<String>(),
+            expiry in prop_oneof![any::<i64>().prop_map(|n| n.to_string()), any::<String>().prop_map(|s| json!(s).to_string())],
+        ) {
+            let _ = read_text(&String::from_utf8_lossy(&bytes), None);
+            let text = format!(
+                "{{\"version\":1,\"token\":{},\"expires_at\":{expiry}}}",
+                json!(token)
+            );
+            if let Ok(fetched) = read_text(&text, None) {
+                let sent = http::HeaderValue::from_str(fetched.token.expose_secret());
+                prop_assert!(sent.is_ok());
+                prop_assert!(fetched.expires_in.is_none_or(|lifetime| lifetime <= LIFETIME_MAX));
+            }
+        }
     }
 }

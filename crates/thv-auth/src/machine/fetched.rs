@@ -136,7 +136,7 @@ impl FetchedCredentials {
         }
     }
 
-    /// Forgets a refusal when something that it may have come from has changed.
+    /// Forgets a failure when something on this machine that it may have come from has changed.
     pub(crate) async fn look(&self) {
         let remembered = {
             let now = self.inner.clock.monotonic();
@@ -150,7 +150,7 @@ impl FetchedCredentials {
             state.looked_at = Some(now);
             let failure = state.failure.as_ref();
             failure
-                .filter(|failure| failure.retry_at.is_none())
+                .filter(|failure| failure.error.is_of_this_machine())
                 .map(|failure| failure.marks.clone())
         };
         let Some(marks) = remembered else { return };
@@ -165,11 +165,9 @@ impl FetchedCredentials {
         let state = self.inner.lock();
         let now = self.inner.clock.monotonic();
         let failure = state.failure.as_ref();
-        let is_good = state.live.as_ref().is_some_and(|live| {
-            live.need(now, self.inner.clock.now(), self.inner.jitter) != Need::Fresh
-        });
         Standing {
-            has_token: is_good,
+            // One that has expired is replaced when it is needed.
+            has_token: state.live.is_some(),
             expires_at: state
                 .live
                 .as_ref()
@@ -316,11 +314,11 @@ impl Inner {
                 state.failures = state.failures.saturating_add(1);
                 let wait = match &error {
                     FetchError::Refused { .. } | FetchError::OtherAccount { .. } => None,
-                    FetchError::Unusable { .. } | FetchError::Store { .. } => Some(RETRY_STORE),
+                    FetchError::Store { .. } => Some(RETRY_STORE),
                     FetchError::Transient { retry_after, .. } => {
                         Some(pause(state.failures, *retry_after, self.jitter))
                     }
-                    FetchError::RefusedForNow { .. } => {
+                    FetchError::RefusedForNow { .. } | FetchError::Unusable { .. } => {
                         Some(pause(state.failures, None, self.jitter))
                     }
                 };

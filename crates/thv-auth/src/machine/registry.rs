@@ -25,7 +25,7 @@ use super::fetched::FetchedCredentials;
 use super::given::GivenCredentials;
 use super::secret::SecretReader;
 use super::settings::CredentialSettings;
-use super::way::{Choice, Way};
+use super::way::Choice;
 use crate::binding::Binding;
 use crate::credentials::{Anonymous, AuthError, AuthStatus, Credentials, LoginReason};
 use crate::limits::LOOK_INTERVAL;
@@ -236,15 +236,12 @@ impl RegistryCredentials {
         let next = make(&self.parts, &self.at, login, injected, &configured, true);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let is_same = current.choice == next.choice && current.settings == next.settings;
-        if is_same && current.is_known {
-            // What it has fetched stays.
-        } else if is_same && matches!(current.choice.way, Way::Login | Way::None) {
-            // The same object, so that whoever watches it misses nothing.
-            *current = Arc::new(next);
-        } else {
+        // What a credential of the same settings has fetched and learnt stays.
+        if !(is_same && current.is_known) {
             tracing::debug!(registry = %self.at.name, way = ?next.choice.way, why = %next.choice.why, "credential chosen");
             *current = Arc::new(next);
         }
+        drop(current);
         *self.lock() = Looked {
             at: Some(now),
             mark,

@@ -88,3 +88,68 @@ fn read(
         server_date: server_date(reply),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::oauth::metadata::Candidate;
+
+    const ISSUER: &str = "https://login.example.com";
+
+    fn read_changed(member: &str, value: &Value) -> Result<TokenServer, MetadataFault> {
+        let mut document = json!({
+            "issuer": ISSUER,
+            "token_endpoint": "https://api.example.net/token",
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        });
+        document[member] = value.clone();
+        let url = Url::parse(ISSUER).expect("url");
+        let reply = Reply {
+            status: http::StatusCode::OK,
+            headers: http::HeaderMap::from_iter([(
+                http::header::CONTENT_TYPE,
+                http::HeaderValue::from_static("application/json"),
+            )]),
+            body: document.to_string().into(),
+            url: url.clone(),
+        };
+        read(&reply, ISSUER, &Candidate::oauth(url))
+    }
+
+    #[test]
+    fn a_server_that_nobody_logs_in_at_is_read() {
+        let server = read_changed("x", &json!(1)).expect("a server");
+        assert_eq!(server.issuer, ISSUER);
+        assert_eq!(
+            server.token_endpoint.as_str(),
+            "https://api.example.net/token"
+        );
+        let methods = server.authentication_methods.expect("methods");
+        assert_eq!(methods, ["client_secret_post"]);
+        assert!(read_changed("issuer", &json!("https://login.example.com/")).is_ok());
+        let odd = read_changed("token_endpoint_auth_methods_supported", &json!("x"));
+        assert_eq!(odd.expect("a server").authentication_methods, None);
+    }
+
+    #[test]
+    fn case_1_and_9_a_foreign_document_and_an_odd_endpoint_are_refused() {
+        for (member, value) in [
+            ("issuer", json!("https://login.example.org")),
+            ("issuer", json!("https://LOGIN.example.com")),
+            ("issuer", json!("https://login.example.com:443")),
+            ("issuer", Value::Null),
+            ("issuer", json!(["https://login.example.com"])),
+            ("token_endpoint", Value::Null),
+            ("token_endpoint", json!("http://api.example.net/token")),
+            ("token_endpoint", json!("http://127.0.0.1/token")),
+            ("token_endpoint", json!("https://me@api.example.net/token")),
+            ("token_endpoint", json!("https://api.example.net/token#x")),
+            ("token_endpoint", json!("javascript:alert(1)")),
+            ("token_endpoint", json!("/token")),
+        ] {
+            assert!(read_changed(member, &value).is_err(), "{member} {value}");
+        }
+    }
+}

@@ -54,6 +54,11 @@ impl FetchError {
         matches!(self, Self::Refused { .. } | Self::OtherAccount { .. })
     }
 
+    /// Whether a change on this machine may mend it.
+    pub(super) fn is_of_this_machine(&self) -> bool {
+        !matches!(self, Self::Transient { .. } | Self::Store { .. })
+    }
+
     /// The word for it in a report.
     pub(super) fn word(&self) -> &'static str {
         match self {

@@ -235,6 +235,25 @@ async fn what_a_person_may_have_mended_elsewhere_is_tried_again_after_a_pause() 
 }
 
 #[tokio::test]
+async fn a_file_that_was_missing_counts_as_soon_as_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    let missing = FetchError::Unusable {
+        cause: "there is no such file".to_owned(),
+    };
+    let scene = Scene::new([Err(missing)]);
+    *scene.script.mark.lock().unwrap() = Some(key.clone());
+    assert_eq!(scene.bearer().await, Err("credential_unusable"));
+    scene.clock.advance(SECOND);
+    assert_eq!(scene.bearer().await, Err("credential_unusable"));
+    assert_eq!(scene.fetches(), 1);
+    assert_eq!(scene.credentials.login_needed(), None);
+    thv_config::disk::write_atomic(&key, b"one").unwrap();
+    scene.clock.advance(SECOND);
+    assert_eq!(scene.bearer().await, Ok("token-1".to_owned()));
+}
+
+#[tokio::test]
 async fn a_token_that_the_registry_refuses_is_replaced_once() {
     let scene = Scene::new([]);
     let first = scene.credentials.bearer().await.unwrap().unwrap();

@@ -1,5 +1,6 @@
 //! Settings as people may write them.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -187,4 +188,24 @@ fn a_workload_that_is_not_whole_is_refused() {
             "issuer",
         ),
     ]);
+}
+
+proptest! {
+    #[test]
+    fn no_settings_panic_and_what_is_read_is_written_back(
+        kind in prop_oneof![Just("bearer"), Just("api_key"), Just("client_credentials"), Just("command"), Just("x")],
+        member in prop_oneof![Just("token"), Just("key"), Just("header"), Just("path"), Just("server"), Just("client_id")],
+        text in any::<String>(),
+    ) {
+        for value in [json!(text), json!({ "file": text }), json!({ "secret": text }), json!([text]), json!(1), Value::Null] {
+            let whole = json!({"type": kind, "token": "store", "key": "store", "header": "x-key", "path": "/x"});
+            for mut settings in [json!({ "type": kind }), whole] {
+                settings[member] = value.clone();
+                if let Ok(settings) = read(&settings) {
+                    let written = settings.write().expect("written");
+                    prop_assert_eq!(CredentialSettings::read(&written), Ok(settings));
+                }
+            }
+        }
+    }
 }

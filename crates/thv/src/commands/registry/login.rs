@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thv_auth::login::{LoginDone, LoginHow};
+use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
 use thv_auth::opener::Opener;
 use thv_config::world::World;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
 use crate::opener::Browser;
-use crate::output::Output;
+use crate::output::{NOTICE, Output};
 use crate::secret_input;
 use crate::wire_up::{self, Catalogs};
 
@@ -53,6 +54,12 @@ pub(super) async fn run(
     }
     let done = log_in(args, &catalogs, world, output).await?;
     output.remark(&words(&done));
+    let report = catalogs.auth.report().await.ok();
+    let used = report.and_then(|report| report.credential);
+    if let Some(used) = used.filter(|used| used.way != Way::Login) {
+        let note = format!("the registry is not read with this login: {}.", used.why);
+        output.remark_styled(NOTICE, "Note", &note);
+    }
     Ok(())
 }
 
