@@ -202,7 +202,10 @@ impl SecretReader {
             SecretSource::Store => self.stored(slot)?,
             SecretSource::Secret(name) => {
                 let name = SecretName::user(name).map_err(|error| store_fault(&error))?;
-                self.open(|store| store.get(&name))?
+                let store = self.store.open(Patience::Request);
+                store
+                    .and_then(|store| store.get(&name))
+                    .map_err(|error| store_fault(&error))?
             }
             SecretSource::Environment(name) => self.env.var(name).map(SecretString::from),
             SecretSource::File(path) => {
@@ -224,27 +227,18 @@ impl SecretReader {
         }
     }
 
-    fn open<T>(
-        &self,
-        get: impl FnOnce(&dyn thv_secrets::SecretStore) -> Result<Option<T>, SecretsError>,
-    ) -> Result<Option<T>, SecretFault> {
-        match self.store.open(Patience::Request) {
-            Ok(store) => get(store.as_ref()).map_err(|error| store_fault(&error)),
-            Err(SecretsError::NotSetUp { .. }) => Ok(None),
-            Err(error) => Err(store_fault(&error)),
-        }
-    }
-
     fn stored(&self, slot: &Slot) -> Result<Option<SecretString>, SecretFault> {
-        let sealed = self.open(|store| {
-            let sealed = store.get(&slot.name())?;
-            sealed
-                .map(|sealed| Ok((sealed, store.sealer(SEAL_PURPOSE)?)))
-                .transpose()
-        })?;
-        let Some((sealed, key)) = sealed else {
+        let store = match self.store.open(Patience::Request) {
+            Ok(store) => store,
+            // Nothing was ever kept.
+            Err(SecretsError::NotSetUp { .. }) => return Ok(None),
+            Err(error) => return Err(store_fault(&error)),
+        };
+        let failed = |error: SecretsError| store_fault(&error);
+        let Some(sealed) = store.get(&slot.name()).map_err(failed)? else {
             return Ok(None);
         };
+        let key = store.sealer(SEAL_PURPOSE).map_err(failed)?;
         let unusable = |cause: &str| SecretFault::Unusable {
             place: SecretSource::Store.shown(),
             cause: cause.to_owned(),

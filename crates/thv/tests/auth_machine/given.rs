@@ -1,10 +1,10 @@
 //! Tokens and keys that are given: from standard input, a file, the environment.
 
 use super::{
-    TOKEN, assert_catalog, done, grants, registries_file, static_stage, use_client_secret,
+    TOKEN, assert_catalog, done, grants, piped, registries_file, static_stage, use_client_secret,
 };
 use crate::auth_kit::{
-    DEFAULT, LOGOUT, REFRESH, SHOWS_WITHIN, STANDARD, assert_needs_login, names, report,
+    DEFAULT, LOGOUT, PASSWORD, REFRESH, SHOWS_WITHIN, STANDARD, assert_needs_login, names, report,
     until_status,
 };
 use serde_json::json;
@@ -79,6 +79,82 @@ async fn a_key_in_a_header_of_its_own_stays_with_the_registry() {
     for request in stage.registry.requests() {
         assert_eq!(request.header("authorization"), None, "{request:?}");
     }
+}
+
+#[tokio::test]
+async fn one_command_sets_the_registry_and_its_token() {
+    let stage = static_stage(None).await;
+    std::fs::remove_file(stage.home.config_file()).unwrap();
+    let url = stage.registry.url();
+    let login = [
+        "registry",
+        "login",
+        "-p",
+        "--registry",
+        &url,
+        "--with-token",
+    ];
+    done(&stage, &login, TOKEN).await;
+    let server = stage.server().await;
+    assert_catalog(&stage, &server, "bearer").await;
+    for (more, stdin) in [
+        (&["--header", "Host"][..], TOKEN),
+        (&[], ""),
+        (&[], "two tokens"),
+        (&["--issuer", "https://id.example"], TOKEN),
+    ] {
+        let before = registries_file(&stage);
+        let arguments = [&["registry", "login", "--with-token"], more].concat();
+        let ran = piped(&stage, &arguments, stdin).await;
+        assert_eq!(ran.code, 2, "{}", ran.transcript());
+        assert_eq!(registries_file(&stage), before);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_of_the_user_and_a_variable_are_read_where_they_are() {
+    let stage = static_stage(Some("x-api-key")).await;
+    let secrets = json!({"acme": TOKEN});
+    let store = thv_testkit::go_store::seal(PASSWORD, &secrets);
+    let file = stage.home.write("data/toolhive/secrets_encrypted", store);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let set_up = "secrets:\n    provider_type: encrypted\n    setup_completed: true\n";
+    let config = format!("{set_up}{}", stage.home.config());
+    stage.home.write_config(&config);
+    let set = [
+        "config",
+        "set-registry-credential",
+        "api-key",
+        "--header",
+        "X-Api-Key",
+    ];
+    done(&stage, &[&set[..], &["--secret", "acme"]].concat(), "").await;
+    let server = stage.server().await;
+    assert_catalog(&stage, &server, "bearer").await;
+    // What is the user's stays the user's.
+    assert_eq!(
+        server.post(LOGOUT, &json!({})).await.json()["credential"],
+        "kept"
+    );
+    done(&stage, &["config", "unset-registry-credential"], "").await;
+    let left = thv_testkit::go_store::open(PASSWORD, &stage.store_bytes());
+    assert_eq!(left, secrets);
+    done(
+        &stage,
+        &[&set[..], &["--variable", "ACME_KEY"]].concat(),
+        "",
+    )
+    .await;
+    let list = ["registry", "list", "--refresh"];
+    let ran = stage.cli(&list).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    assert!(ran.stderr.contains("ACME_KEY"), "{}", ran.stderr);
+    let ran = stage.cli_with(&list, &[("ACME_KEY", TOKEN)]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
 }
 
 #[tokio::test]
