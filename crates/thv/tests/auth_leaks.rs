@@ -387,7 +387,14 @@ async fn the_browser_gets_nothing_but_the_address() {
     for name in ["thv-test-browser", "xdg-open"] {
         let _ = stage.home.write(&format!("opener/{name}"), &script);
     }
-    let server = stage.logged_in_server().await;
+    let server = stage
+        .setup()
+        .env("THV_REGISTRY_TOKEN", STATIC_TOKEN)
+        .env("THV_REGISTRY_TOKEN_URL", "https://other.example")
+        .start()
+        .await;
+    let answer = stage.log_in(&server).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     let shown = std::fs::read_to_string(shown).unwrap();
     assert!(shown.contains("code_challenge="), "{shown}");
     let mut written = Written::default();
@@ -395,8 +402,8 @@ async fn the_browser_gets_nothing_but_the_address() {
     written.assert_without(&secrets(&stage));
     drop(server);
     assert!(
-        !shown.contains(PASSWORD),
-        "the browser was given the store's password"
+        !shown.contains(PASSWORD) && !shown.contains(STATIC_TOKEN),
+        "the browser was given the store's password or the registry's token"
     );
 }
 
