@@ -104,6 +104,26 @@ async fn a_refused_client_is_asked_for_once_and_again_when_its_settings_change()
 }
 
 #[tokio::test]
+async fn a_registry_that_rejects_every_token_causes_no_storm() {
+    let stage = stage().await;
+    use_client_secret(&stage).await;
+    stage.registry.refuse_good_tokens(1000);
+    let server = stage.server().await;
+    for _ in 0..20 {
+        assert_needs_login(&server.get(STANDARD).await, "registry_rejected_token");
+    }
+    let answer = server.post(REFRESH, &json!({})).await;
+    assert_needs_login(&answer, "registry_rejected_token");
+    assert_eq!(answer.json().get("actions"), None, "{answer:?}");
+    assert_eq!(grants(&stage), 2, "one token, and one more try");
+    let asked = stage.registry.bearers().len();
+    assert!(asked <= 4, "{asked} requests for 21 reads");
+    stage.registry.refuse_good_tokens(0);
+    let ran = stage.cli(&["registry", "list"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+}
+
+#[tokio::test]
 async fn an_outage_of_the_provider_is_no_refusal_and_serves_what_is_known() {
     let stage = stage().await;
     stage.live_for(2);
