@@ -3,6 +3,7 @@
 use super::{assert_catalog, done, stage};
 use crate::auth_kit::{REFRESH, Stage, assert_needs_login, names};
 use serde_json::json;
+use thv_testkit::identity::IdentityProvider;
 use thv_testkit::jwt::SigningKey;
 use thv_testkit::provider::{Workload, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
@@ -121,4 +122,39 @@ async fn a_github_actions_job_exchanges_its_token() {
     let asked = service.requests_for("/token");
     assert_eq!(asked[0].param("audience"), Some("exchange"));
     assert_eq!(asked[0].param("api-version"), Some("2.0"));
+}
+
+#[tokio::test]
+async fn a_real_provider_takes_a_workloads_token_both_ways() {
+    let stage = stage().await;
+    let registry = FakeRegistry::with_servers(6).await;
+    let key = SigningKey::generate("cluster");
+    let keys = json!({"keys": [key.public_jwk()]}).to_string();
+    let provider =
+        IdentityProvider::start_with(&[&registry.url()], &[("WORKLOAD_KEYS", &keys)]).await;
+    let guard = Guard::of_issuer(&provider.issuer, &registry.url()).await;
+    registry.protect(guard.scope("registry:read"));
+    let url = registry.url();
+    stage.home.use_api(&url);
+    let file = stage.home.join("projected").display().to_string();
+    for way in ["token-exchange", "jwt-bearer"] {
+        let _ = stage
+            .home
+            .write("projected", workload_token(&key, "runner", "somebody-else"));
+        let mut arguments = vec!["config", "set-registry-credential", way];
+        arguments.extend(["--issuer", &provider.issuer, "--client-id", "workload"]);
+        arguments.extend(["--token-file", &file, "--resource", &url]);
+        arguments.extend(["--scopes", "registry:read"]);
+        done(&stage, &arguments, "").await;
+        let list = ["registry", "list", "--refresh", "--format", "json"];
+        let ran = stage.cli(&list).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        let _ = stage.home.write(
+            "projected",
+            workload_token(&key, "runner", &provider.issuer),
+        );
+        let ran = stage.cli(&list).await;
+        let servers = ran.json().as_array().map(Vec::len);
+        assert_eq!(servers, Some(6), "{}", ran.transcript());
+    }
 }
