@@ -4,6 +4,7 @@
 //! them change, a passing fault until its pause is over. How a token is fetched is a [`Fetch`]; nothing here knows a protocol.
 
 mod fault;
+mod flight;
 mod live;
 
 use std::fmt::{self, Debug};
@@ -24,8 +25,8 @@ pub(crate) use self::fault::FetchError;
 use self::live::{Expiry, Live, Need};
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::TokenFingerprint;
-use crate::limits::{FLIGHT_DEADLINE, FORCED_FLOOR, LOOK_INTERVAL, RETRY_STORE};
-use crate::refresh::{blocking, pause};
+use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL};
+use crate::refresh::blocking;
 
 /// A way to a fresh token.
 pub(crate) trait Fetch: Debug + Send + Sync + 'static {
@@ -264,101 +265,6 @@ impl Inner {
         (TokenFingerprint::of(&live.token) == refused).then_some(AuthError::LoginRequired {
             reason: LoginReason::CredentialRejected,
         })
-    }
-
-    /// The fetch in flight, or a new one.
-    fn fly(inner: &Arc<Self>, state: &mut State) -> Flight {
-        if let Some(flight) = &state.flight {
-            return flight.clone();
-        }
-        let landing = Landing(Arc::clone(inner));
-        let task = tokio::spawn(async move { landing.0.run().await });
-        let flight = task
-            .map(|outcome| {
-                outcome.unwrap_or_else(|_| {
-                    Err(FetchError::Transient {
-                        cause: "the request for a token was cut off".to_owned(),
-                        retry_after: None,
-                    })
-                })
-            })
-            .boxed()
-            .shared();
-        state.flight = Some(flight.clone());
-        flight
-    }
-
-    async fn run(self: &Arc<Self>) -> Result<SecretString, FetchError> {
-        // Taken before: a change during the fetch is one that the fetch has not seen.
-        let looking = Arc::clone(self);
-        let marks = blocking(move || looking.fetch.marks()).await;
-        let outcome = tokio::select! {
-            outcome = self.fetch.fetch() => outcome,
-            () = self.clock.sleep(FLIGHT_DEADLINE) => Err(FetchError::Transient {
-                cause: format!("no token came within {FLIGHT_DEADLINE:?}"),
-                retry_after: None,
-            }),
-        };
-        let mut state = self.lock();
-        let outcome = outcome.and_then(|fetched| match (&state.account, &fetched.account) {
-            (Some(before), Some(now)) if before != now => Err(FetchError::OtherAccount {
-                cause: format!("the token is for `{now}`, and the first one was for `{before}`"),
-            }),
-            _ => Ok(fetched),
-        });
-        match outcome {
-            Ok(fetched) => Ok(self.keep(&mut state, fetched)),
-            Err(error) => {
-                tracing::warn!(registry = %thv_http::display_url(&self.url), %error, "no token for the registry");
-                state.last = Some((self.clock.now(), error.word()));
-                state.failures = state.failures.saturating_add(1);
-                let wait = match &error {
-                    FetchError::Refused { .. } | FetchError::OtherAccount { .. } => None,
-                    FetchError::Store { .. } => Some(RETRY_STORE),
-                    FetchError::Transient { retry_after, .. } => {
-                        Some(pause(state.failures, *retry_after, self.jitter))
-                    }
-                    FetchError::RefusedForNow { .. } | FetchError::Unusable { .. } => {
-                        Some(pause(state.failures, None, self.jitter))
-                    }
-                };
-                state.failure = Some(Failure {
-                    error: error.clone(),
-                    retry_at: wait.map(|wait| self.clock.monotonic().saturating_add(wait)),
-                    marks,
-                });
-                Err(error)
-            }
-        }
-    }
-
-    fn keep(&self, state: &mut State, fetched: Fetched) -> SecretString {
-        let (monotonic, now) = (self.clock.monotonic(), self.clock.now());
-        state.failure = None;
-        state.failures = 0;
-        state.last = Some((now, "renewed"));
-        if state.account.is_none() {
-            state.account = fetched.account;
-        }
-        state.live = Some(Live {
-            token: fetched.token.clone(),
-            scopes: fetched.scopes,
-            expiry: fetched.expires_in.map(|lifetime| Expiry {
-                lifetime,
-                at: monotonic.saturating_add(lifetime),
-                wall: now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
-            }),
-        });
-        fetched.token
-    }
-}
-
-/// Makes room for the next fetch, however this one ends.
-struct Landing(Arc<Inner>);
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.0.lock().flight = None;
     }
 }
 

@@ -76,6 +76,8 @@ pub struct RegistryCredentials {
 struct Looked {
     at: Option<Duration>,
     mark: Option<Fingerprint>,
+    /// Whether the settings could not be read, so that they are tried again although they look the same.
+    failed: bool,
 }
 
 /// A choice and what came of it.
@@ -219,13 +221,14 @@ impl RegistryCredentials {
         let now = self.parts.world.clock.monotonic();
         {
             let mut looked = self.lock();
-            if looked.at.is_some() && looked.mark == mark {
+            if looked.at.is_some() && looked.mark == mark && !looked.failed {
                 looked.at = Some(now);
                 return;
             }
         }
         let (store, at) = (self.parts.settings.clone(), self.at.clone());
         let read = blocking(move || store.load(&at.name)).await;
+        let failed = read.is_err();
         let configured = Configured::of(read, &self.at);
         let injected = Injected::of(
             self.parts.world.env.as_ref(),
@@ -245,6 +248,7 @@ impl RegistryCredentials {
         *self.lock() = Looked {
             at: Some(now),
             mark,
+            failed,
         };
     }
 

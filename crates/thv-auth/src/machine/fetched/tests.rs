@@ -8,6 +8,7 @@ use thv_config::world::ManualClock;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::limits::FLIGHT_DEADLINE;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
