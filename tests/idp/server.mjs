@@ -104,7 +104,7 @@ const commandLine = {
   client_id: 'thv-cli',
   application_type: 'native',
   token_endpoint_auth_method: 'none',
-  grant_types: ['authorization_code', 'refresh_token'],
+  grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   response_types: ['code'],
   // Any port matches, because the client is native.
   redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback'],
@@ -145,6 +145,7 @@ function configuration() {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      deviceFlow: { enabled: true },
       revocation: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },
       registration: { enabled: true },
@@ -163,6 +164,7 @@ function configuration() {
       AccessToken: seconds('ACCESS_TTL', 300),
       ClientCredentials: seconds('ACCESS_TTL', 300),
       AuthorizationCode: seconds('CODE_TTL', 60),
+      DeviceCode: 600,
       RefreshToken: seconds('REFRESH_TTL', 3600),
       IdToken: 300,
       Interaction: 600,

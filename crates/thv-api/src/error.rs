@@ -6,6 +6,7 @@ mod body;
 mod causes;
 mod door;
 mod login;
+mod secrets;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::wire::{json, text};
 pub(crate) use body::{Action, ErrorBody, ProblemBody};
 pub(crate) use causes::what_helps;
 pub(crate) use door::Door;
+pub(crate) use login::EndOfLogin;
 
 /// Something that went wrong, as a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +172,18 @@ impl Problem {
         Self {
             close: true,
             ..Self::malformed("Invalid request body")
+        }
+    }
+
+    /// As many clients wait as may, [`MAX_WAITING`](crate::limits::MAX_WAITING).
+    pub(crate) fn too_many_waiting() -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(5)),
+            ..Self::by_door(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_waiting",
+                "too many clients wait for changes; ask without waiting, or try again in a moment",
+            )
         }
     }
 

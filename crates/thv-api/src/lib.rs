@@ -4,6 +4,7 @@
 //! one (`/registry/{name}/v0.1`) and the standard MCP Registry API (`/v0.1`). A door translates
 //! and decides nothing: what servers there are is the business of `thv_registry`.
 
+mod changes;
 pub mod discovery;
 mod edge;
 mod error;
@@ -18,6 +19,7 @@ mod reply;
 mod router;
 mod routes;
 mod state;
+mod stream;
 mod wire;
 
 use std::fmt;
@@ -28,9 +30,11 @@ use axum::response::Response;
 use http::HeaderValue;
 use thv_auth::Auth;
 use thv_auth::inbound::CallerVerifier;
+use thv_auth::login::PublicUrl;
 use thv_auth::opener::Opener;
 use thv_config::world::Clock;
 use thv_registry::Registries;
+use thv_secrets::UserSecrets;
 
 pub use discovery::{ClaimError, Discovery, Nonce};
 pub use edge::HostPolicy;
@@ -53,8 +57,12 @@ pub struct ApiOptions {
     pub caller: Option<Arc<CallerVerifier>>,
     /// Which hosts requests may be for; see [`Listener::host_policy`].
     pub host_policy: HostPolicy,
+    /// The address under which browsers reach this server, if logins are to come back here and not to a port of their own.
+    pub public_url: Option<PublicUrl>,
     /// Logins to the registries.
     pub auth: Arc<Auth>,
+    /// The user's secrets.
+    pub secrets: UserSecrets,
     /// Opens a browser for the one request that asks for a login. Without it that request fails.
     pub opener: Option<Arc<dyn Opener>>,
     /// Measures how long requests take, and how long ago a login failed.
@@ -65,7 +73,7 @@ pub struct ApiOptions {
 #[derive(Clone)]
 pub struct Api {
     edge: Arc<edge::Edge>,
-    auth: Arc<Auth>,
+    shared: Arc<state::Shared>,
 }
 
 // === impl Api ===
@@ -75,13 +83,16 @@ impl Api {
     pub fn new(registries: Arc<Registries>, options: ApiOptions) -> Self {
         let metrics = options.metrics.then(|| Arc::new(metrics::Metrics::new()));
         let shared = state::Shared {
+            changes: changes::Changes::new(Arc::clone(&registries), Arc::clone(&options.clock)),
             registries,
             auth: Arc::clone(&options.auth),
             desk: login_desk::LoginDesk::new(
                 Arc::clone(&options.auth),
                 options.opener,
+                options.public_url.clone(),
                 Arc::clone(&options.clock),
             ),
+            secrets: Arc::new(options.secrets),
             version: options.version,
             nonce: options
                 .nonce
@@ -89,17 +100,24 @@ impl Api {
             openapi: options.openapi,
             metrics: metrics.clone(),
             compressed_item: reply::CompressedItem::default(),
+            waiting: stream::Waiting::default(),
         };
+        let shared = Arc::new(shared);
+        let mut router = router::Router::new(&shared);
+        if let Some(public) = &options.public_url {
+            router.add_callback(&public.callback_paths(), &shared);
+        }
         let edge = edge::Edge::new(
-            router::Router::new(&Arc::new(shared)),
+            router,
             options.host_policy,
             &options.cors_origins,
+            options.public_url.as_ref().map(edge::Callback::new),
             options.caller,
             edge::Watch::new(options.clock, metrics),
         );
         Self {
             edge: Arc::new(edge),
-            auth: options.auth,
+            shared,
         }
     }
 
@@ -108,9 +126,10 @@ impl Api {
         self.edge.handle(request).await
     }
 
-    /// Ends the requests that wait for a person: the server is about to stop.
+    /// Ends the requests that wait for a person or for a change: the server is about to stop.
     async fn stop_waiting(&self) {
-        self.auth.cancel_logins().await;
+        self.shared.changes.stop();
+        self.shared.auth.cancel_logins().await;
     }
 }
 

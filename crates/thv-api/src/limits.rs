@@ -31,6 +31,22 @@ pub const ROUTE_TIME: Duration = Duration::from_mins(1);
 /// half a second for each.
 pub const REFRESH_TIME: Duration = Duration::from_mins(10);
 
+/// The longest that a client can ask to wait for a change of a login: shorter than [`ROUTE_TIME`], and than the time after
+/// which proxies give up.
+pub const MAX_WAIT: Duration = Duration::from_secs(50);
+
+/// How many clients may wait for changes at a time, by polling or on a stream. Each costs a connection and a small task.
+pub const MAX_WAITING: usize = 64;
+
+/// How often a stream on which nothing happens says that it is there; proxies drop connections that are quiet for a minute.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often a stream of changes looks for one: half of the second within which a change has to show.
+pub const CHANGES_POLL: Duration = Duration::from_millis(500);
+
+/// How long a client waits before it comes back to a stream that broke off.
+pub const RECONNECT_TIME: Duration = Duration::from_secs(2);
+
 /// How long after a login of the desktop client failed a logout from there counts as its reflex.
 /// In between it reads the registries once, which takes no longer than [`OVERVIEW_PATIENCE`].
 pub const REFLEX_TIME: Duration = Duration::from_secs(10);

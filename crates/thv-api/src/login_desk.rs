@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thv_auth::login::{LoginError, LoginHow};
+use thv_auth::login::{
+    DeviceUse, LoginError, LoginHow, PublicUrl, RESOURCE_LOGIN_TIME, Settle, StartedLogin,
+};
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
 use thv_auth::{Auth, AuthFailure};
@@ -19,6 +21,7 @@ use crate::limits::{MAX_FAILED_LOGINS, REFLEX_TIME};
 pub(crate) struct LoginDesk {
     auth: Arc<Auth>,
     opener: Option<Arc<dyn Opener>>,
+    public: Option<PublicUrl>,
     clock: Arc<dyn Clock>,
     failed: Mutex<Vec<FailedLogin>>,
 }
@@ -64,11 +67,13 @@ impl LoginDesk {
     pub(crate) fn new(
         auth: Arc<Auth>,
         opener: Option<Arc<dyn Opener>>,
+        public: Option<PublicUrl>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             auth,
             opener,
+            public,
             clock,
             failed: Mutex::default(),
         }
@@ -80,9 +85,12 @@ impl LoginDesk {
         &self,
         target: LoginTarget,
         client: Client,
+        settle: Settle,
     ) -> Result<(), AuthFailure> {
         let how = LoginHow {
             opener: self.opener.clone(),
+            public: self.public.clone(),
+            settle: Some(settle),
             ..LoginHow::default()
         };
         let outcome = self.auth.login(how).await;
@@ -97,6 +105,19 @@ impl LoginDesk {
             Err(_) => {}
         }
         outcome.map(drop)
+    }
+
+    /// Starts a login to the configured registry that opens nothing and that nobody has to wait
+    /// for, or joins one. Clients show people what it takes.
+    pub(crate) async fn start(&self, settle: Settle) -> Result<StartedLogin, AuthFailure> {
+        let how = LoginHow {
+            time: Some(RESOURCE_LOGIN_TIME),
+            device: DeviceUse::Offer,
+            public: self.public.clone(),
+            settle: Some(settle),
+            ..LoginHow::default()
+        };
+        self.auth.start_login(how).await
     }
 
     /// Logs out of the configured registry, unless this is the desktop client's reflex to a login

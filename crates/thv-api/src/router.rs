@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use tower::Service;
 
 use crate::error::Problem;
-use crate::routes::{docs, health, metrics, standard, toolhive, v1, v1beta, version};
+use crate::routes::{callback, docs, health, metrics, standard, toolhive, v1, v1beta, version};
 use crate::state::Shared;
 
 /// One route: its path, the methods it takes, what answers.
@@ -40,6 +40,20 @@ impl Router {
         router
     }
 
+    /// Adds the pages that a browser comes back to after a login.
+    pub(crate) fn add_callback(&mut self, paths: &[String], shared: &Arc<Shared>) {
+        for path in paths {
+            let refuse = || async { Problem::method_not_allowed(&["GET"]) };
+            let receive = get(callback::receive).fallback(refuse);
+            let result = get(callback::result).fallback(refuse);
+            self.add(path, receive.with_state(Arc::clone(shared)));
+            self.add(
+                &format!("{path}/{{mark}}"),
+                result.with_state(Arc::clone(shared)),
+            );
+        }
+    }
+
     /// Adds one route. A path that is there already keeps what it has.
     pub(crate) fn add(&mut self, path: &str, methods: MethodRouter) {
         let added = self.table.insert(path, methods);
@@ -62,7 +76,8 @@ impl Router {
 /// All routes.
 #[rustfmt::skip]
 pub(crate) fn routes() -> Vec<Route> {
-    use v1beta::{auth, registry, servers, update};
+    use v1::logins;
+    use v1beta::{auth, registry, secrets, servers, update};
     let collection = || get(registry::list).post(update::add);
     let item = || get(registry::get).put(update::put).delete(update::delete);
     vec![
@@ -87,7 +102,18 @@ pub(crate) fn routes() -> Vec<Route> {
         ("/api/v1beta/registry/{name}/servers/", &["GET"], get(servers::list)),
         ("/api/v1beta/registry/{name}/servers/{serverName}", &["GET"], get(servers::get)),
 
+        ("/api/v1beta/secrets", &["POST"], post(secrets::set_up)),
+        ("/api/v1beta/secrets/", &["POST"], post(secrets::set_up)),
+        ("/api/v1beta/secrets/default", &["GET"], get(secrets::provider)),
+        ("/api/v1beta/secrets/default/keys", &["GET", "POST"], get(secrets::list).post(secrets::create)),
+        ("/api/v1beta/secrets/default/keys/{key}", &["PUT", "DELETE"], put(secrets::update).delete(secrets::delete)),
+
+        ("/api/v1/events", &["GET"], get(v1::events::follow)),
         ("/api/v1/registries/{name}/auth", &["GET"], get(v1::auth::report)),
+        ("/api/v1/registries/{name}/auth/logins", &["POST"], post(logins::start)),
+        ("/api/v1/registries/{name}/auth/logins/{id}", &["GET", "DELETE"], get(logins::get).delete(logins::cancel)),
+        ("/api/v1/registries/{name}/auth/logins/{id}/events", &["GET"], get(logins::events)),
+        ("/api/v1/registries/{name}/auth/logins/{id}/callback", &["POST"], post(logins::callback)),
 
         ("/registry/{registryName}/v0.1/servers", &["GET"], get(toolhive::servers::list)),
         ("/registry/{registryName}/v0.1/servers/{serverName}/versions/latest", &["GET"], get(toolhive::servers::latest)),

@@ -1,17 +1,20 @@
-//! What the handlers work with: the registries, and the few values that are fixed when the
+//! What the handlers work with: the registries, the secrets, and the few values that are fixed when the
 //! server starts. Built once by [`crate::Api::new`].
 
 use std::sync::Arc;
 
 use thv_auth::Auth;
-use thv_registry::{Registries, Registry, Served};
+use thv_registry::{Fault, Registries, Registry, Served};
+use thv_secrets::UserSecrets;
 
+use crate::changes::Changes;
 use crate::error::Problem;
 use crate::head::BadEscape;
 use crate::limits;
 use crate::login_desk::LoginDesk;
 use crate::metrics::Metrics;
 use crate::reply::CompressedItem;
+use crate::stream::Waiting;
 
 /// The state behind every handler.
 #[derive(Debug)]
@@ -20,11 +23,16 @@ pub(crate) struct Shared {
     /// Tells where logins stand. Nothing that is asked of it here opens a browser.
     pub(crate) auth: Arc<Auth>,
     pub(crate) desk: LoginDesk,
+    pub(crate) secrets: Arc<UserSecrets>,
+    /// What clients can follow.
+    pub(crate) changes: Changes,
     pub(crate) version: String,
     pub(crate) nonce: Option<http::HeaderValue>,
     pub(crate) openapi: bool,
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) compressed_item: CompressedItem,
+    /// Places for clients that wait for something to change.
+    pub(crate) waiting: Waiting,
 }
 
 /// The state as handlers take it.
@@ -62,5 +70,17 @@ impl Shared {
     pub(crate) async fn default_catalog(&self) -> Result<Served, Problem> {
         let registry = self.default_registry()?;
         Ok(registry.catalog(limits::CATALOG_PATIENCE).await?)
+    }
+
+    /// After a login, the next read must not meet the refusal that made somebody log in: where one
+    /// is remembered, the registry is asked again now. What that brings is the next reader's to see.
+    pub(crate) async fn read_again(&self) {
+        let Ok(registry) = self.default_registry() else {
+            return;
+        };
+        if let Some((Fault::AuthRequired { .. }, _)) = registry.status().fault {
+            // Dropped when it takes too long; the load itself goes on where readers wait for it.
+            let _ = tokio::time::timeout(limits::CATALOG_PATIENCE, registry.refresh()).await;
+        }
     }
 }

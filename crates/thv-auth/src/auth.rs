@@ -4,12 +4,14 @@
 pub(crate) mod registry;
 
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::Response;
+use http_body_util::Full;
 use thv_config::world::{Clock, World};
 use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
 use thv_http::Http;
@@ -19,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::limits::LOOK_INTERVAL;
-use crate::login::{LoginDone, LoginError, LoginHow, Logins};
+use crate::login::{
+    LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins, NotTaken, Replaced,
+    StartedLogin,
+};
 use crate::logout::{LogoutReceipt, logout};
 use crate::machine::manage::ManageError;
 use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
@@ -78,15 +83,20 @@ pub enum AuthFailure {
 // === impl Auth ===
 
 impl Auth {
-    /// Logins that are configured in `config` and kept in this user's secret store.
-    pub fn new(world: &World, paths: &Paths, config: &ConfigStore, http: &Http) -> Arc<Self> {
-        let secrets = Secrets::new(world.clone(), paths, config.clone());
-        let source = Arc::new(ConfiguredStore::new(secrets, paths, config));
+    /// Logins that are configured in `config` and kept in the store that `secrets` opens.
+    pub fn new(
+        world: &World,
+        paths: &Paths,
+        config: &ConfigStore,
+        secrets: Secrets,
+        http: &Http,
+    ) -> Arc<Self> {
+        let source = Arc::new(ConfiguredStore::new(secrets.clone(), paths, config));
         let machine = Parts {
             world: world.clone(),
             http: http.clone(),
             settings: RegistriesStore::new(paths.registries_file(), world.clone()),
-            reader: SecretReader::new(source.clone(), Arc::clone(&world.env)),
+            reader: SecretReader::new(source.clone(), secrets, Arc::clone(&world.env)),
             ahead: Arc::default(),
             injected_for: Arc::default(),
         };
@@ -141,42 +151,96 @@ impl Auth {
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
     /// the future leaves it.
     pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
+        let (binding, how) = self.equip(how).await?;
+        Ok(self.logins.login(&binding, how).await?)
+    }
+
+    /// Starts a login to the configured registry that nobody has to wait for, or joins one that is
+    /// under way. It is known by its name from then on, and opens nothing by itself.
+    pub async fn start_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
+        let (binding, how) = self.equip(how).await?;
+        Ok(self.logins.start(&binding, &how).await?)
+    }
+
+    /// The login of this name, running or ended a while ago.
+    pub fn watch_login(&self, id: &str) -> Option<LoginWatch> {
+        self.logins.watch(id)
+    }
+
+    /// Gives the login of this name the address that the identity provider sent a browser back to.
+    pub fn hand_over(&self, id: &str, redirect: &str) -> Option<Result<(), NotTaken>> {
+        self.logins.hand_over(id, redirect)
+    }
+
+    /// Ends the login of this name; its port is free when this returns.
+    pub async fn withdraw_login(&self, id: &str) -> Option<LoginView> {
+        self.logins.withdraw(id).await
+    }
+
+    /// The answer to a browser that comes back to the public address of this server; see
+    /// [`PublicUrl`](crate::login::PublicUrl).
+    pub fn receive_callback(&self, query: &str) -> Response<Full<Bytes>> {
+        self.logins.receive(query)
+    }
+
+    /// The page to which that answer sends the browser on.
+    pub async fn callback_result(&self, mark: &str) -> Response<Full<Bytes>> {
+        self.logins.received(mark).await
+    }
+
+    /// What a login to the configured registry is for, and how it is made: the configuration's part
+    /// of it, what ends it early, and what is to be known of it before anybody reads again.
+    async fn equip(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
         let config = self.config.load_async().await?;
         let binding = Binding::of(&config)?;
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
         let store = self.config.clone();
         let wanted = binding.clone();
+        let credentials = self.of(&binding);
+        let then = how.settle;
         let how = LoginHow {
             callback_port: how
                 .callback_port
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
+            replaced: Some(self.replaced(&binding)),
+            settle: Some(Arc::new(move || {
+                let credentials = Arc::clone(&credentials);
+                let then = then.clone();
+                async move {
+                    credentials.look().await;
+                    if let Some(then) = then {
+                        then().await;
+                    }
+                }
+                .boxed()
+            })),
             ..how
         };
-        let mut login = pin!(self.logins.login(&binding, how));
-        let done = tokio::select! {
-            done = login.as_mut() => done?,
-            () = self.replaced(&binding) => {
-                self.logins.cancel(&binding).await;
-                login.await?
-            }
-        };
-        self.of(&binding).look().await;
-        Ok(done)
+        Ok((binding, how))
     }
 
     /// Resolves when the configuration describes another login: whoever still waited for this one
     /// would log in for nothing, and its port is not free for the other. A configuration that
     /// cannot be read now says nothing.
-    async fn replaced(&self, binding: &Binding) {
-        loop {
-            self.clock.sleep(LOOK_INTERVAL).await;
-            if let Ok(config) = self.config.load_async().await
-                && !Binding::of(&config).is_ok_and(|now| now == *binding)
-            {
-                return;
+    fn replaced(&self, binding: &Binding) -> Replaced {
+        let config = self.config.clone();
+        let clock = Arc::clone(&self.clock);
+        let binding = binding.clone();
+        Arc::new(move || {
+            let (config, clock, binding) = (config.clone(), Arc::clone(&clock), binding.clone());
+            async move {
+                loop {
+                    clock.sleep(LOOK_INTERVAL).await;
+                    if let Ok(config) = config.load_async().await
+                        && !Binding::of(&config).is_ok_and(|now| now == binding)
+                    {
+                        return;
+                    }
+                }
             }
-        }
+            .boxed()
+        })
     }
 
     /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is

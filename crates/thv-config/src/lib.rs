@@ -27,4 +27,4 @@ pub use paths::Paths;
 pub use registries::{RegistriesStore, RegistrySettings};
 pub use store::ConfigStore;
 pub use watch::ConfigWatch;
-pub use world::{Clock, Env, ManualClock, MapEnv, ProcessEnv, SystemClock, World};
+pub use world::{Clock, Env, ManualClock, MapEnv, Overlay, ProcessEnv, SystemClock, World};

@@ -68,6 +68,8 @@ pub struct Config {
     pub auth: Option<RegistryAuth>,
     /// The secrets provider.
     pub secrets: SecretsSettings,
+    /// Whether the secrets of before there were scopes have their scoped names by now.
+    pub secret_scope_migration: bool,
     /// A file of additional certificate authorities (PEM).
     pub ca_certificate_path: Option<PathBuf>,
 }
@@ -85,6 +87,7 @@ impl Config {
             source,
             auth: self.auth.and_then(RegistryAuth::normalised),
             secrets: self.secrets.normalised(),
+            secret_scope_migration: self.secret_scope_migration,
             ca_certificate_path: self
                 .ca_certificate_path
                 .filter(|path| !path.as_os_str().is_empty()),

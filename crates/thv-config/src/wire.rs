@@ -23,6 +23,8 @@ pub(crate) struct Wire {
     allow_private_registry_ip: bool,
     registry_auth: Option<WireAuth>,
     secrets: Option<WireSecrets>,
+    #[serde(deserialize_with = "flag")]
+    secret_scope_migration: bool,
     ca_certificate_path: Option<String>,
 }
 
@@ -92,6 +94,7 @@ impl Wire {
                     setup_completed: secrets.setup_completed,
                 })
                 .unwrap_or_default(),
+            secret_scope_migration: self.secret_scope_migration,
             ca_certificate_path: text(&self.ca_certificate_path).map(PathBuf::from),
         }
         .normalised()
@@ -115,6 +118,9 @@ impl Wire {
                 secrets_leaves(self.secrets.as_ref()),
                 secrets_leaves(wire.secrets.as_ref()),
             );
+        }
+        if from.secret_scope_migration != wanted.secret_scope_migration {
+            diff(&mut changes, self.scope_leaves(), wire.scope_leaves());
         }
         if from.source != wanted.source || from.allow_private_ip != wanted.allow_private_ip {
             diff(&mut changes, self.source_leaves(), wire.source_leaves());
@@ -155,6 +161,13 @@ impl Wire {
         ]
     }
 
+    fn scope_leaves(&self) -> Vec<Leaf> {
+        vec![Leaf::optional(
+            &["secret_scope_migration"],
+            Scalar::Flag(self.secret_scope_migration),
+        )]
+    }
+
     fn trust_leaves(&self) -> Vec<Leaf> {
         vec![Leaf::optional(
             &["ca_certificate_path"],
@@ -177,6 +190,7 @@ impl From<&Config> for Wire {
         let mut wire = Self {
             allow_private_registry_ip: config.allow_private_ip,
             secrets: Some(WireSecrets::from(&config.secrets)),
+            secret_scope_migration: config.secret_scope_migration,
             ca_certificate_path: config.ca_certificate_path.as_deref().map(path_text),
             registry_auth: config.auth.as_ref().map(|auth| WireAuth {
                 r#type: Some(auth.kind.clone()),
@@ -339,6 +353,7 @@ pub(crate) fn managed_paths(auth: Option<&RegistryAuth>) -> Vec<&'static [&'stat
     let mut leaves = neutral.source_leaves();
     leaves.extend(neutral.trust_leaves());
     leaves.extend(secrets_leaves(None));
+    leaves.extend(neutral.scope_leaves());
     leaves.extend(auth_leaves(&WireAuth::default()));
     let mut paths: Vec<_> = leaves.iter().map(|leaf| leaf.path).collect();
     match auth {

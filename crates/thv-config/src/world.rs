@@ -216,6 +216,41 @@ impl Env for ProcessEnv {
     }
 }
 
+// === Overlay
+
+/// Another environment, in which some variables have other values or none: what the command line says in their place.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    base: Arc<dyn Env>,
+    variables: BTreeMap<String, Option<String>>,
+}
+
+impl Overlay {
+    /// `base` with the given variables; `None` takes one away.
+    pub fn new<const N: usize>(base: Arc<dyn Env>, variables: [(&str, Option<&str>); N]) -> Self {
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+        Self {
+            base,
+            variables: variables.collect(),
+        }
+    }
+}
+
+impl Env for Overlay {
+    fn var(&self, name: &str) -> Option<String> {
+        match self.variables.get(name) {
+            Some(value) => value.clone(),
+            None => self.base.var(name),
+        }
+    }
+
+    fn home_dir(&self) -> Option<PathBuf> {
+        self.base.home_dir()
+    }
+}
+
 // === MapEnv
 
 /// An environment made of the given variables and nothing else.
@@ -347,6 +382,15 @@ mod tests {
         assert!(clock.asleep(2).now_or_never().is_none());
         assert!(clock.asleep(1).now_or_never().is_some());
         drop(second);
+    }
+
+    #[test]
+    fn an_overlay_gives_takes_away_and_lets_through() {
+        let base = MapEnv::from([("A", "1"), ("B", "2"), ("HOME", "/home/ann")]);
+        let env = Overlay::new(Arc::new(base), [("A", Some("3")), ("B", None)]);
+        assert_eq!(env.var("A").as_deref(), Some("3"));
+        assert_eq!(env.var("B"), None);
+        assert_eq!(env.home_dir(), Some(PathBuf::from("/home/ann")));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::body::read_bounded;
+use crate::client_certificate::ClientCertificate;
 use crate::error::{HttpError, Phase};
 use crate::policy::{PlainHttp, Policy};
 use crate::proxy::ProxyRules;
@@ -39,7 +40,7 @@ pub struct HttpOptions {
 
 /// The door to the outside. Cheap to clone; clones share their connections.
 ///
-/// Proxy variables and `SSL_CERT_FILE` are taken from the world's environment when it is made. Certificate
+/// Proxy variables, `SSL_CERT_FILE` and the client certificate's files are taken from the world's environment when it is made. Certificate
 /// authorities are read at the first request that needs them, so that making one costs nothing and a bad CA file is an error
 /// of the requests and not of the program.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     proxy: Arc<ProxyRules>,
     trust: TrustSettings,
+    certificate: ClientCertificate,
     public: OnceCell<Transport>,
     any: OnceCell<Transport>,
     proxied: OnceCell<Transport>,
@@ -78,6 +80,7 @@ impl Http {
                 clock: Arc::clone(&world.clock),
                 proxy: Arc::new(ProxyRules::from_env(&*world.env)),
                 trust: TrustSettings::new(options.extra_ca, &*world.env),
+                certificate: ClientCertificate::from_env(&*world.env),
                 public: OnceCell::new(),
                 any: OnceCell::new(),
                 proxied: OnceCell::new(),
@@ -193,7 +196,7 @@ impl Inner {
         socket: &Path,
         request: Request,
     ) -> Result<Reply, HttpError> {
-        let transport = Transport::new(Reach::Socket(socket), &self.user_agent, &[])?;
+        let transport = Transport::new(Reach::Socket(socket), &self.user_agent, &[], None)?;
         let answer = self.send_within_limits(&transport, &request).await?;
         self.finish(request, answer).await
     }
@@ -234,18 +237,20 @@ impl Inner {
     }
 
     async fn build(&self, route: Route) -> Result<Transport, HttpError> {
-        let (user_agent, trust, proxy) = (
+        let (user_agent, trust, certificate, proxy) = (
             self.user_agent.clone(),
             self.trust.clone(),
+            self.certificate.clone(),
             Arc::clone(&self.proxy),
         );
         let build = move || {
             let bundles = trust.load()?;
+            let certificate = certificate.load()?;
             let reach = match route {
                 Route::Direct(rule) => Reach::Direct(rule),
                 Route::Proxied => Reach::Proxied(&proxy),
             };
-            Transport::new(reach, &user_agent, &bundles)
+            Transport::new(reach, &user_agent, &bundles, certificate.as_ref())
         };
         tokio::task::spawn_blocking(build)
             .await

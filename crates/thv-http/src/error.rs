@@ -119,6 +119,14 @@ pub enum HttpError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The certificate by which we show who we are cannot be used.
+    #[error("the client certificate file {} cannot be used: {cause}", path.display())]
+    ClientCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The client could not be set up; this is a fault of the program or of the machine's trust store.
     #[error("the HTTP client could not be set up: {cause}")]
     Setup {

@@ -8,6 +8,7 @@
 pub mod address;
 mod body;
 mod client;
+mod client_certificate;
 mod error;
 mod limits;
 mod policy;
@@ -20,6 +21,7 @@ mod transport;
 mod trust;
 
 pub use client::{Http, HttpOptions};
+pub use client_certificate::{CERTIFICATE_VARIABLE, KEY_VARIABLE};
 pub use error::{HttpError, Phase};
 pub use limits::Limits;
 pub use policy::{Bearer, PlainHttp, Policy, Redirects, display_url, is_loopback_url, parse_url};

@@ -10,6 +10,9 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// Longest `Retry-After` that is believed. A registry that asks for more is asked again after this long.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
+/// Largest file of a client certificate or its key. A chain of four with a key has about 10 kB.
+pub(crate) const CLIENT_CERTIFICATE_MAX: u64 = 256 * 1024;
+
 /// Largest CA bundle read from disk. The bundles of the large distributions have about 250 kB.
 pub(crate) const CA_BUNDLE_MAX: u64 = 8 * 1024 * 1024;
 

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, ClientBuilder, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::client_certificate::{Pem, unusable as unusable_certificate};
 use crate::error::{HttpError, Phase};
 use crate::limits::CONNECT;
 use crate::proxy::ProxyRules;
@@ -66,6 +67,7 @@ impl Transport {
         reach: Reach<'_>,
         user_agent: &str,
         bundles: &[Bundle],
+        certificate: Option<&Pem>,
     ) -> Result<Self, HttpError> {
         let mut builder = base(user_agent);
         match reach {
@@ -97,6 +99,9 @@ impl Transport {
         }
         if !extra.is_empty() {
             builder = builder.tls_certs_merge(extra);
+        }
+        if let Some(certificate) = certificate {
+            builder = builder.identity(identity(certificate)?);
         }
         Ok(Self {
             client: builder.build().map_err(setup)?,
@@ -163,6 +168,22 @@ fn over_socket(builder: ClientBuilder, path: &Path) -> ClientBuilder {
     return builder.unix_socket(path);
     #[cfg(windows)]
     return builder.windows_named_pipe(path.as_os_str());
+}
+
+/// A chain and its key. A mistake in them is found here and not in the middle of a handshake.
+fn identity(pem: &Pem) -> Result<Identity, HttpError> {
+    let identity = Identity::from_pem(pem.bytes.expose_secret());
+    identity
+        .and_then(|identity| {
+            let trial = Client::builder().tls_certs_only([]);
+            trial.identity(identity.clone()).build().map(|_| identity)
+        })
+        .map_err(|_| {
+            unusable_certificate(
+                &pem.path,
+                "it takes a certificate chain and the key that belongs to it, as PEM text without a passphrase".to_owned(),
+            )
+        })
 }
 
 /// The certificates of one file, each of them known to be usable.

@@ -69,6 +69,8 @@ pub struct CatalogStatus {
     pub checked_at: Option<Timestamp>,
     /// What the catalog holds.
     pub counts: Counts,
+    /// Names the content: the same for the same content, also after another start. `None` without a catalog.
+    pub digest: Option<String>,
     /// Rows of the last whole load that could not be read.
     pub bad_rows: usize,
     /// Whether later loads ask for changes only.
@@ -314,6 +316,7 @@ impl Registry {
             checked_at: known
                 .filter(|_| self.inner.cache_place.is_some())
                 .map(|known| known.marks.checked_at),
+            digest: known.map(|known| known.snapshot.digest().to_owned()),
             counts: known.map_or_else(Counts::default, |known| known.snapshot.counts()),
             bad_rows: known.map_or(0, |known| known.snapshot.bad_rows()),
             incremental: known.is_some_and(|known| known.marks.incremental),

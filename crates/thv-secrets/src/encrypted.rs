@@ -1,6 +1,6 @@
-//! The encrypted file, shared with the Go program: `nonce ‖ ciphertext ‖ tag` of AES-256-GCM.
+//! The encrypted file, shared with the Go program, as a place: who reads and writes it, and when.
 //!
-//! Reads take no lock and remember nothing: the file is opened anew each time, because other
+//! What its bytes mean is said in [`crate::format`]. Reads take no lock and remember nothing: the file is opened anew each time, because other
 //! processes replace it. Writes exclude each other, within the process and between processes, read
 //! again what is there, and replace the file as a whole. A file that does not open is never
 //! replaced. Where the key comes from is not decided here.
@@ -16,16 +16,13 @@ use thv_config::disk::{FileLock, ReadError, read_bounded, write_atomic};
 
 use crate::environment::Variables;
 use crate::error::SecretsError;
+use crate::format::{FILE_MAX_BYTES, Form, FormError, Forms, PLAINTEXT_MAX_BYTES};
 use crate::key::{FileKey, Keys};
-use crate::plaintext;
 use crate::scope::{Scope, SecretName};
-use crate::seal::{self, NONCE_BYTES, SealError, Sealer, TAG_BYTES};
+use crate::seal::Sealer;
 use crate::select::KeySource;
-use crate::store::{Capabilities, SecretMap, SecretStore, StoreKind};
+use crate::store::{Listed, SecretMap, SecretStore, StoreKind};
 
-/// The most that the secrets of a file may be together, as JSON.
-pub const PLAINTEXT_MAX_BYTES: u64 = 32 * 1024 * 1024;
-const FILE_MAX_BYTES: u64 = PLAINTEXT_MAX_BYTES + (NONCE_BYTES + TAG_BYTES) as u64;
 /// How long a writer waits for the others.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// About the size of a large token.
@@ -35,8 +32,18 @@ const PROBE_BYTES: usize = 4096;
 pub(crate) struct SecretsFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
+    forms: Forms,
     /// Held by the one writer of this process, so that threads queue up without polling.
     turn: Mutex<()>,
+}
+
+/// A file that was written anew in another form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The form it is in now.
+    pub form: Form,
+    /// Where the file as it was before is kept; `None` when it was in that form already, or held nothing.
+    pub backup: Option<PathBuf>,
 }
 
 impl SecretsFile {
@@ -44,6 +51,7 @@ impl SecretsFile {
         Self {
             path,
             clock,
+            forms: Forms::default(),
             turn: Mutex::new(()),
         }
     }
@@ -57,44 +65,80 @@ impl SecretsFile {
         std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() > 0)
     }
 
-    fn read(&self, key: &FileKey) -> Result<SecretMap, SecretsError> {
-        let bytes = match read_bounded(&self.path, FILE_MAX_BYTES) {
-            Ok(bytes) => bytes,
-            Err(ReadError::NotFound) => return Ok(SecretMap::default()),
-            Err(ReadError::TooLarge { limit }) => {
-                return Err(SecretsError::TooLarge {
-                    file: self.path.clone(),
-                    limit,
-                });
-            }
-            Err(ReadError::Io(error)) => return Err(self.io("read", &error)),
-        };
+    /// Its size in bytes and its form, without opening it; `None` where there is nothing in it.
+    pub(crate) fn look(&self) -> Result<Option<(u64, Form)>, SecretsError> {
+        let bytes = self.bytes()?;
         if bytes.is_empty() {
-            return Ok(SecretMap::default());
+            return Ok(None);
         }
-        let plaintext = seal::decrypt(key.bytes(), &bytes, b"").map_err(|error| match error {
-            SealError::Refused => SecretsError::WrongPassword {
-                file: self.path.clone(),
-                origin: key.origin.clone(),
-            },
-            _ => self.corrupt("it is too short to be a secrets file".to_owned()),
-        })?;
-        plaintext::parse(&plaintext).map_err(|cause| self.corrupt(cause))
+        let form = Form::of(&bytes).map_err(|error| self.told(error, ""))?;
+        Ok(Some((u64::try_from(bytes.len()).unwrap_or(u64::MAX), form)))
     }
 
-    fn write(&self, key: &FileKey, secrets: &SecretMap) -> Result<(), SecretsError> {
-        let plaintext = plaintext::render(secrets).map_err(|cause| self.corrupt(cause))?;
-        if u64::try_from(plaintext.len()).unwrap_or(u64::MAX) > PLAINTEXT_MAX_BYTES {
-            return Err(SecretsError::TooLarge {
+    /// Its bytes; none where it does not exist.
+    fn bytes(&self) -> Result<Vec<u8>, SecretsError> {
+        match read_bounded(&self.path, FILE_MAX_BYTES) {
+            Ok(bytes) => Ok(bytes),
+            Err(ReadError::NotFound) => Ok(Vec::new()),
+            Err(ReadError::TooLarge { limit }) => Err(SecretsError::TooLarge {
                 file: self.path.clone(),
-                limit: PLAINTEXT_MAX_BYTES,
-            });
+                limit,
+            }),
+            Err(ReadError::Io(error)) => Err(self.io("read", &error)),
         }
-        let bytes = seal::encrypt(key.bytes(), &plaintext, b"").map_err(|error| match error {
-            SealError::NoRandomness { cause } => SecretsError::NoRandomness { cause },
-            other => self.corrupt(other.to_string()),
-        })?;
+    }
+
+    /// What it holds, and the form to write it in again.
+    fn read(&self, key: &FileKey) -> Result<(SecretMap, Form), SecretsError> {
+        self.open(key, &self.bytes()?)
+    }
+
+    fn open(&self, key: &FileKey, bytes: &[u8]) -> Result<(SecretMap, Form), SecretsError> {
+        if bytes.is_empty() {
+            return Ok((SecretMap::default(), Form::One));
+        }
+        self.forms
+            .open(key, bytes)
+            .map_err(|error| self.told(error, &key.origin))
+    }
+
+    /// Whether it opens with `key`, or holds nothing.
+    pub(crate) fn opens_with(&self, key: &FileKey) -> Result<(), SecretsError> {
+        self.read(key).map(drop)
+    }
+
+    fn write(&self, key: &FileKey, form: Form, secrets: &SecretMap) -> Result<(), SecretsError> {
+        let bytes = self
+            .forms
+            .close(key, form, secrets)
+            .map_err(|error| self.told(error, &key.origin))?;
         write_atomic(&self.path, &bytes).map_err(|error| self.io("write", &error))
+    }
+
+    /// Writes the file anew in another form. The file as it was is kept beside it until the next time.
+    fn rewrite(&self, key: &FileKey, wanted: Form) -> Result<Rewritten, SecretsError> {
+        self.exclusively(|| {
+            let before = self.bytes()?;
+            let (secrets, form) = self.open(key, &before)?;
+            if form.number() == wanted.number() {
+                return Ok(Rewritten { form, backup: None });
+            }
+            let backup =
+                (!before.is_empty()).then(|| self.beside(&format!(".form{}.bak", form.number())));
+            if let Some(backup) = &backup {
+                write_atomic(backup, &before).map_err(|error| SecretsError::Io {
+                    action: "write",
+                    path: backup.clone(),
+                    cause: error.to_string(),
+                })?;
+            }
+            self.write(key, wanted, &secrets)?;
+            let (written, form) = self.read(key)?;
+            if !written.holds_the_same_as(&secrets) {
+                return Err(self.corrupt("it does not hold what was just written to it".to_owned()));
+            }
+            Ok(Rewritten { form, backup })
+        })
     }
 
     /// Runs `work` while nobody else writes.
@@ -103,14 +147,29 @@ impl SecretsFile {
         work: impl FnOnce() -> Result<T, SecretsError>,
     ) -> Result<T, SecretsError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let _lock = FileLock::acquire(&self.lock_path(), self.clock.as_ref(), LOCK_WAIT)?;
+        let _lock = FileLock::acquire(&self.beside(".lock"), self.clock.as_ref(), LOCK_WAIT)?;
         work()
     }
 
-    fn lock_path(&self) -> PathBuf {
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
+        path.push(suffix);
         PathBuf::from(path)
+    }
+
+    fn told(&self, error: FormError, origin: &str) -> SecretsError {
+        match error {
+            FormError::Refused => SecretsError::WrongPassword {
+                file: self.path.clone(),
+                origin: origin.to_owned(),
+            },
+            FormError::Unusable(cause) => self.corrupt(cause),
+            FormError::TooLarge => SecretsError::TooLarge {
+                file: self.path.clone(),
+                limit: PLAINTEXT_MAX_BYTES,
+            },
+            FormError::NoRandomness(cause) => SecretsError::NoRandomness { cause },
+        }
     }
 
     fn corrupt(&self, cause: String) -> SecretsError {
@@ -155,6 +214,11 @@ impl EncryptedStore {
         }
     }
 
+    /// Writes the file anew in the form `wanted`, unless it is in that form already.
+    pub(crate) fn rewrite(&self, wanted: Form) -> Result<Rewritten, SecretsError> {
+        self.with_key(|key| self.file.rewrite(key, wanted))
+    }
+
     /// Runs `attempt` with the key at hand and, should the file not open with it, once more with the
     /// one that its source has by now. No lock is held while the source is asked.
     fn with_key<T>(
@@ -190,18 +254,21 @@ impl SecretStore for EncryptedStore {
         StoreKind::Encrypted
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read: true,
-            write: true,
-            delete: true,
-            list: true,
-            cleanup: true,
-        }
+    fn list(&self) -> Result<Vec<Listed>, SecretsError> {
+        let (secrets, _) = self.with_key(|key| self.file.read(key))?;
+        secrets
+            .names()
+            .map(|name| {
+                Ok(Listed {
+                    name: SecretName::stored(name)?,
+                    description: None,
+                })
+            })
+            .collect()
     }
 
     fn get(&self, name: &SecretName) -> Result<Option<SecretString>, SecretsError> {
-        let secrets = self.with_key(|key| self.file.read(key))?;
+        let (secrets, _) = self.with_key(|key| self.file.read(key))?;
         let fallback = self.variables.as_fallback();
         let look_up = |name: &SecretName| {
             let stored = secrets.get(name).cloned();
@@ -216,13 +283,13 @@ impl SecretStore for EncryptedStore {
     ) -> Result<(), SecretsError> {
         self.with_key(|key| {
             self.file.exclusively(|| {
-                let current = self.file.read(key)?;
+                let (current, form) = self.file.read(key)?;
                 let mut wanted = current.clone();
                 change(&mut wanted)?;
                 if wanted.holds_the_same_as(&current) {
                     return Ok(());
                 }
-                self.file.write(key, &wanted)
+                self.file.write(key, form, &wanted)
             })
         })
     }
@@ -231,16 +298,15 @@ impl SecretStore for EncryptedStore {
         let name = SecretName::system(Scope::Auth, "store-probe");
         self.with_key(|key| {
             self.file.exclusively(|| {
-                let mut secrets = self.file.read(key)?;
+                let (mut secrets, form) = self.file.read(key)?;
                 secrets.set(&name, "p".repeat(PROBE_BYTES).into());
-                self.file.write(key, &secrets)?;
-                let is_back = self
-                    .file
-                    .read(key)?
+                self.file.write(key, form, &secrets)?;
+                let (written, _) = self.file.read(key)?;
+                let is_back = written
                     .get(&name)
                     .is_some_and(|value| value.expose_secret().len() == PROBE_BYTES);
                 secrets.remove(&name);
-                self.file.write(key, &secrets)?;
+                self.file.write(key, form, &secrets)?;
                 if is_back {
                     Ok(())
                 } else {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use thv_config::Env;
 
-use crate::error::SecretsError;
+use crate::error::{Action, SecretsError};
 use crate::hint::Hints;
 use crate::scope::SecretName;
 use crate::seal::Sealer;
 use crate::select::{DISABLE_FALLBACK_VARIABLE, SECRET_VARIABLE_PREFIX};
-use crate::store::{Capabilities, SecretMap, SecretStore, StoreKind};
+use crate::store::{Listed, SecretMap, SecretStore, StoreKind};
 
 /// The variables `TOOLHIVE_SECRET_<name>`.
 #[derive(Clone)]
@@ -63,14 +63,11 @@ impl SecretStore for EnvironmentStore {
         StoreKind::Environment
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            read: true,
-            write: false,
-            delete: false,
-            list: false,
-            cleanup: false,
-        }
+    fn list(&self) -> Result<Vec<Listed>, SecretsError> {
+        Err(SecretsError::Unsupported {
+            kind: StoreKind::Environment,
+            action: Action::List,
+        })
     }
 
     fn get(&self, name: &SecretName) -> Result<Option<SecretString>, SecretsError> {
@@ -82,15 +79,15 @@ impl SecretStore for EnvironmentStore {
         &self,
         _change: &mut dyn FnMut(&mut SecretMap) -> Result<(), SecretsError>,
     ) -> Result<(), SecretsError> {
-        Err(self.hints.read_only())
+        Err(self.hints.read_only(StoreKind::Environment))
     }
 
     fn probe(&self) -> Result<(), SecretsError> {
-        Err(self.hints.read_only())
+        Err(self.hints.read_only(StoreKind::Environment))
     }
 
     fn sealer(&self, _purpose: &str) -> Result<Sealer, SecretsError> {
-        Err(self.hints.read_only())
+        Err(self.hints.read_only(StoreKind::Environment))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Texts name files, variables and limits, never a secret. Where a person has to act, the text ends
 //! with what to type.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,13 +89,49 @@ pub enum SecretsError {
         /// What was configured.
         provider: String,
     },
-    /// The provider exists, and this program does not speak to it.
-    #[error("the {provider} secrets provider cannot keep a login; {hint}")]
-    UnsupportedProvider {
-        /// What was configured.
-        provider: String,
+    /// The store cannot do that at all.
+    #[error("secrets provider does not support {action}")]
+    Unsupported {
+        /// Which store.
+        kind: StoreKind,
+        /// What was wanted of it.
+        action: Action,
+    },
+    /// 1Password could not be asked.
+    #[error("1Password cannot be used: {cause}; {hint}")]
+    OnePassword {
+        /// What its program said, or what is missing.
+        cause: String,
         /// What to type.
         hint: String,
+        /// Whether the same call may succeed later by itself.
+        transient: bool,
+    },
+    /// A name that is no reference to a secret in 1Password.
+    #[error("invalid secret path: {name}")]
+    InvalidReference {
+        /// The name.
+        name: String,
+    },
+    /// There is no secret of that name.
+    #[error("secret not found: {name}")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// There is a secret of that name already.
+    #[error("secret already exists: {name}")]
+    AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// A set-up with another password than the one that is in use.
+    #[error(
+        "the secrets have a password already, from {origin}, and it is not the one given; nothing was changed"
+    )]
+    OtherPassword {
+        /// Where the password in use came from.
+        origin: String,
     },
     /// The key file cannot be used.
     #[error("the key file {} cannot be used: {cause}", path.display())]
@@ -108,10 +145,14 @@ pub enum SecretsError {
     #[error("secret name cannot be empty")]
     EmptyName,
     /// A name that belongs to the system, used on behalf of a user.
-    #[error("secret name is reserved for system use: \"{name}\"")]
+    #[error(
+        "secret name is reserved for system use and cannot be managed via user commands: cannot {verb} \"{name}\""
+    )]
     ReservedName {
         /// The name.
         name: String,
+        /// What was to be done: `get`, `set`, `delete`, or anything.
+        verb: &'static str,
     },
     /// Another process held the lock all the time: try again.
     #[error("the secrets are in use: {} was locked for {waited:?}; try again", path.display())]
@@ -149,6 +190,30 @@ pub enum SecretsError {
     },
 }
 
+/// What a store may be unable to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Listing names.
+    List,
+    /// Storing under a new name.
+    Create,
+    /// Storing over an old value.
+    Update,
+    /// Removing.
+    Delete,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::List => "listing keys",
+            Self::Create => "creating secrets",
+            Self::Update => "updating secrets",
+            Self::Delete => "deleting secrets",
+        })
+    }
+}
+
 impl SecretsError {
     /// Whether the same call may well succeed later without anybody doing anything.
     pub fn is_transient(&self) -> bool {
@@ -157,7 +222,16 @@ impl SecretsError {
             Self::KeyringTimedOut { .. }
                 | Self::LockTimeout { .. }
                 | Self::Config(ConfigError::Locked { .. })
+                | Self::OnePassword {
+                    transient: true,
+                    ..
+                }
         )
+    }
+
+    /// Whether the key of the encrypted store is nowhere to be had.
+    pub(crate) fn is_missing_key(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::KeyringUnavailable { .. })
     }
 
     /// Whether a person has to set up, unlock or choose a store first.
@@ -170,8 +244,12 @@ impl SecretsError {
                 | Self::WrongPassword { .. }
                 | Self::ReadOnly { .. }
                 | Self::UnknownProvider { .. }
-                | Self::UnsupportedProvider { .. }
                 | Self::KeyFile { .. }
+                | Self::OtherPassword { .. }
+                | Self::OnePassword {
+                    transient: false,
+                    ..
+                }
         )
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::SecretsError;
+use crate::one_password::TOKEN_VARIABLE;
 use crate::select::{PASSWORD_VARIABLE, PROVIDER_VARIABLE};
 use crate::store::StoreKind;
 
@@ -29,7 +30,7 @@ impl Hints {
         };
         SecretsError::NotSetUp {
             hint: format!(
-                "{unlock}{}, then type: thv registry login",
+                "{unlock}type: thv secret setup, or {}",
                 self.give_a_password()
             ),
         }
@@ -67,20 +68,22 @@ impl Hints {
         )
     }
 
-    /// How to leave a provider that cannot keep a login.
+    /// How to let 1Password be asked.
     #[expect(clippy::unused_self, reason = "all hints are asked for alike")]
-    pub(crate) fn other_provider(&self) -> String {
+    pub(crate) fn one_password(&self) -> String {
         format!(
-            "type: export {PROVIDER_VARIABLE}=encrypted (wherever thv runs, thv serve included)"
+            "install 1Password's program `op`, and give thv, thv serve included, the token of a service account in {TOKEN_VARIABLE}"
         )
     }
 
-    /// The error for a write to the environment.
+    /// The error for a write to a store that takes none.
     #[expect(clippy::unused_self, reason = "all hints are asked for alike")]
-    pub(crate) fn read_only(&self) -> SecretsError {
+    pub(crate) fn read_only(&self, kind: StoreKind) -> SecretsError {
         SecretsError::ReadOnly {
-            kind: StoreKind::Environment,
-            hint: format!("to keep logins, unset {PROVIDER_VARIABLE} and use the encrypted store"),
+            kind,
+            hint: format!(
+                "to keep something, unset {PROVIDER_VARIABLE} and type: thv secret provider encrypted"
+            ),
         }
     }
 }

@@ -4,24 +4,20 @@
 //! per process and remembered as a key, until that key turns out not to open the file any more.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use thv_config::Env;
-use thv_config::disk::{ReadError, read_bounded};
 use zeroize::Zeroizing;
 
 use crate::error::SecretsError;
 use crate::hint::Hints;
-use crate::keyring::{Agent, Found, Lookup, Patience};
+use crate::key_file;
+use crate::keyring::{Agent, Cleared, Found, Lookup, Patience};
 use crate::seal::KEY_BYTES;
 use crate::select::{KeySource, PASSWORD_VARIABLE};
-
-/// A key file is one line of text.
-const KEY_FILE_MAX_BYTES: u64 = 4096;
 
 /// The key that opens the secrets file.
 pub(crate) struct FileKey {
@@ -48,7 +44,16 @@ impl FileKey {
         &self.bytes
     }
 
-    fn is_the_same_as(&self, other: &Self) -> bool {
+    /// Where the password is, for people; with a warning when it will not stay there.
+    pub(crate) fn place(&self) -> String {
+        if self.is_durable {
+            self.origin.clone()
+        } else {
+            format!("{}, which a restart empties", self.origin)
+        }
+    }
+
+    pub(crate) fn is_the_same_as(&self, other: &Self) -> bool {
         self.bytes == other.bytes
     }
 }
@@ -101,7 +106,9 @@ impl Keys {
                 let password = self.env.var(PASSWORD_VARIABLE).unwrap_or_default();
                 SecretString::from(password)
             }
-            KeySource::KeyFile(path) => read_key_file(path, patience)?,
+            KeySource::KeyFile(path) | KeySource::Credential(path) => {
+                key_file::read(path, patience)?
+            }
             KeySource::Keyring => return self.recall_or_ask(patience),
         };
         let key = FileKey::from_password(password.expose_secret(), source.describe(), true);
@@ -123,17 +130,28 @@ impl Keys {
         Ok(Some(key))
     }
 
-    /// Gives the durable keyrings a password and returns the key of whatever they hold then.
-    pub(crate) fn hand_over(&self, password: &SecretString) -> Result<Arc<FileKey>, SecretsError> {
+    /// Gives the durable keyrings a password and returns the key of whatever they hold then, or what they said when none
+    /// took it.
+    pub(crate) fn hand_over(
+        &self,
+        password: &SecretString,
+    ) -> Result<Result<Arc<FileKey>, Lookup>, SecretsError> {
         let limit = Patience::Login.limit();
         let lookup = self
             .agent
             .store(password, limit)
             .map_err(|_| self.timed_out(limit))?;
-        match &lookup.found {
+        Ok(match &lookup.found {
             Some(found) => Ok(self.remember(found)),
-            None => Err(self.hints.not_set_up(lookup.is_locked())),
-        }
+            None => Err(lookup),
+        })
+    }
+
+    /// Takes our entry out of every keyring, and forgets what is remembered.
+    pub(crate) fn clear_keyrings(&self) -> Result<Vec<Cleared>, SecretsError> {
+        *self.remembered() = None;
+        let limit = Patience::Login.limit();
+        self.agent.clear(limit).map_err(|_| self.timed_out(limit))
     }
 
     fn recall_or_ask(
@@ -146,16 +164,20 @@ impl Keys {
         self.ask_keyrings(patience)
     }
 
+    /// What the keyrings hold now, whatever is remembered.
+    pub(crate) fn look_in_keyrings(&self, patience: Patience) -> Result<Lookup, SecretsError> {
+        let limit = patience.limit();
+        self.agent
+            .find(patience.may_ask(), limit)
+            .map_err(|_| self.timed_out(limit))
+    }
+
     /// The key that the keyrings have now, whatever is remembered.
-    pub(crate) fn ask_keyrings(
+    fn ask_keyrings(
         &self,
         patience: Patience,
     ) -> Result<Result<Arc<FileKey>, Lookup>, SecretsError> {
-        let limit = patience.limit();
-        let lookup = self
-            .agent
-            .find(patience.may_ask(), limit)
-            .map_err(|_| self.timed_out(limit))?;
+        let lookup = self.look_in_keyrings(patience)?;
         Ok(match &lookup.found {
             Some(found) => Ok(self.remember(found)),
             None => Err(lookup),
@@ -213,49 +235,4 @@ impl fmt::Debug for Keys {
             .field("agent", &self.agent)
             .finish_non_exhaustive()
     }
-}
-
-/// The password in a key file: its text without the line ends at its end. A file that others may
-/// write is refused, for whoever can choose the key can read what is written with it.
-fn read_key_file(path: &Path, patience: Patience) -> Result<SecretString, SecretsError> {
-    let unusable = |cause: String| SecretsError::KeyFile {
-        path: path.to_owned(),
-        cause,
-    };
-    let bytes = read_bounded(path, KEY_FILE_MAX_BYTES)
-        .map(Zeroizing::new)
-        .map_err(|error: ReadError| unusable(error.to_string()))?;
-    check_mode(path, patience).map_err(unusable)?;
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| unusable("it is not UTF-8 text".to_owned()))?
-        .trim_end_matches(['\r', '\n']);
-    if text.is_empty() {
-        return Err(unusable("it is empty".to_owned()));
-    }
-    Ok(text.into())
-}
-
-#[cfg(unix)]
-fn check_mode(path: &Path, patience: Patience) -> Result<(), String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path)
-        .map_err(|error| error.to_string())?
-        .permissions()
-        .mode();
-    if mode & 0o022 != 0 {
-        return Err(format!(
-            "others may change it; type: chmod 600 '{}'",
-            path.display()
-        ));
-    }
-    // Said where a person is present, not with every request.
-    if mode & 0o044 != 0 && patience == Patience::Login {
-        tracing::warn!(path = %path.display(), "others may read the key file; chmod 600 would prevent that");
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_mode(_path: &Path, _patience: Patience) -> Result<(), String> {
-    Ok(())
 }

@@ -47,6 +47,7 @@ impl SecretName {
             "" => Err(SecretsError::EmptyName),
             _ if name.starts_with(SYSTEM_PREFIX) => Err(SecretsError::ReservedName {
                 name: name.to_owned(),
+                verb: "use",
             }),
             _ => Ok(Self(name.to_owned())),
         }
@@ -120,7 +121,8 @@ mod tests {
         assert_eq!(
             SecretName::user("__thv_registry_x"),
             Err(SecretsError::ReservedName {
-                name: "__thv_registry_x".to_owned()
+                name: "__thv_registry_x".to_owned(),
+                verb: "use"
             })
         );
         assert_eq!(SecretName::user(""), Err(SecretsError::EmptyName));

@@ -1,30 +1,26 @@
 //! Opening the store that is meant: facts are gathered, [`crate::select`] decides, the key is
-//! fetched. A login may set the encrypted store up on the way.
+//! fetched. How a store is set up is in [`crate::setup`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
-use secrecy::SecretString;
-use thv_config::disk::FileLock;
 use thv_config::{ConfigStore, Paths, World};
-use zeroize::Zeroizing;
 
-use crate::encrypted::{EncryptedStore, SecretsFile};
+use crate::encrypted::{EncryptedStore, Rewritten, SecretsFile};
 use crate::environment::{EnvironmentStore, Variables};
 use crate::error::SecretsError;
+use crate::format::Form;
 use crate::hint::Hints;
 use crate::key::{FileKey, Keys};
 use crate::keyring::{self, Agent, Keyring, Patience};
+use crate::one_password::OnePasswordStore;
 use crate::select::{
-    Choice, Facts, KEY_FILE_VARIABLE, KeySource, PASSWORD_VARIABLE, PROVIDER_VARIABLE, choose,
+    CREDENTIAL, CREDENTIALS_VARIABLE, Choice, Decision, Facts, KEY_FILE_VARIABLE, KeySource,
+    PASSWORD_VARIABLE, PROVIDER_VARIABLE, Why, choose,
 };
 use crate::store::{SecretStore, StoreKind};
 
-/// Random bytes in a password that we make up.
-const PASSWORD_BYTES: usize = 32;
 /// How often a login looks again because the configuration was changed under it.
 const SETUP_ATTEMPTS: usize = 3;
 
@@ -35,19 +31,19 @@ pub struct Secrets {
 }
 
 #[derive(Clone)]
-enum Inner {
+pub(crate) enum Inner {
     Chosen(Arc<Chosen>),
     Fixed(Arc<dyn SecretStore>),
 }
 
 /// What is needed to choose a store and to open it.
-struct Chosen {
-    world: World,
-    config: ConfigStore,
-    file: Arc<SecretsFile>,
-    keys: Arc<Keys>,
-    hints: Hints,
-    default_key_file: PathBuf,
+pub(crate) struct Chosen {
+    pub(crate) world: World,
+    pub(crate) config: ConfigStore,
+    pub(crate) file: Arc<SecretsFile>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) hints: Hints,
+    pub(crate) default_key_file: PathBuf,
 }
 
 /// Which store is in use, for people. Nothing in it is secret.
@@ -55,10 +51,14 @@ struct Chosen {
 pub struct StoreReport {
     /// Which kind of store.
     pub kind: StoreKind,
-    /// The file the secrets are in, if they are in one.
+    /// What decided on it; `None` for a store that was brought along.
+    pub why: Option<Why>,
+    /// The file the secrets are in, if they are in one; beside 1Password, those of the system.
     pub file: Option<PathBuf>,
     /// Where the key of that file comes from.
     pub key: Option<KeySource>,
+    /// The size of the file in bytes and its form; `None` where it holds nothing, or is no secrets file.
+    pub content: Option<(u64, Form)>,
 }
 
 impl Secrets {
@@ -98,26 +98,41 @@ impl Secrets {
         }
     }
 
-    /// The store that is meant right now. Blocks on the disk, and on a keyring for as long as
-    /// `patience` says when the key is not known yet.
+    /// The store that is meant right now for what belongs to the system. Blocks on the disk, and on a keyring for as long
+    /// as `patience` says when the key is not known yet.
     pub fn open(&self, patience: Patience) -> Result<Arc<dyn SecretStore>, SecretsError> {
         let chosen = match &self.inner {
             Inner::Chosen(chosen) => chosen,
             Inner::Fixed(store) => return Ok(Arc::clone(store)),
         };
-        match chosen.choose(false)? {
+        match chosen.decide(false)?.choice {
             Choice::Environment => Ok(chosen.environment()),
-            Choice::Encrypted { key: source, .. } => {
-                let key = chosen.keys.get(&source, patience)?;
-                Ok(chosen.encrypted(source, key))
+            Choice::Encrypted { key: source, .. } => chosen.open_encrypted(source, patience),
+            Choice::OnePassword { key: source } => {
+                match chosen.open_encrypted(source, patience) {
+                    // Nothing was ever kept there: what the environment gives counts all the same.
+                    Err(error) if error.is_missing_key() && !chosen.file.has_content() => {
+                        Ok(chosen.environment())
+                    }
+                    settled => settled,
+                }
             }
         }
     }
 
+    /// The store that is meant right now for what belongs to the user. Blocks as [`Secrets::open`] does.
+    pub fn open_for_user(&self, patience: Patience) -> Result<Arc<dyn SecretStore>, SecretsError> {
+        if let Inner::Chosen(chosen) = &self.inner
+            && let Choice::OnePassword { .. } = chosen.decide(false)?.choice
+        {
+            return Ok(Arc::new(chosen.one_password()));
+        }
+        self.open(patience)
+    }
+
     /// The store for a login: as [`Secrets::open`] with the patience of a login, but one that has
-    /// just proved that it keeps what it is given. When no store is set up, the encrypted one is,
-    /// provided that its key will still be there after a restart of the machine; the configuration
-    /// says so afterwards.
+    /// just proved that it keeps what it is given. When no store is set up, the encrypted one is, with a key that will
+    /// still be there after a restart of the machine; the configuration says so afterwards.
     pub fn open_for_login(&self) -> Result<Arc<dyn SecretStore>, SecretsError> {
         let chosen = match &self.inner {
             Inner::Chosen(chosen) => chosen,
@@ -127,44 +142,76 @@ impl Secrets {
             }
         };
         for _ in 0..SETUP_ATTEMPTS {
-            let (source, set_up) = match chosen.choose(true)? {
-                Choice::Environment => return Err(chosen.hints.read_only()),
+            let (source, set_up) = match chosen.decide(true)?.choice {
+                Choice::Environment => {
+                    return Err(chosen.hints.read_only(StoreKind::Environment));
+                }
                 Choice::Encrypted { key, set_up } => (key, set_up),
+                Choice::OnePassword { key } => (key, false),
             };
-            let key = chosen.key_for_login(&source, set_up)?;
+            let (source, key) = chosen.lasting_key(source, None)?;
             let store = chosen.encrypted(source, key);
             store.probe()?;
-            if !set_up || chosen.record_set_up()? {
+            if !set_up || chosen.record_first_set_up()? {
                 return Ok(store);
             }
         }
         Err(chosen.hints.not_set_up(false))
     }
 
-    /// Which store would be opened, found out without opening it and without asking a keyring.
+    /// Which store would be opened for the user, found out without opening it and without asking a keyring.
     pub fn describe(&self) -> Result<StoreReport, SecretsError> {
         let chosen = match &self.inner {
             Inner::Chosen(chosen) => chosen,
             Inner::Fixed(store) => {
                 return Ok(StoreReport {
                     kind: store.kind(),
+                    why: None,
                     file: None,
                     key: None,
+                    content: None,
                 });
             }
         };
-        Ok(match chosen.choose(false)? {
-            Choice::Environment => StoreReport {
-                kind: StoreKind::Environment,
-                file: None,
-                key: None,
+        let Decision { choice, why } = chosen.decide(false)?;
+        let (kind, key) = match choice {
+            Choice::Environment => (StoreKind::Environment, None),
+            Choice::Encrypted { key, .. } => (StoreKind::Encrypted, Some(key)),
+            Choice::OnePassword { key } => (StoreKind::OnePassword, Some(key)),
+        };
+        Ok(StoreReport {
+            kind,
+            why: Some(why),
+            file: key.is_some().then(|| chosen.file.path().to_owned()),
+            content: match key {
+                Some(_) => chosen.file.look().unwrap_or_default(),
+                None => None,
             },
-            Choice::Encrypted { key, .. } => StoreReport {
-                kind: StoreKind::Encrypted,
-                file: Some(chosen.file.path().to_owned()),
-                key: Some(key),
-            },
+            key,
         })
+    }
+
+    /// Writes the secrets file anew in our own form, or back in the one that the Go program reads. The file as it was is
+    /// kept beside it.
+    pub fn rewrite(&self, wanted: Form) -> Result<Rewritten, SecretsError> {
+        let chosen = self.chosen()?;
+        match chosen.decide(false)?.choice {
+            Choice::Environment => Err(chosen.hints.read_only(StoreKind::Environment)),
+            Choice::Encrypted { key: source, .. } | Choice::OnePassword { key: source } => {
+                let key = chosen.keys.get(&source, Patience::Login)?;
+                chosen.encrypted_file(source, key).rewrite(wanted)
+            }
+        }
+    }
+
+    /// What a fixed store has none of: a configuration and a file.
+    pub(crate) fn chosen(&self) -> Result<&Arc<Chosen>, SecretsError> {
+        match &self.inner {
+            Inner::Chosen(chosen) => Ok(chosen),
+            Inner::Fixed(_) => Err(SecretsError::Abandoned {
+                reason: "this store cannot be set up".to_owned(),
+            }),
+        }
     }
 }
 
@@ -181,17 +228,26 @@ impl fmt::Debug for Secrets {
 }
 
 impl Chosen {
-    fn choose(&self, may_set_up: bool) -> Result<Choice, SecretsError> {
+    pub(crate) fn facts(&self) -> Result<Facts, SecretsError> {
         let settings = self.config.load()?.secrets;
         let variable = |name| self.world.env.var(name).filter(|value| !value.is_empty());
-        let facts = Facts {
+        Ok(Facts {
             provider_variable: variable(PROVIDER_VARIABLE),
             provider_type: settings.provider_type,
             setup_completed: settings.setup_completed,
             has_password_variable: variable(PASSWORD_VARIABLE).is_some(),
             key_file_variable: variable(KEY_FILE_VARIABLE).map(PathBuf::from),
+            credential: variable(CREDENTIALS_VARIABLE)
+                .and_then(|directory| exists(&Path::new(&directory).join(CREDENTIAL))),
             default_key_file: exists(&self.default_key_file),
+            may_set_up: false,
+        })
+    }
+
+    pub(crate) fn decide(&self, may_set_up: bool) -> Result<Decision, SecretsError> {
+        let facts = Facts {
             may_set_up,
+            ..self.facts()?
         };
         choose(&facts, &self.hints)
     }
@@ -201,69 +257,35 @@ impl Chosen {
         Arc::new(EnvironmentStore::new(variables, self.hints.clone()))
     }
 
-    fn encrypted(&self, source: KeySource, key: Arc<FileKey>) -> Arc<dyn SecretStore> {
-        Arc::new(EncryptedStore::new(
+    pub(crate) fn one_password(&self) -> OnePasswordStore {
+        OnePasswordStore::new(
+            self.world.clone(),
+            Variables::new(Arc::clone(&self.world.env)),
+            self.hints.clone(),
+        )
+    }
+
+    fn open_encrypted(
+        &self,
+        source: KeySource,
+        patience: Patience,
+    ) -> Result<Arc<dyn SecretStore>, SecretsError> {
+        let key = self.keys.get(&source, patience)?;
+        Ok(self.encrypted(source, key))
+    }
+
+    pub(crate) fn encrypted(&self, source: KeySource, key: Arc<FileKey>) -> Arc<dyn SecretStore> {
+        Arc::new(self.encrypted_file(source, key))
+    }
+
+    fn encrypted_file(&self, source: KeySource, key: Arc<FileKey>) -> EncryptedStore {
+        EncryptedStore::new(
             Arc::clone(&self.file),
             Arc::clone(&self.keys),
             source,
             key,
             Variables::new(Arc::clone(&self.world.env)),
-        ))
-    }
-
-    /// The key for a login. A keyring that has none is given one, unless there are secrets that
-    /// another one was made for.
-    fn key_for_login(
-        &self,
-        source: &KeySource,
-        set_up: bool,
-    ) -> Result<Arc<FileKey>, SecretsError> {
-        let lookup = match self.keys.look_for(source, Patience::Login)? {
-            // Only what exists already may depend on a key that a restart takes away.
-            Ok(key) if key.is_durable || !set_up || self.file.has_content() => return Ok(key),
-            Ok(_) => return self.make_password(),
-            Err(lookup) => lookup,
-        };
-        if self.file.has_content() {
-            return Err(self.keys.explain(&lookup));
-        }
-        if lookup.is_locked() {
-            return Err(self.hints.not_set_up(true));
-        }
-        self.make_password()
-    }
-
-    /// Makes up a password and gives it to a keyring. A lock of its own keeps two logins from giving
-    /// two: the second finds the first one's. It is shared with nobody else, so that it may be held
-    /// while the keyring is asked.
-    fn make_password(&self) -> Result<Arc<FileKey>, SecretsError> {
-        let _lock = FileLock::acquire(
-            &self.file.path().with_file_name("secrets_setup.lock"),
-            self.world.clock.as_ref(),
-            Patience::Login.limit(),
-        )?;
-        if let Ok(key) = self.keys.ask_keyrings(Patience::Login)?
-            && key.is_durable
-        {
-            return Ok(key);
-        }
-        self.keys.hand_over(&random_password()?)
-    }
-
-    /// Writes into the configuration that the encrypted store is set up. False when somebody else
-    /// has set up something in the meantime.
-    fn record_set_up(&self) -> Result<bool, SecretsError> {
-        self.config.update(|config| {
-            let secrets = &mut config.secrets;
-            if secrets.setup_completed {
-                return Ok(secrets.provider_type == StoreKind::Encrypted.as_str());
-            }
-            StoreKind::Encrypted
-                .as_str()
-                .clone_into(&mut secrets.provider_type);
-            secrets.setup_completed = true;
-            Ok(true)
-        })
+        )
     }
 }
 
@@ -271,15 +293,6 @@ fn exists(path: &Path) -> Option<PathBuf> {
     path.try_exists()
         .is_ok_and(|exists| exists)
         .then(|| path.to_owned())
-}
-
-/// 44 characters that a person could type, should it come to that.
-fn random_password() -> Result<SecretString, SecretsError> {
-    let mut bytes = Zeroizing::new([0; PASSWORD_BYTES]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(|error| SecretsError::NoRandomness {
-        cause: error.to_string(),
-    })?;
-    Ok(URL_SAFE.encode(bytes.as_slice()).into())
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ use crate::hint::Hints;
 pub const PROVIDER_VARIABLE: &str = "TOOLHIVE_SECRETS_PROVIDER";
 /// The password of the encrypted store.
 pub const PASSWORD_VARIABLE: &str = "TOOLHIVE_SECRETS_PASSWORD";
+/// The directory in which a service manager puts credentials (systemd.exec(5), `LoadCredential=`).
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+/// The name of the credential that holds the password of the encrypted store.
+pub const CREDENTIAL: &str = "thv-secrets-key";
 /// The path of a file that holds the password of the encrypted store.
 pub const KEY_FILE_VARIABLE: &str = "TOOLHIVE_SECRETS_KEY_FILE";
 /// Stops the environment from standing in for missing secrets when it is `true`.
@@ -23,7 +27,7 @@ const ENVIRONMENT: &str = "environment";
 const ONE_PASSWORD: &str = "1password";
 
 /// What the choice depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// [`PROVIDER_VARIABLE`]; empty counts as unset.
     pub provider_variable: Option<String>,
@@ -35,10 +39,21 @@ pub struct Facts {
     pub has_password_variable: bool,
     /// [`KEY_FILE_VARIABLE`]; empty counts as unset.
     pub key_file_variable: Option<PathBuf>,
+    /// The service manager's credential [`CREDENTIAL`], when there is one.
+    pub credential: Option<PathBuf>,
     /// The key file in its default place, when there is one.
     pub default_key_file: Option<PathBuf>,
     /// Whether the encrypted store may be set up when nothing is: at a login, and only then.
     pub may_set_up: bool,
+}
+
+/// The store to open, and why it is that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Which store.
+    pub choice: Choice,
+    /// What decided.
+    pub why: Why,
 }
 
 /// The store to open.
@@ -53,6 +68,23 @@ pub enum Choice {
         /// Whether it still has to be set up.
         set_up: bool,
     },
+    /// 1Password for what belongs to the user. It takes no writes, so that what belongs to the
+    /// system is kept in the encrypted file.
+    OnePassword {
+        /// Where the key of that file comes from.
+        key: KeySource,
+    },
+}
+
+/// What decided on a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// [`PROVIDER_VARIABLE`] names it.
+    Variable,
+    /// The configuration names it.
+    Configured,
+    /// Nothing names one, and it is being set up.
+    SettingUp,
 }
 
 /// Where the key of the encrypted file comes from. There is no second choice: a password that is
@@ -63,6 +95,8 @@ pub enum KeySource {
     PasswordVariable,
     /// The password in this file.
     KeyFile(PathBuf),
+    /// The password in this file, which the service manager made for this process.
+    Credential(PathBuf),
     /// The password in a keyring: the OS keyring, then the kernel's.
     Keyring,
 }
@@ -73,53 +107,68 @@ impl KeySource {
         match self {
             Self::PasswordVariable => PASSWORD_VARIABLE.to_owned(),
             Self::KeyFile(path) => format!("the key file {}", path.display()),
+            Self::Credential(path) => {
+                format!("the service manager's credential {}", path.display())
+            }
             Self::Keyring => "the keyring".to_owned(),
+        }
+    }
+}
+
+impl Why {
+    /// The reason as people are told it.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Variable => "TOOLHIVE_SECRETS_PROVIDER names it",
+            Self::Configured => "it was set up",
+            Self::SettingUp => "nothing else was set up",
         }
     }
 }
 
 /// Decides. The provider variable wins over the configuration; before a set-up it may name only the
 /// environment, unless a login is about to set the encrypted store up.
-pub fn choose(facts: &Facts, hints: &Hints) -> Result<Choice, SecretsError> {
+pub fn choose(facts: &Facts, hints: &Hints) -> Result<Decision, SecretsError> {
     let named = facts
         .provider_variable
         .as_deref()
         .filter(|name| !name.is_empty());
     let configured =
         Some(facts.provider_type.as_str()).filter(|name| facts.setup_completed && !name.is_empty());
-    let provider = match (named, configured) {
-        (Some(named), _) => named,
-        (None, Some(configured)) => configured,
-        (None, None) => ENCRYPTED,
+    let (provider, why) = match (named, configured) {
+        (Some(named), _) => (named, Why::Variable),
+        (None, Some(configured)) => (configured, Why::Configured),
+        (None, None) => (ENCRYPTED, Why::SettingUp),
     };
-    match provider {
-        ENVIRONMENT => Ok(Choice::Environment),
-        ENCRYPTED if configured.is_some() || facts.may_set_up => Ok(Choice::Encrypted {
+    let choice = match provider {
+        ENVIRONMENT => Choice::Environment,
+        ENCRYPTED if configured.is_some() || facts.may_set_up => Choice::Encrypted {
             key: key_source(facts),
             set_up: configured.is_none(),
-        }),
-        ENCRYPTED => Err(hints.not_set_up(false)),
-        ONE_PASSWORD => Err(SecretsError::UnsupportedProvider {
-            provider: provider.to_owned(),
-            hint: hints.other_provider(),
-        }),
-        unknown => Err(SecretsError::UnknownProvider {
-            provider: unknown.to_owned(),
-        }),
-    }
+        },
+        ONE_PASSWORD if configured.is_some() => Choice::OnePassword {
+            key: key_source(facts),
+        },
+        ENCRYPTED | ONE_PASSWORD => return Err(hints.not_set_up(false)),
+        other => {
+            return Err(SecretsError::UnknownProvider {
+                provider: other.to_owned(),
+            });
+        }
+    };
+    Ok(Decision { choice, why })
 }
 
-/// What is closest to the person wins: the variable, then the file somebody named, then the file in
-/// its default place, then the keyring.
-fn key_source(facts: &Facts) -> KeySource {
-    if facts.has_password_variable {
-        return KeySource::PasswordVariable;
-    }
+/// Where the key of the encrypted file comes from: what is closest to the person comes first.
+pub fn key_source(facts: &Facts) -> KeySource {
+    let file = |path: &Option<PathBuf>| path.clone().map(KeySource::KeyFile);
     facts
-        .key_file_variable
-        .clone()
-        .or_else(|| facts.default_key_file.clone())
-        .map_or(KeySource::Keyring, KeySource::KeyFile)
+        .has_password_variable
+        .then_some(KeySource::PasswordVariable)
+        .or_else(|| file(&facts.key_file_variable))
+        .or_else(|| facts.credential.clone().map(KeySource::Credential))
+        .or_else(|| file(&facts.default_key_file))
+        .unwrap_or(KeySource::Keyring)
 }
 
 #[cfg(test)]
@@ -135,10 +184,8 @@ mod tests {
             provider_variable: variable.map(str::to_owned),
             provider_type: configured.to_owned(),
             setup_completed,
-            has_password_variable: false,
-            key_file_variable: None,
-            default_key_file: None,
             may_set_up,
+            ..Facts::default()
         }
     }
 
@@ -146,41 +193,74 @@ mod tests {
         Hints::new(Path::new("/data/toolhive/secrets_key"))
     }
 
-    fn outcome(facts: &Facts) -> &'static str {
-        match choose(facts, &hints()) {
-            Ok(Choice::Environment) => "environment",
-            Ok(Choice::Encrypted { set_up: false, .. }) => "encrypted",
-            Ok(Choice::Encrypted { set_up: true, .. }) => "set up",
-            Err(SecretsError::NotSetUp { .. }) => "not set up",
-            Err(SecretsError::UnsupportedProvider { .. }) => "unsupported",
-            Err(SecretsError::UnknownProvider { .. }) => "unknown",
+    fn outcome(facts: &Facts) -> (&'static str, &'static str) {
+        let Decision { choice, why } = match choose(facts, &hints()) {
+            Ok(decision) => decision,
+            Err(SecretsError::NotSetUp { .. }) => return ("not set up", ""),
+            Err(SecretsError::UnknownProvider { .. }) => return ("unknown", ""),
             Err(other) => panic!("{other}"),
-        }
+        };
+        let choice = match choice {
+            Choice::Environment => "environment",
+            Choice::Encrypted { set_up: false, .. } => "encrypted",
+            Choice::Encrypted { set_up: true, .. } => "set up",
+            Choice::OnePassword { .. } => "1password",
+        };
+        let why = match why {
+            Why::Variable => "variable",
+            Why::Configured => "configured",
+            Why::SettingUp => "setting up",
+        };
+        (choice, why)
     }
 
     #[test]
     fn the_provider_is_chosen_by_this_table() {
-        let table: [(Situation, &str); 17] = [
-            ((None, "", false, false), "not set up"),
-            ((None, "", false, true), "set up"),
-            ((Some(""), "", false, false), "not set up"),
-            ((None, "encrypted", true, false), "encrypted"),
-            ((None, "encrypted", true, true), "encrypted"),
-            ((None, "environment", true, true), "environment"),
-            ((None, "1password", true, false), "unsupported"),
-            ((None, "none", true, false), "unknown"),
-            ((None, "environment", false, false), "not set up"),
-            ((Some("environment"), "", false, false), "environment"),
-            ((Some("environment"), "", false, true), "environment"),
+        let refused = ("not set up", "");
+        let table: [(Situation, (&str, &str)); 19] = [
+            ((None, "", false, false), refused),
+            ((None, "", false, true), ("set up", "setting up")),
+            ((Some(""), "", false, false), refused),
+            (
+                (None, "encrypted", true, false),
+                ("encrypted", "configured"),
+            ),
+            ((None, "encrypted", true, true), ("encrypted", "configured")),
+            (
+                (None, "environment", true, true),
+                ("environment", "configured"),
+            ),
+            (
+                (None, "1password", true, false),
+                ("1password", "configured"),
+            ),
+            ((None, "1password", true, true), ("1password", "configured")),
+            ((None, "none", true, false), ("unknown", "")),
+            ((None, "environment", false, false), refused),
+            (
+                (Some("environment"), "", false, false),
+                ("environment", "variable"),
+            ),
+            (
+                (Some("environment"), "", false, true),
+                ("environment", "variable"),
+            ),
             (
                 (Some("environment"), "encrypted", true, true),
-                "environment",
+                ("environment", "variable"),
             ),
-            ((Some("encrypted"), "", false, false), "not set up"),
-            ((Some("encrypted"), "", false, true), "set up"),
-            ((Some("encrypted"), "1password", true, false), "encrypted"),
-            ((Some("1password"), "encrypted", true, true), "unsupported"),
-            ((Some("none"), "encrypted", true, false), "unknown"),
+            ((Some("encrypted"), "", false, false), refused),
+            ((Some("encrypted"), "", false, true), ("set up", "variable")),
+            (
+                (Some("encrypted"), "1password", true, false),
+                ("encrypted", "variable"),
+            ),
+            (
+                (Some("1password"), "encrypted", true, true),
+                ("1password", "variable"),
+            ),
+            ((Some("1password"), "", false, false), refused),
+            ((Some("none"), "encrypted", true, false), ("unknown", "")),
         ];
         for (situation, expected) in table {
             assert_eq!(outcome(&facts(situation)), expected, "{situation:?}");
@@ -189,23 +269,28 @@ mod tests {
 
     #[test]
     fn the_key_comes_from_what_is_closest_to_the_person() {
-        let (named, usual) = (PathBuf::from("/run/key"), PathBuf::from("/data/key"));
+        let path = |name: &str| Some(PathBuf::from(name));
         let mut facts = facts((None, "encrypted", true, false));
-        let mut sources = Vec::new();
-        sources.push(key_source(&facts));
-        facts.default_key_file = Some(usual.clone());
-        sources.push(key_source(&facts));
-        facts.key_file_variable = Some(named.clone());
-        sources.push(key_source(&facts));
-        facts.has_password_variable = true;
-        sources.push(key_source(&facts));
+        let mut sources = vec![key_source(&facts)];
+        let steps: [fn(&mut Facts, Option<PathBuf>); 4] = [
+            |facts, path| facts.default_key_file = path,
+            |facts, path| facts.credential = path,
+            |facts, path| facts.key_file_variable = path,
+            |facts, _| facts.has_password_variable = true,
+        ];
+        let names = ["/default", "/credential", "/variable", ""];
+        for (step, name) in steps.into_iter().zip(names) {
+            step(&mut facts, path(name));
+            sources.push(key_source(&facts));
+        }
         assert_eq!(
             sources,
             [
                 KeySource::Keyring,
-                KeySource::KeyFile(usual),
-                KeySource::KeyFile(named),
-                KeySource::PasswordVariable
+                KeySource::KeyFile("/default".into()),
+                KeySource::Credential("/credential".into()),
+                KeySource::KeyFile("/variable".into()),
+                KeySource::PasswordVariable,
             ]
         );
     }
@@ -225,10 +310,9 @@ mod tests {
         let error = choose(&facts((None, "", false, false)), &hints()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no secret store is set up; create a key file, by typing: \
+            "no secret store is set up; type: thv secret setup, or create a key file, by typing: \
              (umask 077; mkdir -p '/data/toolhive'; head -c 32 /dev/urandom | base64 > '/data/toolhive/secrets_key'), \
-             or type: export TOOLHIVE_SECRETS_PASSWORD='<password>' (wherever thv runs, thv serve included), \
-             then type: thv registry login"
+             or type: export TOOLHIVE_SECRETS_PASSWORD='<password>' (wherever thv runs, thv serve included)"
         );
     }
 }

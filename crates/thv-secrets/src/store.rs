@@ -1,7 +1,7 @@
 //! What every secret store can do, whatever is behind it.
 //!
-//! Two stores exist: the encrypted file and the environment. Which one is meant is decided in
-//! [`crate::select`]; who may use which name in [`crate::scope`].
+//! Three stores exist: the encrypted file, 1Password and the environment. Which one is meant is decided
+//! in [`crate::select`]; who may use which name in [`crate::scope`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,9 @@ use crate::seal::Sealer;
 pub enum StoreKind {
     /// The encrypted file, shared with the Go program.
     Encrypted,
-    /// The variables `TOOLHIVE_SECRET_…` of this process.
+    /// The vaults of a 1Password service account, read-only.
+    OnePassword,
+    /// The variables `TOOLHIVE_SECRET_…` of this process, read-only.
     Environment,
 }
 
@@ -26,7 +28,34 @@ impl StoreKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Encrypted => "encrypted",
+            Self::OnePassword => "1password",
             Self::Environment => "environment",
+        }
+    }
+
+    /// The kind that the configuration spells so.
+    pub fn parse(name: &str) -> Result<Self, SecretsError> {
+        [Self::Encrypted, Self::OnePassword, Self::Environment]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .ok_or_else(|| SecretsError::UnknownProvider {
+                provider: name.to_owned(),
+            })
+    }
+
+    /// What a store of this kind can do.
+    pub fn capabilities(self) -> Capabilities {
+        let (writes, lists) = match self {
+            Self::Encrypted => (true, true),
+            Self::OnePassword => (false, true),
+            Self::Environment => (false, false),
+        };
+        Capabilities {
+            read: true,
+            write: writes,
+            delete: writes,
+            list: lists,
+            cleanup: writes,
         }
     }
 }
@@ -63,7 +92,12 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
     fn kind(&self) -> StoreKind;
 
     /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    fn capabilities(&self) -> Capabilities {
+        self.kind().capabilities()
+    }
+
+    /// Everything it holds, by name, whosever it is. What the environment stands in for is not listed.
+    fn list(&self) -> Result<Vec<Listed>, SecretsError>;
 
     /// The secret's value as of now, whoever wrote it. The environment stands in for what the store
     /// does not have, and the bare name of a system secret for its full one.
@@ -85,6 +119,15 @@ pub trait SecretStore: fmt::Debug + Send + Sync + 'static {
     /// A sealer whose key belongs to this store and to `purpose`. What it seals opens only as long
     /// as the store's password stays the same.
     fn sealer(&self, purpose: &str) -> Result<Sealer, SecretsError>;
+}
+
+/// A secret as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: SecretName,
+    /// What the store says about it, for people.
+    pub description: Option<String>,
 }
 
 /// The secrets of a store during one [`SecretStore::update`].

@@ -15,6 +15,9 @@ use thv_secrets::{Patience, SecretName, SecretStore, Secrets};
 
 const ROLE: &str = "THV_TEST_WRITER";
 const KEYS: usize = 50;
+/// Eight of a crowd make 10,000 writes and as many reads.
+const CROWD: usize = 8;
+const CROWD_ROUNDS: usize = 1250;
 
 /// Runs the test `writer` of this program as a process of its own.
 fn start_writer(home: &Path, role: &str) -> Child {
@@ -65,7 +68,11 @@ fn writer() {
     let config = ConfigStore::new(paths.config_file(), world.clone());
     let secrets = Secrets::with_keyrings(world, &paths, config, Vec::new());
     let store = secrets.open(Patience::Request).unwrap();
-    let count = if role == "endless" { usize::MAX } else { KEYS };
+    let count = match role.as_str() {
+        "endless" => usize::MAX,
+        role if role.starts_with("crowd") => CROWD_ROUNDS,
+        _ => KEYS,
+    };
     for at in 0..count {
         let name = SecretName::user(&format!("{role}-{}", at % KEYS)).unwrap();
         store
@@ -74,6 +81,8 @@ fn writer() {
                 Ok(())
             })
             .unwrap();
+        let held = store.get(&name).unwrap().unwrap();
+        assert_eq!(held.expose_secret(), at.to_string());
         println!("\nwrote {at}");
     }
 }
@@ -88,6 +97,32 @@ fn f39_two_processes_with_fifty_keys_each_lose_none() {
         assert!(output.status.success(), "{output:?}");
     }
     assert_eq!(names(store.as_ref()).len(), 2 * KEYS);
+}
+
+#[test]
+fn f39_eight_processes_with_ten_thousand_writes_and_reads_lose_none() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open(home.path());
+    let roles = (0..CROWD).map(|number| format!("crowd{number}"));
+    // Their reports are read while they run: a full pipe would stop them.
+    std::thread::scope(|scope| {
+        for role in roles {
+            let writer = start_writer(home.path(), &role);
+            scope.spawn(move || {
+                let output = writer.wait_with_output().unwrap();
+                assert!(output.status.success(), "{output:?}");
+            });
+        }
+    });
+    assert_eq!(names(store.as_ref()).len(), CROWD * KEYS);
+    for number in 0..CROWD {
+        for key in 0..KEYS {
+            let name = SecretName::user(&format!("crowd{number}-{key}")).unwrap();
+            let held = store.get(&name).unwrap().unwrap();
+            let last = CROWD_ROUNDS - KEYS + key;
+            assert_eq!(held.expose_secret(), last.to_string(), "{name}");
+        }
+    }
 }
 
 #[test]

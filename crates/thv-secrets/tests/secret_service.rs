@@ -81,6 +81,7 @@ fn inside() {
     }
     a_login_sets_up_and_another_process_reads();
     an_entry_is_the_one_that_the_go_program_makes();
+    a_reset_leaves_no_entry();
     a_locked_keyring_raises_no_prompt_for_a_request();
     println!("all of it ran");
 }
@@ -134,6 +135,15 @@ fn an_entry_is_the_one_that_the_go_program_makes() {
         "Password for 'toolhive' on 'toolhive'"
     );
     assert!(item.item_path.as_str().contains("/login/"));
+}
+
+fn a_reset_leaves_no_entry() {
+    let held = SecretServiceKeyring.password(false).unwrap().unwrap();
+    assert!(SecretServiceKeyring.clear().unwrap());
+    assert!(!SecretServiceKeyring.clear().unwrap());
+    let looked_up = secret_tool("lookup", "service toolhive username toolhive");
+    assert!(looked_up.stdout.is_empty(), "{looked_up:?}");
+    SecretServiceKeyring.set_password(&held).unwrap();
 }
 
 fn a_locked_keyring_raises_no_prompt_for_a_request() {

@@ -143,11 +143,19 @@ impl Browser {
         Ok(answer)
     }
 
-    /// The target and body of the npm provider's login or consent form.
+    /// The target and body of the npm provider's login or consent form, or of one of those for device codes, which are
+    /// sent as they are.
     fn filled_form(&self, answer: &Answer) -> Option<(String, Option<String>)> {
         let page = answer.text();
         let form = &page[page.find("<form")?..];
         let action = form.split_once("action=\"")?.1.split_once('"')?.0;
+        // Where a code is typed in, our user has none to type.
+        if form.starts_with("<form id=\"op.deviceInputForm\"") {
+            return None;
+        }
+        if form.contains("name=\"xsrf\"") {
+            return Some((action.to_owned(), Some(hidden_fields(form))));
+        }
         let prompt = form
             .split_once("name=\"prompt\" value=\"")?
             .1
@@ -159,6 +167,22 @@ impl Browser {
         };
         Some((action.to_owned(), Some(body)))
     }
+}
+
+/// The hidden fields of a form, as they are sent.
+fn hidden_fields(form: &str) -> String {
+    let form = form.split("</form>").next().unwrap_or_default();
+    let mut fields = url::form_urlencoded::Serializer::new(String::new());
+    for input in form.split("type=\"hidden\"").skip(1) {
+        let value = |name: &str| {
+            let (_, rest) = input.split_once(&format!("{name}=\""))?;
+            Some(rest.split_once('"')?.0)
+        };
+        if let (Some(name), Some(value)) = (value("name"), value("value")) {
+            fields.append_pair(name, value);
+        }
+    }
+    fields.finish()
 }
 
 /// Opens an authorization URL in a new browser and follows it to the end, which is the callback's page when all goes

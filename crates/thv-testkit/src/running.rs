@@ -1,6 +1,6 @@
 //! A command that waits for somebody, a login for example: started, watched while it runs, and ended.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -32,13 +32,36 @@ impl Running {
         arguments: &[&str],
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let mut child = Command::new(binary.as_ref())
+        Self::spawn(binary.as_ref(), home, arguments, env, Stdio::null())
+    }
+
+    /// Like [`Running::start`], with a pipe for [`Running::type_line`] as standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_typing(
+        binary: impl AsRef<Path>,
+        home: &Home,
+        arguments: &[&str],
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        Self::spawn(binary.as_ref(), home, arguments, env, Stdio::piped())
+    }
+
+    fn spawn(
+        binary: &Path,
+        home: &Home,
+        arguments: &[&str],
+        env: impl IntoIterator<Item = (String, String)>,
+        stdin: Stdio,
+    ) -> Self {
+        let mut child = Command::new(binary)
             .args(arguments)
             .env_clear()
             .envs(home.env())
             .envs(env)
             .current_dir(home.path())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -50,6 +73,15 @@ impl Running {
             stdout,
             stderr,
         }
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// When it was started without one, or reads no more.
+    pub fn type_line(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        writeln!(stdin, "{line}").expect("a reader");
     }
 
     /// Its process id.

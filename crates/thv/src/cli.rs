@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use thv_auth::login::PublicUrl;
 
 /// What stands under the help of the whole program.
 const EXIT_CODES: &str = "\
@@ -18,6 +19,7 @@ Exit codes:
   3  the registry wants a login first
   4  the named thing does not exist
   5  the upstream registry cannot be reached
+  6  the secret store cannot be used
 
 Environment:
   TOOLHIVE_DEBUG     more log lines, as --debug
@@ -27,7 +29,13 @@ Environment:
                      THV_REGISTRY_TOKEN_HEADER in a header of its own
   NO_COLOR           no colour, whatever the terminal
   COLUMNS            width of text output when there is no terminal to ask
+  TOOLHIVE_SECRETS_PROVIDER
+                     where secrets are: encrypted, 1password or environment
+  TOOLHIVE_SECRETS_PASSWORD, TOOLHIVE_SECRETS_KEY_FILE
+                     password of the encrypted secrets, or the file that holds it
   SSL_CERT_FILE      certificates trusted besides the system's
+  THV_CLIENT_CERTIFICATE, THV_CLIENT_KEY
+                     certificate (PEM) shown to servers that ask for one, and its key
   XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME
                      where configuration, server record and catalogs live";
 
@@ -44,6 +52,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) debug: bool,
 
+    /// File with the password of the encrypted secrets, in place of what the environment says
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub(crate) key_file: Option<String>,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -51,12 +63,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the HTTP server
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// List and inspect the servers of the configured registry
     #[command(subcommand)]
     Registry(RegistryCommand),
     /// Find servers by name, description or tag
     Search(SearchArgs),
+    /// Keep secrets: API keys of servers, and the program's own
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Read and change the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -109,6 +124,11 @@ pub(crate) struct ServeArgs {
     /// Origin whose pages may read the standard registry API under /v0.1; repeatable
     #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
+
+    /// Address under which browsers reach this server, behind a reverse proxy for example: logins come back to
+    /// URL/oauth/callback, and to no port of their own
+    #[arg(long = "public-url", value_name = "URL", value_parser = PublicUrl::parse)]
+    pub(crate) public_url: Option<PublicUrl>,
 
     /// Serve counters for Prometheus at /metrics
     #[arg(long)]
@@ -304,9 +324,8 @@ pub(crate) struct LoginArgs {
     #[command(flatten)]
     pub(crate) auth: AuthArgs,
 
-    /// Open no browser; the address is printed either way
-    #[arg(long)]
-    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) elsewhere: ElsewhereArgs,
 
     /// Read a token from standard input and use it, in place of a login
     #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser"])]
@@ -319,6 +338,31 @@ pub(crate) struct LoginArgs {
     /// How long to wait for the login, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) timeout: u64,
+}
+
+/// How to log in when the browser is somewhere else.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ElsewhereArgs {
+    /// Open no browser; the address is printed either way, and the one that a browser elsewhere is sent back to can be
+    /// pasted on a terminal
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+
+    /// Log in with a code that is typed in on another device; nothing listens or is opened here
+    #[arg(long, conflicts_with = "paste")]
+    pub(crate) device: bool,
+
+    /// Read the address that the browser is sent back to from standard input, even if that is no terminal; implies
+    /// --no-browser
+    #[arg(long)]
+    pub(crate) paste: bool,
+}
+
+impl ElsewhereArgs {
+    /// Whether nothing is to be opened on this machine.
+    pub(crate) fn is_meant(&self) -> bool {
+        self.no_browser || self.device || self.paste
+    }
 }
 
 #[derive(Debug, Default, Args)]
@@ -346,6 +390,69 @@ pub(crate) struct SearchArgs {
     pub(crate) query: String,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+// --- secret
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Choose where secrets are kept, and set that up
+    Setup,
+    /// Set a provider up without being asked: encrypted, 1password or environment
+    Provider {
+        /// encrypted, 1password or environment
+        provider: String,
+        /// Read the password of the encrypted secrets from standard input; one is made up otherwise
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Store a secret; the value is asked for, or read from standard input
+    Set {
+        /// Name of the secret
+        name: String,
+    },
+    /// Print the value of a secret
+    Get {
+        /// Name of the secret
+        name: String,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// List the names of the secrets
+    #[command(visible_alias = "ls")]
+    List {
+        /// List the secrets that belong to the program itself
+        #[arg(long)]
+        system: bool,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Delete a secret
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Name of the secret
+        name: String,
+        /// The secret belongs to the program itself; give its full name
+        #[arg(long)]
+        system: bool,
+    },
+    /// Show where secrets are kept and why, where the key is, and whether all works
+    Status {
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Delete the password of the encrypted secrets from the keyrings
+    ResetKeyring {
+        /// Even if secrets open with nothing else
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Protect the secrets file better (Argon2id); the Go program cannot read it then
+    UpgradeStore {
+        /// Back to the form that the Go program reads
+        #[arg(long)]
+        undo: bool,
+    },
 }
 
 // --- config
@@ -472,7 +579,7 @@ mod tests {
     fn serve(arguments: &[&str]) -> ServeArgs {
         let line = ["thv", "serve"].iter().chain(arguments);
         match Cli::try_parse_from(line).expect("parses").command {
-            Some(Command::Serve(serve)) => serve,
+            Some(Command::Serve(serve)) => *serve,
             other => panic!("parsed as {other:?}"),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     NotFound = 4,
     /// The upstream registry could not be reached or did not answer properly.
     UpstreamUnavailable = 5,
+    /// The secret store is not set up, is locked, or cannot do what was wanted.
+    SecretStore = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -40,8 +42,9 @@ mod tests {
             Exit::AuthRequired,
             Exit::NotFound,
             Exit::UpstreamUnavailable,
+            Exit::SecretStore,
         ]
         .map(|exit| exit as u8);
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6]);
     }
 }

@@ -13,6 +13,7 @@ use thv_auth::{AuthError, AuthFailure, LoginReason};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
 use thv_registry::{Blame, ChangeError, Fault, LookupError};
+use thv_secrets::{Action, SecretsError};
 
 use crate::exit_code::Exit;
 use crate::output::{ERROR, NOTICE, Output};
@@ -33,6 +34,18 @@ pub(crate) enum CommandError {
     /// Flags that contradict each other, or a value that means nothing.
     #[error("{0}")]
     Usage(String),
+    /// The secrets cannot be read or written.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// A secret without a value.
+    #[error("validation error: secret value cannot be empty")]
+    EmptySecret,
+    /// The password in the keyring is the only thing that opens the secrets.
+    #[error("the keyring was left as it is: {reason}")]
+    KeyringInUse { reason: String },
+    /// Standard input or the terminal cannot be read.
+    #[error("cannot read the input: {0}")]
+    Input(io::Error),
     /// A login or logout came to nothing.
     #[error(transparent)]
     Auth(#[from] AuthFailure),
@@ -138,6 +151,11 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
             .hint("`thv registry login`, or `thv config set-registry-credential --help`"),
         CommandError::HelperOff => Failure::new(error.to_string(), Exit::Failure)
             .hint("`thv config set-auth-helper on` lets them"),
+        CommandError::Secrets(error) => describe_secrets(error),
+        CommandError::KeyringInUse { .. } => Failure::new(error.to_string(), Exit::SecretStore)
+            .hint("keep its password in a key file first, or pass `--yes` to lose these secrets"),
+        CommandError::EmptySecret => Failure::new(error.to_string(), Exit::Failure)
+            .hint("type a value, or pipe one in: `printf %s \"$VALUE\" | thv secret set <name>`"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -153,6 +171,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::Ask { .. }
         | CommandError::Interrupted
         | CommandError::Convert(_)
+        | CommandError::Input(_)
         | CommandError::File { .. }
         | CommandError::Output(_)
         | CommandError::Runtime(_)
@@ -211,9 +230,8 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
         AuthFailure::Config(_)
         | AuthFailure::Vault(_)
-        | AuthFailure::Manage(ManageError::Store(_) | ManageError::Config(_)) => {
-            Failure::new(text, Exit::Failure)
-        }
+        | AuthFailure::Manage(ManageError::Config(_)) => Failure::new(text, Exit::Failure),
+        AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
         AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
             Failure::new(text, Exit::Usage)
                 .hint("`--help` after the command shows what belongs to it")
@@ -226,18 +244,71 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             AuthError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable),
             AuthError::Unusable { .. } => Failure::new(text, Exit::AuthRequired)
                 .hint("`thv registry status` shows which credential is used and why"),
-            AuthError::Store { .. } => Failure::new(text, Exit::Failure),
+            AuthError::Store { .. } => Failure::new(text, Exit::SecretStore),
         },
         AuthFailure::Login(error) => match error {
             LoginError::Discovery { .. }
             | LoginError::Exchange {
                 transient: true, ..
+            }
+            | LoginError::NoDeviceCode {
+                transient: true, ..
             } => Failure::new(text, Exit::UpstreamUnavailable),
+            LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
+            LoginError::PortBusy { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
             LoginError::Denied { .. } | LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }
             _ => Failure::new(text, Exit::Failure),
         },
+    }
+}
+
+fn describe_secrets(error: &SecretsError) -> Failure {
+    let text = error.to_string();
+    match error {
+        SecretsError::NotSetUp { hint } => Failure::new(
+            "secrets provider not configured".to_owned(),
+            Exit::SecretStore,
+        )
+        .hint(if hint.starts_with("unlock") {
+            hint
+        } else {
+            "`thv secret setup`; where nobody can answer, `thv secret provider encrypted`"
+        }),
+        SecretsError::NotFound { .. } => Failure::new(text, Exit::NotFound)
+            .hint("`thv secret list` shows the names, `thv secret set <name>` stores one"),
+        SecretsError::Unsupported { kind, action } => Failure::new(
+            match action {
+                Action::Create | Action::Update => {
+                    format!("the {kind} secrets provider does not support setting secrets (read-only)")
+                }
+                Action::Delete => {
+                    format!("the {kind} secrets provider does not support deleting secrets")
+                }
+                Action::List => {
+                    format!("the {kind} secrets provider does not support listing secrets")
+                }
+            },
+            Exit::SecretStore,
+        )
+        .hint("`thv secret provider encrypted` sets up one that does; `thv secret status` shows which is used, and why"),
+        SecretsError::UnknownProvider { .. } => Failure::new(text, Exit::SecretStore)
+            .hint("`thv secret provider encrypted`, and look at TOOLHIVE_SECRETS_PROVIDER"),
+        SecretsError::ReservedName { .. } => Failure::new(text, Exit::Failure)
+            .hint("`thv secret list --system` shows these names, `thv secret delete --system <name>` removes one"),
+        SecretsError::WrongPassword { .. } => Failure::new(text, Exit::SecretStore).hint(
+            "give the password it was made with, in TOOLHIVE_SECRETS_PASSWORD or with `--key-file`; `thv secret status` shows where the key comes from now; to begin anew, move the file away",
+        ),
+        SecretsError::Corrupt { .. } => Failure::new(text, Exit::SecretStore)
+            .hint("bring it back from a backup, or move it away to begin anew"),
+        SecretsError::InvalidReference { .. } => Failure::new(text, Exit::SecretStore)
+            .hint("1Password's secrets are named op://<vault>/<item>/<field>; `thv secret list` shows them"),
+        SecretsError::OtherPassword { .. } => Failure::new(text, Exit::SecretStore)
+            .hint("`thv secret provider encrypted` without a password uses the one that is there"),
+        _ => Failure::new(text, Exit::SecretStore),
     }
 }
 

@@ -5,22 +5,31 @@ mod cli;
 mod commands;
 mod exit_code;
 mod failure;
+mod input;
 mod logging;
 mod opener;
 mod output;
 mod running_server;
-mod secret_input;
 mod wire_up;
 
+use std::alloc::System;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use thv_config::world::World;
+use thv_config::world::{Overlay, World};
+use thv_secrets::select::{KEY_FILE_VARIABLE, PASSWORD_VARIABLE};
+use zeroizing_alloc::ZeroAlloc;
 
 use crate::cli::{Cli, Command};
 use crate::exit_code::Exit;
 use crate::logging::Verbosity;
 use crate::output::Output;
+
+/// Whatever held a secret is blank when its memory is given back, in our code and in every library's: buffers of the HTTP
+/// server, of the JSON reader and of TLS as well.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -36,7 +45,7 @@ fn main() -> ExitCode {
             .into();
         }
     };
-    let world = World::system();
+    let world = world(cli.key_file.as_deref());
     let serves = matches!(cli.command, Some(Command::Serve(_)));
     logging::start(
         Verbosity::choose(cli.debug, serves, &*world.env),
@@ -47,4 +56,14 @@ fn main() -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(error) => failure::report(&error, &mut output).into(),
     }
+}
+
+/// The real world, in which a key file on the command line counts before anything that the environment says of the key.
+fn world(key_file: Option<&str>) -> World {
+    let mut world = World::system();
+    if let Some(path) = key_file {
+        let said = [(KEY_FILE_VARIABLE, Some(path)), (PASSWORD_VARIABLE, None)];
+        world.env = Arc::new(Overlay::new(world.env, said));
+    }
+    world
 }

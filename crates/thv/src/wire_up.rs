@@ -8,6 +8,7 @@ use thv_config::world::World;
 use thv_config::{ConfigStore, Paths};
 use thv_http::{Http, HttpOptions};
 use thv_registry::{DEFAULT_REGISTRY, Fault, Registries, Registry, Revalidation};
+use thv_secrets::Secrets;
 
 use crate::commands::version::{VERSION, platform};
 use crate::failure::CommandError;
@@ -16,6 +17,7 @@ use crate::failure::CommandError;
 pub(crate) struct Catalogs {
     pub(crate) paths: Paths,
     pub(crate) store: ConfigStore,
+    pub(crate) secrets: Secrets,
     pub(crate) auth: Arc<Auth>,
     pub(crate) registries: Arc<Registries>,
 }
@@ -37,6 +39,12 @@ pub(crate) fn config_store(world: &World) -> Result<ConfigStore, CommandError> {
     Ok(ConfigStore::new(paths.config_file(), world.clone()))
 }
 
+/// The secrets of this user. Nothing is opened yet.
+pub(crate) fn secrets(world: &World) -> Result<Secrets, CommandError> {
+    let paths = Paths::from_env(&*world.env)?;
+    Ok(Secrets::new(world.clone(), &paths, config_store(world)?))
+}
+
 /// The registries of this user. Nothing is fetched before somebody asks for a catalog.
 pub(crate) async fn catalogs(
     world: &World,
@@ -44,7 +52,9 @@ pub(crate) async fn catalogs(
 ) -> Result<Catalogs, CommandError> {
     let paths = Paths::from_env(&*world.env)?;
     let store = ConfigStore::new(paths.config_file(), world.clone());
-    let auth = Auth::new(world, &paths, &store, &login_http(world, &store).await?);
+    let secrets = Secrets::new(world.clone(), &paths, store.clone());
+    let http = login_http(world, &store).await?;
+    let auth = Auth::new(world, &paths, &store, secrets.clone(), &http);
     let logins: Arc<dyn CredentialSource> = Arc::<Auth>::clone(&auth);
     let registries = Registries::open(
         world.clone(),
@@ -58,6 +68,7 @@ pub(crate) async fn catalogs(
     Ok(Catalogs {
         paths,
         store,
+        secrets,
         auth,
         registries,
     })

@@ -15,13 +15,14 @@ mod auth_kit;
 use std::time::Instant;
 
 use auth_kit::{
-    LOGOUT, REFRESH, SHOWS_WITHIN, STANDARD, Stage, assert_needs_login, free_port, is_listening,
-    names, report, until_status,
+    LOGOUT, REFRESH, SHOWS_WITHIN, STANDARD, Stage, THV, assert_needs_login, free_port,
+    is_listening, names, report, until_status,
 };
 use rustix::process::Signal;
 use serde_json::json;
 use thv_testkit::browse::browse;
 use thv_testkit::provider::{CLIENT, User, paths};
+use thv_testkit::running::Running;
 use thv_testkit::wait::until_true;
 
 #[tokio::test]
@@ -301,16 +302,51 @@ async fn w5_a_login_that_cannot_be_stored_fails_before_an_address_is_printed() {
     let ran = stage
         .cli_with(
             &["registry", "login", "--no-browser"],
-            &[("TOOLHIVE_SECRETS_PASSWORD", "")],
+            &[
+                ("TOOLHIVE_SECRETS_PASSWORD", ""),
+                ("TOOLHIVE_SECRETS_KEY_FILE", "/nonexistent/key"),
+            ],
         )
         .await;
     assert_ne!(ran.code, 0, "{}", ran.transcript());
+    assert!(ran.stderr.contains("/nonexistent/key"), "{}", ran.stderr);
+    assert_eq!(stage.authorizations(), 0);
+}
+
+#[tokio::test]
+async fn w20_a_login_on_a_machine_without_a_keyring_says_where_the_key_is() {
+    let stage = Stage::new().await;
+    let without_password = [("TOOLHIVE_SECRETS_PASSWORD", "")];
+    let log_in = async || {
+        let mut env = stage.env();
+        env.retain(|(name, _)| name != "TOOLHIVE_SECRETS_PASSWORD");
+        let arguments = ["registry", "login", "--no-browser"];
+        let running = Running::start(THV, &stage.home, &arguments, env);
+        let url = stage.printed_url(&running).await;
+        let _ = browse(&url).await;
+        running.ended().await
+    };
+    let ran = log_in().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let key_file = stage.home.join("data/toolhive/secrets_key");
     assert!(
-        ran.stderr.contains("TOOLHIVE_SECRETS_PASSWORD"),
+        ran.stderr.contains(&format!(
+            "Note: no keyring keeps the key of the secret store; it is in {}",
+            key_file.display()
+        )),
         "{}",
         ran.stderr
     );
-    assert_eq!(stage.authorizations(), 0);
+    let list = stage
+        .cli_with(&["registry", "list"], &without_password)
+        .await;
+    assert_eq!(list.code, 0, "{}", list.transcript());
+    let again = log_in().await;
+    assert!(
+        !again.stderr.contains("no keyring keeps"),
+        "{}",
+        again.stderr
+    );
 }
 
 #[tokio::test]

@@ -18,13 +18,14 @@ use auth_kit::{
 };
 use serde_json::{Value, json};
 use thv_testkit::binary::{Server, Setup};
-use thv_testkit::browse::browse;
+use thv_testkit::browse::{Browser, browse};
 use thv_testkit::chromium::chromium_login;
-use thv_testkit::client::Answer;
+use thv_testkit::client::{Answer, Call, Method};
 use thv_testkit::home::Home;
 use thv_testkit::identity::IdentityProvider;
 use thv_testkit::opener::Opener;
 use thv_testkit::registry::{FakeRegistry, Guard};
+use thv_testkit::running::Running;
 use thv_testkit::wait::until_true;
 
 /// A registry that takes the npm provider's tokens, and a home that is configured for it.
@@ -253,4 +254,59 @@ async fn a_person_logs_in_with_a_real_browser() {
         !url.starts_with("http://127.0.0.1:") && !url.starts_with("http://localhost:")
     };
     assert_eq!(landing.requests.iter().find(outside), None);
+}
+
+#[tokio::test]
+async fn the_certified_provider_takes_a_device_code_and_a_person_can_refuse_one() {
+    let real = Real::new(&[]).await;
+    let started = || {
+        let mut env = real.opener.env();
+        let password = auth_kit::PASSWORD.to_owned();
+        env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
+        Running::start(THV, &real.home, &["registry", "login", "--device"], env)
+    };
+    let prefix = format!("{}/device?", real.provider.issuer);
+    let running = started();
+    let page = browse(&running.word_on_stderr(&prefix).await).await;
+    assert_eq!(page.answer.status, 200, "{page:?}");
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let server = real.server().await;
+    assert_eq!(names(&server).await, real.registry.live_names());
+    let report = report(&server).await;
+    assert_eq!(report["account"]["sub"], "alice", "{report}");
+    assert_eq!(report["refreshable"], true, "{report}");
+
+    real.provider.order("pages deny").await;
+    let running = started();
+    let _ = browse(&running.word_on_stderr(&prefix).await).await;
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    assert!(ran.stderr.contains("access_denied"), "{}", ran.transcript());
+}
+
+#[tokio::test]
+async fn the_certified_provider_a_login_as_a_resource_ends_with_a_redirect_that_was_handed_over() {
+    let real = Real::new(&[]).await;
+    let server = real.server().await;
+    let logins = "/api/v1/registries/default/auth/logins";
+    let login = auth_kit::posted(server.address(), logins).await.unwrap();
+    assert_eq!(login.status, 201, "{login:?}");
+    let login = login.json();
+    let methods = login["methods"].as_array().unwrap();
+    let kinds: Vec<_> = methods.iter().map(|method| &method["type"]).collect();
+    assert_eq!(kinds, ["browser", "device", "paste"]);
+    let url = methods[0]["authorization_url"].as_str().unwrap();
+    let redirect = Browser::default()
+        .open_until(url, "http://localhost:")
+        .await;
+    let handed_over = Call::new(Method::POST, login["callback_url"].as_str().unwrap())
+        .json(&json!({ "url": redirect }))
+        .to(server.address())
+        .await;
+    assert_eq!(handed_over.status, 202, "{handed_over:?}");
+    let events = server.get(login["events_url"].as_str().unwrap()).await;
+    assert!(events.text().contains("authenticated"), "{events:?}");
+    assert_eq!(names(&server).await, real.registry.live_names());
+    assert!(real.opener.urls().is_empty(), "a browser was opened");
 }

@@ -47,7 +47,7 @@ pub(super) fn secure_directory(record: &Path) -> io::Result<bool> {
             format!("{} is not a directory", directory.display()),
         ));
     }
-    tighten(directory, &metadata)
+    disk::close_to_others(directory)
 }
 
 fn create(directory: &Path, options: &std::fs::DirBuilder) -> io::Result<()> {
@@ -66,22 +66,6 @@ fn directory_options(parent: bool) -> std::fs::DirBuilder {
         options.mode(if parent { PARENT_MODE } else { DIRECTORY_MODE });
     }
     options
-}
-
-#[cfg(unix)]
-fn tighten(directory: &Path, metadata: &std::fs::Metadata) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    // No bit of the six for group and others.
-    if metadata.permissions().mode().trailing_zeros() >= 6 {
-        return Ok(false);
-    }
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(DIRECTORY_MODE))?;
-    Ok(true)
-}
-
-#[cfg(not(unix))]
-fn tighten(_: &Path, _: &std::fs::Metadata) -> io::Result<bool> {
-    Ok(false)
 }
 
 fn no_file() -> io::Error {

@@ -1,9 +1,10 @@
 //! What every request passes before and after its handler, in one hand-written function: each
 //! step is a few comparisons, and a stack of middleware would box a future per step. The order
-//! is: panic guard, host, origin and form, cross-origin grants, the caller's token, the body, the
+//! is: panic guard, a browser that comes back from a login (which skips the next four), host, origin and form, cross-origin grants, the caller's token, the body, the
 //! handler under its deadline (a login has its own), the error's form, response headers, the log line and the metrics.
 
 mod body;
+mod callback;
 mod caller;
 mod cors;
 mod form;
@@ -20,6 +21,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use thv_auth::inbound::CallerVerifier;
 
+pub(crate) use callback::Callback;
 pub use host::HostPolicy;
 pub(crate) use watch::Watch;
 
@@ -37,6 +39,7 @@ pub(crate) struct Edge {
     router: Router,
     hosts: HostPolicy,
     origins: CorsOrigins,
+    callback: Option<Callback>,
     caller: Option<Arc<CallerVerifier>>,
     watch: Watch,
 }
@@ -56,6 +59,7 @@ impl Edge {
         router: Router,
         hosts: HostPolicy,
         cors_origins: &[String],
+        callback: Option<Callback>,
         caller: Option<Arc<CallerVerifier>>,
         watch: Watch,
     ) -> Self {
@@ -63,6 +67,7 @@ impl Edge {
             router,
             hosts,
             origins: CorsOrigins::new(cors_origins),
+            callback,
             caller,
             watch,
         }
@@ -91,6 +96,11 @@ impl Edge {
 
     async fn answer(&self, request: Request, asked: Asked) -> Response {
         let (head, body) = request.into_parts();
+        if let Some(callback) = &self.callback
+            && callback.admits(&head, &self.hosts)
+        {
+            return self.route(Request::from_parts(head, body), asked).await;
+        }
         if let Err(problem) = self.hosts.check(&head) {
             return problem.render(asked.door, asked.wants_json);
         }
@@ -129,6 +139,10 @@ impl Edge {
         {
             return refused;
         }
+        self.route(request, asked).await
+    }
+
+    async fn route(&self, request: Request, asked: Asked) -> Response {
         let mut request = match body::collect(request).await {
             Ok(request) => request,
             Err(problem) => return problem.render(asked.door, asked.wants_json),
@@ -209,7 +223,7 @@ mod tests {
         router.add("/api/v1beta/registry/default/servers", slow.clone());
         router.add("/api/v1beta/registry/default/refresh", slow);
         let watch = Watch::new(Arc::new(SystemClock::new()), None);
-        let edge = Edge::new(router, HostPolicy::Any, &[], None, watch);
+        let edge = Edge::new(router, HostPolicy::Any, &[], None, None, watch);
         let request = Request::builder()
             .method(method)
             .uri(path)

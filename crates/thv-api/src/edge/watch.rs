@@ -1,6 +1,7 @@
 //! What is told about a request: one log line at debug level and, when they are on, the request
 //! metrics. Neither holds a query, a header or a body, since those can carry secrets.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -75,7 +76,7 @@ impl Watch {
         tracing::debug!(
             request = observed.id,
             method = %observed.method,
-            path = %observed.path,
+            path = %without_key(&observed.path),
             status = status.as_u16(),
             ms = took.as_secs_f64() * 1000.0,
             "request"
@@ -83,10 +84,46 @@ impl Watch {
     }
 }
 
+/// The path without the name of a login, with which anybody could answer or end it.
+fn without_key(path: &str) -> Cow<'_, str> {
+    const BEFORE: &str = "/auth/logins/";
+    let Some((before, rest)) = path.split_once(BEFORE) else {
+        return Cow::Borrowed(path);
+    };
+    let after = rest.find('/').and_then(|slash| rest.get(slash..));
+    Cow::Owned(format!("{before}{BEFORE}…{}", after.unwrap_or_default()))
+}
+
 // === impl InFlight ===
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.request_gone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_login_is_in_no_log() {
+        for (path, shown) in [
+            ("/v0.1/servers", "/v0.1/servers"),
+            (
+                "/api/v1/registries/r/auth/logins",
+                "/api/v1/registries/r/auth/logins",
+            ),
+            (
+                "/api/v1/registries/r/auth/logins/s3cret",
+                "/api/v1/registries/r/auth/logins/…",
+            ),
+            (
+                "/api/v1/registries/r/auth/logins/s3cret/events",
+                "/api/v1/registries/r/auth/logins/…/events",
+            ),
+        ] {
+            assert_eq!(without_key(path), shown);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 use thv_auth::AuthFailure;
-use thv_auth::login::LoginError;
+use thv_auth::login::{LoginError, NotTaken};
 use thv_auth::machine::manage::ManageError;
 use thv_auth::vault::VaultError;
 
@@ -28,6 +28,27 @@ impl Problem {
     /// What looking at a login failed with.
     pub(crate) fn no_report(failure: &AuthFailure) -> Self {
         Self::from_auth("The login cannot be looked at", failure)
+    }
+
+    /// No login has the name, or none any more.
+    pub(crate) fn no_such_login() -> Self {
+        Self::by_door(
+            StatusCode::NOT_FOUND,
+            "login_not_found",
+            "no login has this id, or it ended more than a quarter of an hour ago; start one with POST to …/auth/logins",
+        )
+    }
+
+    /// A redirect that was handed over was not taken.
+    pub(crate) fn callback_refused(why: NotTaken) -> Self {
+        let (status, code) = match why {
+            NotTaken::OtherAddress => (StatusCode::BAD_REQUEST, "callback_other_address"),
+            NotTaken::OtherLogin => (StatusCode::BAD_REQUEST, "callback_other_login"),
+            NotTaken::Malformed => (StatusCode::BAD_REQUEST, "callback_malformed"),
+            NotTaken::ForeignIssuer => (StatusCode::BAD_REQUEST, "callback_foreign_issuer"),
+            NotTaken::Used => (StatusCode::GONE, "callback_used"),
+        };
+        Self::by_door(status, code, format!("The callback was not taken: {why}"))
     }
 
     fn from_auth(what: &str, failure: &AuthFailure) -> Self {
@@ -55,16 +76,77 @@ impl Problem {
     }
 }
 
+/// How a login ended that came to nothing, as clients are told in the login itself.
+#[derive(Debug)]
+pub(crate) struct EndOfLogin {
+    pub(crate) state: &'static str,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) hint: Option<&'static str>,
+}
+
+// === impl EndOfLogin ===
+
+impl EndOfLogin {
+    pub(crate) fn of(error: &LoginError) -> Self {
+        let state = match error {
+            LoginError::Denied { .. } => "denied",
+            LoginError::Expired { .. } => "expired",
+            LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => "cancelled",
+            _ => "failed",
+        };
+        Self {
+            state,
+            code: of_login(error).1,
+            message: error.to_string(),
+            hint: hint(error),
+        }
+    }
+}
+
+/// What to do next, where the message does not say it.
+fn hint(error: &LoginError) -> Option<&'static str> {
+    match error {
+        LoginError::Denied { .. } => {
+            Some("Start another login, as somebody whom the identity provider lets in.")
+        }
+        LoginError::Expired { .. } => Some("Start another login and finish it in time."),
+        LoginError::Cancelled => Some("Start another login if it is still wanted."),
+        LoginError::ForeignIssuer { .. } => Some(
+            "Start another login, and if this comes again ask the registry's operator which identity provider is right.",
+        ),
+        LoginError::Exchange {
+            transient: true, ..
+        } => {
+            Some("The identity provider is in trouble or out of reach; start another login later.")
+        }
+        LoginError::Exchange { .. } => Some(
+            "Have the client ID and its registration at the identity provider checked: public client, PKCE, this redirect URI.",
+        ),
+        LoginError::IdToken { .. } => {
+            Some("Have the identity provider's keys and the clock of this machine checked.")
+        }
+        LoginError::NotStored { .. } => {
+            Some("`thv registry status` says what is wrong with the secret store.")
+        }
+        _ => None,
+    }
+}
+
 /// 409 is for what the person at this machine can change, 502 for what only the identity provider
 /// can.
 fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
     match error {
         LoginError::StoreUnusable { .. } => (StatusCode::CONFLICT, "store_unusable"),
         LoginError::PortBusy { .. } => (StatusCode::CONFLICT, "callback_port_busy"),
-        LoginError::Cancelled | LoginError::Abandoned => (StatusCode::CONFLICT, "login_cancelled"),
+        LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => {
+            (StatusCode::CONFLICT, "login_cancelled")
+        }
+        LoginError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
         LoginError::Settings { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
         LoginError::Denied { .. } => (StatusCode::FORBIDDEN, "login_denied"),
         LoginError::Expired { .. } => (StatusCode::GATEWAY_TIMEOUT, "login_expired"),
+        LoginError::NoDeviceCode { .. } => (StatusCode::BAD_GATEWAY, "device_code_unavailable"),
         LoginError::Discovery { .. } => (StatusCode::BAD_GATEWAY, "identity_provider_unavailable"),
         LoginError::ForeignIssuer { .. }
         | LoginError::Exchange { .. }
@@ -125,6 +207,8 @@ mod tests {
             ),
             (LoginError::Cancelled, 409, "login_cancelled"),
             (LoginError::Abandoned, 409, "login_cancelled"),
+            (LoginError::Withdrawn, 409, "login_cancelled"),
+            (LoginError::TooMany, 429, "too_many_logins"),
             (
                 LoginError::Settings { cause: text() },
                 400,
@@ -154,6 +238,14 @@ mod tests {
                 },
                 502,
                 "identity_provider_unavailable",
+            ),
+            (
+                LoginError::NoDeviceCode {
+                    cause: text(),
+                    transient: false,
+                },
+                502,
+                "device_code_unavailable",
             ),
             (
                 LoginError::IdToken { cause: text() },
@@ -189,6 +281,48 @@ mod tests {
                 problem.render(Door::Plain, false).headers()["content-type"],
                 "text/plain; charset=utf-8"
             );
+        }
+    }
+
+    #[test]
+    fn every_end_that_a_person_can_change_says_how() {
+        let text = || "why".to_owned();
+        let exchange = |transient| LoginError::Exchange {
+            cause: text(),
+            code: None,
+            transient,
+        };
+        for (error, state, has_hint) in [
+            (
+                LoginError::Denied {
+                    code: "access_denied".to_owned(),
+                    description: None,
+                },
+                "denied",
+                true,
+            ),
+            (
+                LoginError::Expired {
+                    limit: Duration::from_mins(10),
+                    turned_away: 0,
+                },
+                "expired",
+                true,
+            ),
+            (LoginError::Cancelled, "cancelled", true),
+            (LoginError::Withdrawn, "cancelled", false),
+            (LoginError::Abandoned, "cancelled", false),
+            (LoginError::ForeignIssuer { cause: text() }, "failed", true),
+            (exchange(true), "failed", true),
+            (exchange(false), "failed", true),
+            (LoginError::IdToken { cause: text() }, "failed", true),
+            (LoginError::NotStored { cause: text() }, "failed", true),
+            (LoginError::Internal { cause: text() }, "failed", false),
+        ] {
+            let end = EndOfLogin::of(&error);
+            assert_eq!(end.state, state, "{error}");
+            assert_eq!(end.hint.is_some(), has_hint, "{error}");
+            assert_eq!(end.message, error.to_string());
         }
     }
 

@@ -1,6 +1,7 @@
 //! The handlers, by door. Each has four moves: read the request, ask one domain object, map the
 //! outcome, reply. Wire types, their documentation and their handler share a file.
 
+pub(crate) mod callback;
 pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod metrics;

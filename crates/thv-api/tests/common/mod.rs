@@ -26,6 +26,7 @@ use thv_config::world::{MapEnv, SystemClock, World};
 use thv_config::{ConfigStore, disk};
 use thv_http::{Http, HttpOptions};
 use thv_registry::{Registries, Revalidation};
+use thv_secrets::{Patience, Secrets, UserSecrets};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -78,10 +79,12 @@ pub(crate) fn options() -> ApiOptions {
         metrics: false,
         cors_origins: Vec::new(),
         caller: None,
+        public_url: None,
         host_policy: HostPolicy::Loopback {
             bound: "127.0.0.1".to_owned(),
         },
         auth: auth_of(&MapEnv::new().with_home("/nowhere")),
+        secrets: user_secrets_of(&MapEnv::new().with_home("/nowhere")),
         opener: None,
         clock: Arc::new(SystemClock::new()),
     }
@@ -98,7 +101,17 @@ fn auth_of(env: &MapEnv) -> Arc<Auth> {
         insecure_urls: false,
     };
     let http = Http::new(options, &world).unwrap();
-    Auth::new(&world, &paths, &store, &http)
+    let secrets = Secrets::with_keyrings(world.clone(), &paths, store.clone(), Vec::new());
+    Auth::new(&world, &paths, &store, secrets, &http)
+}
+
+/// The user's secrets of the machine with this environment, which has no keyring.
+fn user_secrets_of(env: &MapEnv) -> UserSecrets {
+    let paths = Paths::from_env(env).unwrap();
+    let world = World::new(SystemClock::new(), env.clone());
+    let store = ConfigStore::new(paths.config_file(), world.clone());
+    let secrets = Secrets::with_keyrings(world, &paths, store, Vec::new());
+    UserSecrets::new(secrets, Patience::Request)
 }
 
 /// A browser that tells the test what it was asked to open.
@@ -144,6 +157,7 @@ pub(crate) async fn house_of(
         .with_var(PASSWORD.0, PASSWORD.1);
     let auth = auth_of(&env);
     options.auth = Arc::clone(&auth);
+    options.secrets = user_secrets_of(&env);
     let paths = Paths::from_env(&env).unwrap();
     let path = paths.config_file();
     disk::write_atomic(&path, config.as_bytes()).unwrap();

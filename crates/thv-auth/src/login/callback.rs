@@ -80,6 +80,14 @@ pub(super) fn read(attempt: &Attempt, query: &str) -> Response {
     }
 }
 
+/// The `state` of a response, if it has just one.
+pub(super) fn state_of(query: &str) -> Option<Cow<'_, str>> {
+    match parameter(query, "state") {
+        Parameter::Once(state) => Some(state),
+        Parameter::Absent | Parameter::Repeated => None,
+    }
+}
+
 impl Refusal {
     fn read(code: &str, query: &str) -> Self {
         let is_code = !code.is_empty()

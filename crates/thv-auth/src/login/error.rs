@@ -43,6 +43,14 @@ pub enum LoginError {
         /// Who has it, as far as can be told.
         holder: PortHolder,
     },
+    /// The identity provider gives no code for another device, and nothing else was wanted.
+    #[error("no login with a device code can be made: {cause}")]
+    NoDeviceCode {
+        /// Why not.
+        cause: String,
+        /// Whether trying again may help.
+        transient: bool,
+    },
     /// The system does not let us listen.
     #[error("port {port} on this machine cannot be listened on: {cause}")]
     Listener {
@@ -74,7 +82,7 @@ pub enum LoginError {
         cause: String,
     },
     /// Nobody finished the login in time.
-    #[error("nobody finished the login within {} minutes{}", limit.as_secs() / 60, in_vain(*turned_away))]
+    #[error("nobody finished the login within {}{}", in_words(*limit), in_vain(*turned_away))]
     Expired {
         /// How long there was.
         limit: Duration,
@@ -84,6 +92,12 @@ pub enum LoginError {
     /// Everybody who waited for it has left.
     #[error("the login was given up")]
     Abandoned,
+    /// A client that knows its name ended it.
+    #[error("the login was cancelled before anybody finished it")]
+    Withdrawn,
+    /// There are as many logins under way as there may be.
+    #[error("too many logins are under way; finish or cancel one of them")]
+    TooMany,
     /// A logout or a change of the configuration ended it.
     #[error("the login was ended by a logout or by a change of the registry's configuration")]
     Cancelled,
@@ -145,6 +159,14 @@ impl PortHolder {
 
 fn in_brackets(text: Option<&str>) -> String {
     text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+/// Whole minutes from two minutes on, seconds below.
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds => format!("{} minutes", seconds / 60),
+    }
 }
 
 fn in_vain(turned_away: u64) -> String {

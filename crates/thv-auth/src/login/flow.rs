@@ -2,33 +2,30 @@
 //!
 //! The order is what matters: the store is proved before anybody is bothered, sockets are held before the address exists that
 //! leads to them, the code is redeemed once and with the endpoints that the address came from, the grant is stored before the
-//! browser is told so, and the sockets are gone before the caller hears of it. Who waits, and for how long, is `mod`'s part.
+//! browser is told so, and the sockets are gone before the caller hears of it. What an answer is made into is in `finish`; who
+//! waits, and for how long, is `mod`'s part.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::pending;
 use jiff::Timestamp;
-use secrecy::SecretString;
 use thv_config::world::Sleep;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::callback::Refusal;
 use super::error::{LoginError, PortHolder};
+use super::finish::Won;
 use super::holder::is_another_login;
 use super::loopback::{BindError, Loopback};
 use super::page::Page;
+use super::resource::LoginMethod;
 use super::session::{Answer, Session};
-use super::{DEFAULT_CALLBACK_PORT, Inner, LOGIN_TIME, LoginDone, LoginHow, Progress};
+use super::{DEFAULT_CALLBACK_PORT, DeviceUse, Inner, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
-use crate::grant::Grant;
-use crate::limits::SKEW_MAX;
 use crate::oauth::metadata::DiscoveryPolicy;
-use crate::oauth::{
-    self, Account, Attempt, DiscoveryError, Provider, TokenError, TokenHint, TokenSet,
-};
+use crate::oauth::{self, Account, DeviceAuthorization, DiscoveryError, Provider, RedirectUri};
 use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
@@ -42,47 +39,40 @@ pub(super) struct Flow {
     pub(super) progress: Arc<Progress>,
 }
 
-/// A login that somebody can answer.
+/// A login that somebody can answer: in a browser, with a code on another device, or either.
 struct Opened {
     provider: Provider,
-    loopback: Loopback,
-    session: Arc<Session>,
-    answer: oneshot::Receiver<Answer>,
+    browser: Option<InBrowser>,
+    device: Option<DeviceAuthorization>,
     /// Whoever was logged in before.
     previous: Option<Account>,
+}
+
+/// The browser's way.
+struct InBrowser {
+    /// Absent where a server of ours receives the answer.
+    loopback: Option<Loopback>,
+    session: Arc<Session>,
+    answer: oneshot::Receiver<Answer>,
 }
 
 impl Flow {
     /// Runs the login. When this returns, every socket is closed.
     pub(super) async fn run(self) -> Result<LoginDone, LoginError> {
-        let mut deadline = self.logins.world.clock.sleep(LOGIN_TIME);
+        let mut deadline = self.logins.world.clock.sleep(self.how.time());
         let opened = tokio::select! {
             biased;
             error = self.stopped() => return Err(error),
-            () = deadline.as_mut() => return Err(expired(0)),
+            () = deadline.as_mut() => return Err(self.expired(0)),
             opened = self.open() => opened?,
         };
-        let Opened {
-            provider,
-            loopback,
-            session,
-            answer,
-            previous,
-        } = opened;
-        let closing = CancellationToken::new();
-        let serving = loopback.serve(
-            Arc::clone(&session),
-            Arc::clone(&self.logins.world.clock),
-            closing.clone(),
-        );
-        let attending = async {
-            let outcome = self
-                .attend(&provider, &session, answer, deadline, previous)
-                .await;
-            closing.cancel();
-            outcome
-        };
-        let (outcome, ()) = tokio::join!(attending, serving);
+        let outcome = self.run_opened(opened, deadline).await;
+        if let (Ok(_), Some(settle)) = (&outcome, &self.how.settle) {
+            tokio::select! {
+                () = settle() => {}
+                () = self.progress.superseded.cancelled() => {}
+            }
+        }
         match &outcome {
             Ok(_) => tracing::info!(registry = self.registry(), "logged in"),
             Err(error) => tracing::info!(registry = self.registry(), %error, "no login"),
@@ -90,39 +80,97 @@ impl Flow {
         outcome
     }
 
+    async fn run_opened(&self, opened: Opened, deadline: Sleep) -> Result<LoginDone, LoginError> {
+        let Opened {
+            provider,
+            browser,
+            device,
+            previous,
+        } = opened;
+        self.offer(browser.as_ref(), device.as_ref());
+        let Some(browser) = browser else {
+            let won = self
+                .wait(&provider, None, device.as_ref(), deadline)
+                .await?;
+            return self.finish(&provider, won, None, previous).await;
+        };
+        let InBrowser {
+            loopback,
+            session,
+            answer,
+        } = browser;
+        let closing = CancellationToken::new();
+        let clock = Arc::clone(&self.logins.world.clock);
+        let serving = async {
+            if let Some(loopback) = loopback {
+                let session = Arc::clone(&session);
+                loopback.serve(session, clock, closing.clone()).await;
+            }
+        };
+        let attending = async {
+            let in_browser = Some((&*session, answer));
+            let won = self.wait(&provider, in_browser, device.as_ref(), deadline);
+            let outcome = match won.await {
+                Ok(won) => self.attend(&provider, &session, won, previous).await,
+                Err(error) => Err(error),
+            };
+            closing.cancel();
+            outcome
+        };
+        let (outcome, ()) = tokio::join!(attending, serving);
+        outcome
+    }
+
     /// Everything that can fail before a person is bothered.
     async fn open(&self) -> Result<Opened, LoginError> {
-        if self.how.opener.is_none() && self.how.announce.is_none() {
-            return Err(LoginError::NothingToOpen {
-                cause: "this program has none to open".to_owned(),
-            });
-        }
         let previous = self.prove_store().await?;
         let http = &self.logins.http;
         let provider = oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT)
             .await
             .map_err(|error| self.not_discovered(&error))?;
-        let loopback = self.listen().await?;
-        self.progress
-            .stage
-            .send_modify(|stage| stage.port = Some(loopback.port()));
-        let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
-        let attempt = oauth::begin(
-            &provider,
-            &self.binding,
-            &redirect_uri,
-            &self.binding.scopes,
-        )
-        .map_err(|error| LoginError::Settings {
-            cause: error.to_string(),
-        })?;
-        let (session, answer) = Session::new(attempt).map_err(broken)?;
+        let (browser, device) = match self.how.device {
+            DeviceUse::Never => (Some(self.open_browser_way(&provider).await?), None),
+            DeviceUse::Only => (None, Some(self.ask_for_code(&provider).await?)),
+            DeviceUse::Offer => {
+                let device = self.ask_for_code(&provider).await;
+                match self.open_browser_way(&provider).await {
+                    Ok(browser) => (Some(browser), device.ok()),
+                    Err(error) => match device {
+                        Ok(device) => (None, Some(device)),
+                        Err(_) => return Err(error),
+                    },
+                }
+            }
+        };
         Ok(Opened {
             provider,
+            browser,
+            device,
+            previous,
+        })
+    }
+
+    async fn open_browser_way(&self, provider: &Provider) -> Result<InBrowser, LoginError> {
+        let (loopback, redirect_uri, mark) = if let Some(public) = &self.how.public {
+            let redirect_uri = RedirectUri::hosted(public.redirect_uri());
+            let redirect_uri = redirect_uri.ok_or_else(|| broken("no redirect URI"))?;
+            (None, redirect_uri, Some(new_login_id().map_err(broken)?))
+        } else {
+            let loopback = self.listen().await?;
+            self.progress
+                .note(|stage| stage.port = Some(loopback.port()));
+            let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
+            (Some(loopback), redirect_uri, None)
+        };
+        let attempt = oauth::begin(provider, &self.binding, &redirect_uri, &self.binding.scopes)
+            .map_err(|error| LoginError::Settings {
+                cause: error.to_string(),
+            })?;
+        let (session, answer) = Session::new(attempt, mark).map_err(broken)?;
+        Ok(InBrowser {
             loopback,
             session: Arc::new(session),
             answer,
-            previous,
         })
     }
 
@@ -171,189 +219,104 @@ impl Flow {
         }
     }
 
-    /// Shows people where to log in, waits for the answer, and makes a grant of it.
-    async fn attend(
+    /// Shows people the ways to log in.
+    fn offer(&self, browser: Option<&InBrowser>, device: Option<&DeviceAuthorization>) {
+        let session = browser.map(|browser| &browser.session);
+        let authorization_url = session.map(|session| &session.attempt().authorization_url);
+        self.progress.show(|stage| {
+            stage.session = session.cloned();
+            stage
+                .methods
+                .extend(authorization_url.map(|url| LoginMethod::Browser {
+                    authorization_url: url.clone(),
+                }));
+            stage
+                .methods
+                .extend(device.map(DeviceAuthorization::method));
+            stage
+                .methods
+                .extend(authorization_url.map(|_| LoginMethod::Paste));
+            stage.address = authorization_url
+                .or_else(|| device.map(DeviceAuthorization::address))
+                .cloned();
+            if let (None, Some(device)) = (browser, device) {
+                let now = self.logins.world.clock.now();
+                let expiry = now.checked_add(device.lifetime).unwrap_or(Timestamp::MAX);
+                stage.expires_at = Some(expiry.min(self.progress.expires_at()));
+            }
+        });
+    }
+
+    /// Waits until a person has finished the login in one of the ways; the others are closed then.
+    async fn wait(
         &self,
         provider: &Provider,
-        session: &Arc<Session>,
-        answer: oneshot::Receiver<Answer>,
+        browser: Option<(&Session, oneshot::Receiver<Answer>)>,
+        device: Option<&DeviceAuthorization>,
         deadline: Sleep,
-        previous: Option<Account>,
-    ) -> Result<LoginDone, LoginError> {
-        self.progress.stage.send_modify(|stage| {
-            stage.url = Some(session.attempt().authorization_url.clone());
-            stage.session = Some(Arc::clone(session));
-        });
-        let code = tokio::select! {
+    ) -> Result<Won, LoginError> {
+        let (session, answer) = browser.unzip();
+        let has_browser = session.is_some();
+        let answered = async {
+            match answer {
+                Some(answer) => answer.await,
+                None => pending().await,
+            }
+        };
+        let won = tokio::select! {
             biased;
-            () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
-            answer = answer => match answer.map_err(broken)? {
-                Answer::Granted(code) => code,
+            () = self.progress.superseded.cancelled() => return Err(self.progress.ended_by()),
+            answer = answered => match answer.map_err(broken)? {
+                Answer::Granted(code) => Won::Code(code),
                 Answer::Refused(Refusal { code, description }) => {
                     return Err(LoginError::Denied { code, description });
                 }
                 Answer::Foreign { cause } => return Err(LoginError::ForeignIssuer { cause }),
             },
+            tokens = self.redeem_device(provider, device, has_browser) => {
+                Won::Tokens(Box::new(tokens?))
+            }
             () = self.progress.abandoned.cancelled() => return Err(LoginError::Abandoned),
-            error = self.show(&session.attempt().authorization_url) => return Err(error),
-            () = deadline => return Err(expired(session.turned_away())),
+            () = deadline => {
+                return Err(self.expired(session.map(Session::turned_away).unwrap_or_default()));
+            }
         };
-        let outcome = self.finish(provider, session, code, previous).await;
+        if let (Won::Tokens(_), Some(session)) = (&won, session) {
+            session.close();
+        }
+        self.progress.complete();
+        Ok(won)
+    }
+
+    /// Makes a grant of the answer, and tells the browser about it.
+    async fn attend(
+        &self,
+        provider: &Provider,
+        session: &Session,
+        won: Won,
+        previous: Option<Account>,
+    ) -> Result<LoginDone, LoginError> {
+        let by_browser = matches!(won, Won::Code(_));
+        let outcome = self.finish(provider, won, Some(session), previous).await;
         session.finish(if outcome.is_ok() {
             Page::Stored
         } else {
             Page::Failed
         });
-        tokio::select! {
-            () = session.shown() => {}
-            () = self.logins.world.clock.sleep(LAST_PAGE_TIME) => {}
-            () = self.progress.superseded.cancelled() => {}
+        if by_browser {
+            tokio::select! {
+                () = session.shown() => {}
+                () = self.logins.world.clock.sleep(LAST_PAGE_TIME) => {}
+                () = self.progress.superseded.cancelled() => {}
+            }
         }
         outcome
-    }
-
-    /// Opens the browser. Resolves only when nobody can be shown the address at all.
-    async fn show(&self, url: &Url) -> LoginError {
-        let Some(opener) = self.how.opener.clone() else {
-            return pending().await;
-        };
-        let url = url.clone();
-        let cause = match tokio::task::spawn_blocking(move || opener.open(&url)).await {
-            Ok(Ok(())) => return pending().await,
-            Ok(Err(cause)) => cause,
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(registry = self.registry(), %cause, "no browser was opened");
-        if self.how.announce.is_some() {
-            return pending().await;
-        }
-        LoginError::NothingToOpen { cause }
-    }
-
-    /// Makes a stored grant of the code. From here on only a logout or a change of the configuration ends the login: the code is
-    /// spent, and what it brings is kept even if nobody waits for it any more.
-    async fn finish(
-        &self,
-        provider: &Provider,
-        session: &Session,
-        code: SecretString,
-        previous: Option<Account>,
-    ) -> Result<LoginDone, LoginError> {
-        let attempt = session.attempt();
-        let redeeming = oauth::exchange(&self.logins.http, provider, &self.binding, attempt, code);
-        let tokens = tokio::select! {
-            biased;
-            () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
-            redeemed = redeeming => redeemed.map_err(|error| not_exchanged(&error))?,
-        };
-        let grant = match self.keep(provider, attempt, tokens.clone()).await {
-            Ok(grant) => grant,
-            Err(error) => {
-                if matches!(error, LoginError::Cancelled | LoginError::IdToken { .. }) {
-                    self.give_back(provider, tokens);
-                }
-                return Err(error);
-            }
-        };
-        let replaced_account = match (previous, &grant.account) {
-            (Some(previous), Some(account)) if !previous.is_same(account) => Some(previous),
-            _ => None,
-        };
-        Ok(LoginDone {
-            replaced_account,
-            account: grant.account,
-            expires_at: grant.expires_at,
-            scopes: grant.scopes,
-            refreshable: grant.refresh_token.is_some(),
-            turned_away: session.turned_away(),
-        })
-    }
-
-    /// Checks who has logged in, and stores the grant.
-    async fn keep(
-        &self,
-        provider: &Provider,
-        attempt: &Attempt,
-        tokens: TokenSet,
-    ) -> Result<Grant, LoginError> {
-        let account = match &tokens.id_token {
-            None => None,
-            Some(token) => {
-                let verifying = oauth::verify_id_token(
-                    &self.logins.http,
-                    &self.logins.keys,
-                    provider,
-                    &self.binding,
-                    token,
-                    attempt.nonce.as_ref(),
-                    self.providers_time(&tokens),
-                );
-                let verified = tokio::select! {
-                    biased;
-                    () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
-                    verified = verifying => verified,
-                };
-                Some(verified.map_err(|error| LoginError::IdToken {
-                    cause: error.to_string(),
-                })?)
-            }
-        };
-        self.store(tokens, account, attempt.scopes.clone()).await
-    }
-
-    /// Gives tokens back that nobody will use. Nobody waits for it either.
-    fn give_back(&self, provider: &Provider, tokens: TokenSet) {
-        let http = self.logins.http.clone();
-        let provider = provider.clone();
-        let binding = self.binding.clone();
-        let (token, hint) = match tokens.refresh_token {
-            Some(refresh_token) => (refresh_token, TokenHint::RefreshToken),
-            None => (tokens.access_token, TokenHint::AccessToken),
-        };
-        tokio::spawn(async move {
-            let outcome = oauth::revoke(&http, &provider, &binding, &token, hint).await;
-            tracing::debug!(?outcome, "the tokens of an ended login were given back");
-        });
-    }
-
-    /// What the provider's clock shows, as long as that can be believed: ours may be a day off.
-    fn providers_time(&self, tokens: &TokenSet) -> Timestamp {
-        let ours = self.logins.world.clock.now();
-        tokens
-            .server_date
-            .filter(|theirs| theirs.duration_since(ours).unsigned_abs() <= SKEW_MAX)
-            .unwrap_or(ours)
-    }
-
-    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile.
-    async fn store(
-        &self,
-        tokens: TokenSet,
-        account: Option<Account>,
-        asked: Vec<String>,
-    ) -> Result<Grant, LoginError> {
-        let vault = self.logins.vault.clone();
-        let binding = self.binding.clone();
-        let superseded = self.progress.superseded.clone();
-        let still_wanted = self.how.still_wanted.clone();
-        let now = self.logins.world.clock.now();
-        let storing = tokio::task::spawn_blocking(move || {
-            let login_id = new_login_id().map_err(|error| not_stored(&error))?;
-            let grant = Grant::of_login(tokens, account, &asked, login_id, now);
-            if superseded.is_cancelled() || still_wanted.is_some_and(|wanted| !wanted()) {
-                return Err(LoginError::Cancelled);
-            }
-            vault
-                .replace(&binding, &grant)
-                .map_err(|error| not_stored(&error))
-        });
-        storing.await.map_err(broken)?
     }
 
     /// Resolves when nobody wants the login any more.
     async fn stopped(&self) -> LoginError {
         tokio::select! {
-            () = self.progress.superseded.cancelled() => LoginError::Cancelled,
+            () = self.progress.superseded.cancelled() => self.progress.ended_by(),
             () = self.progress.abandoned.cancelled() => LoginError::Abandoned,
         }
     }
@@ -366,29 +329,15 @@ impl Flow {
         }
     }
 
-    fn registry(&self) -> &str {
+    fn expired(&self, turned_away: u64) -> LoginError {
+        LoginError::Expired {
+            limit: self.how.time(),
+            turned_away,
+        }
+    }
+
+    pub(super) fn registry(&self) -> &str {
         self.binding.registry_url.host_str().unwrap_or_default()
-    }
-}
-
-fn expired(turned_away: u64) -> LoginError {
-    LoginError::Expired {
-        limit: LOGIN_TIME,
-        turned_away,
-    }
-}
-
-fn not_exchanged(error: &TokenError) -> LoginError {
-    LoginError::Exchange {
-        transient: matches!(error, TokenError::Transient { .. }),
-        code: error.verdict().map(str::to_owned),
-        cause: error.to_string(),
-    }
-}
-
-fn not_stored(error: &impl ToString) -> LoginError {
-    LoginError::NotStored {
-        cause: error.to_string(),
     }
 }
 
@@ -396,7 +345,7 @@ fn not_stored(error: &impl ToString) -> LoginError {
     clippy::needless_pass_by_value,
     reason = "the shape that map_err wants"
 )]
-fn broken(error: impl ToString) -> LoginError {
+pub(super) fn broken(error: impl ToString) -> LoginError {
     LoginError::Internal {
         cause: error.to_string(),
     }

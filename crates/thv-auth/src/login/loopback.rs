@@ -212,7 +212,7 @@ mod tests {
     async fn running() -> Running {
         let loopback = Loopback::bind(0).await.expect("a port");
         let port = loopback.port();
-        let (session, receiver) = Session::new(attempt("right", false)).expect("a path");
+        let (session, receiver) = Session::new(attempt("right", false), None).expect("a path");
         let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
         let closing = CancellationToken::new();
         let serving = loopback.serve(Arc::new(session), Arc::new(clock.clone()), closing.clone());

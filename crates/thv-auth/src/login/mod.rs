@@ -1,25 +1,32 @@
-//! Interactive logins: a browser, a loopback listener, and at the end a stored grant.
+//! Interactive logins: a person somewhere, in one of several ways, and at the end a stored grant.
 //!
-//! [`Logins`] runs at most one login per binding, lets further callers join it, and ends it when nobody waits any more, when
-//! it is superseded or when its time is over. A login always asks the identity provider anew (it never makes do with a grant
-//! that is already there), and an earlier grant stays in force until the new one is stored. `flow` is one login from
-//! beginning to end, `loopback` its sockets, `session` its answers to the browser, `callback` the reading of the response,
-//! and `page` what people see. Nothing else in this crate can open a browser.
+//! [`Logins`] runs at most one login per binding and lets further callers join it. A login that callers wait for ends when the
+//! last of them leaves; one that was started as a resource goes on, and whoever knows its name can watch, answer and end it.
+//! A login always asks the identity provider anew (it never makes do with a grant that is already there), and an earlier grant
+//! stays in force until the new one is stored. `flow` is one login from beginning to end, with `device` for codes that are typed in
+//! elsewhere and `finish` for what an answer is made into, `loopback` its sockets (`hosted` is what stands in for them where a
+//! server of ours is reached from outside), `session` its
+//! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins.
+//! Nothing else in this crate can open a browser.
 
 mod callback;
+mod device;
+mod directory;
 mod error;
+mod finish;
 mod flow;
 mod holder;
+mod hosted;
+mod how;
 mod loopback;
 mod page;
 mod progress;
+mod resource;
 mod session;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use thv_config::world::World;
@@ -27,51 +34,21 @@ use thv_http::Http;
 use url::Url;
 
 pub use error::{LoginError, PortHolder};
+pub use hosted::PublicUrl;
+pub use how::{
+    Announce, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow, RESOURCE_LOGIN_TIME,
+    RedirectForm, Replaced, Settle, StillWanted,
+};
+pub use progress::Outcome;
+pub use resource::{LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotTaken};
 
 use crate::binding::Binding;
-use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
 use crate::oauth::{Account, KeyCache};
 use crate::opener::Opener;
 use crate::vault::Vault;
+use directory::{Directory, Running};
 use flow::Flow;
-use progress::{Outcome, Progress, lost};
-
-/// How long a person has to log in: enough for a password manager, a second factor and a phone call about it.
-pub const LOGIN_TIME: Duration = Duration::from_mins(5);
-
-/// The port that clients of the Go program are registered with.
-pub const DEFAULT_CALLBACK_PORT: u16 = 8666;
-
-/// Is told the address at which to log in, once, as soon as somebody listens for the answer.
-pub type Announce = Arc<dyn Fn(&Url) + Send + Sync>;
-
-/// Is asked, on a blocking thread, right before the grant is stored, whether it is still of use.
-pub type StillWanted = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// How one caller wants to log in. A caller that joins a running login brings only its [`announce`](Self::announce).
-#[derive(Clone, Default)]
-pub struct LoginHow {
-    /// What opens the browser.
-    pub opener: Option<Arc<dyn Opener>>,
-    /// Who is told the address. Without it a browser that cannot be opened ends the login.
-    pub announce: Option<Announce>,
-    /// The port of the redirect URI: [`DEFAULT_CALLBACK_PORT`] when absent, any free one when 0.
-    pub callback_port: Option<u16>,
-    /// The rest of the redirect URI.
-    pub redirect: RedirectForm,
-    /// Whether the grant is still of use when it comes. A login that is not stores nothing.
-    pub still_wanted: Option<StillWanted>,
-}
-
-/// Which redirect URI is used, its port aside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RedirectForm {
-    /// `http://localhost:<port>/callback`, which clients of the Go program are registered with.
-    #[default]
-    Registered,
-    /// A path that only this issuer is given (RFC 8252 section 8.10), where the client's registration allows it.
-    PerIssuer(LoopbackName),
-}
+use progress::{Opening, Progress, lost};
 
 /// What a login brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +82,15 @@ pub struct PendingLogin {
     pub turned_away: u64,
 }
 
+/// A login that was started as a resource, or joined.
+#[derive(Debug)]
+pub struct StartedLogin {
+    /// The login as it is now, with the ways to finish it.
+    pub view: LoginView,
+    /// Whether it was under way already.
+    pub joined: bool,
+}
+
 /// All logins of this process. Cheap to clone; clones share them.
 #[derive(Clone)]
 pub struct Logins {
@@ -116,15 +102,7 @@ struct Inner {
     http: Http,
     vault: Vault,
     keys: KeyCache,
-    running: Mutex<HashMap<String, Running>>,
-}
-
-/// One login, as the directory knows it.
-struct Running {
-    registry: String,
-    since: Timestamp,
-    waiting: usize,
-    progress: Arc<Progress>,
+    directory: Mutex<Directory>,
 }
 
 /// One caller's place in a running login; leaving it may end the login.
@@ -141,6 +119,14 @@ struct Conclusion {
     progress: Arc<Progress>,
 }
 
+/// Why a caller is not in a login at once.
+enum Obstacle {
+    /// The one that runs is ending, and is to be waited for.
+    Ending(Arc<Progress>),
+    /// None can begin.
+    Refused(LoginError),
+}
+
 // === impl Logins ===
 
 impl Logins {
@@ -152,42 +138,114 @@ impl Logins {
                 http,
                 vault,
                 keys,
-                running: Mutex::default(),
+                directory: Mutex::default(),
             }),
         }
     }
 
     /// Logs in to what `binding` names and stores the grant, or joins a login to it that is under way.
     ///
-    /// Dropping the future leaves the login; the last one to leave ends it, unless the identity provider has answered already:
-    /// then the grant is still fetched and stored. When this returns, the login's sockets are closed.
+    /// Dropping the future leaves the login; the last one to leave ends it, unless the identity provider has answered already
+    /// (then the grant is still fetched and stored) or it was started as a resource. When this returns, the login's sockets
+    /// are closed, unless others hold it while this caller could not be shown where to log in.
     pub async fn login(&self, binding: &Binding, how: LoginHow) -> Outcome {
-        let announce = how.announce.clone();
         let seat = loop {
             match self.sit_down(binding, &how) {
                 Ok(seat) => break seat,
-                Err(ending) => ending.ended().await,
+                Err(Obstacle::Ending(login)) => login.ended().await,
+                Err(Obstacle::Refused(error)) => return Err(error),
             }
         };
-        let mut outcome = pin!(seat.progress.outcome());
+        let progress = &Arc::clone(&seat.progress);
+        let mut outcome = pin!(progress.outcome());
         tokio::select! {
+            biased;
             outcome = outcome.as_mut() => return outcome,
-            url = seat.progress.url() => {
-                if let Some(announce) = announce {
-                    announce(&url);
+            address = progress.address() => {
+                if let Some(announce) = &how.announce {
+                    announce(&address);
+                }
+                if let Some(opener) = &how.opener && progress.claim_opening() {
+                    open(Arc::clone(opener), address, progress);
                 }
             }
         }
-        outcome.await
+        let not_opened = async {
+            match how.announce {
+                None => progress.not_opened().await,
+                // Whoever was told the address needs no browser of ours.
+                Some(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = outcome.as_mut() => outcome,
+            cause = not_opened => {
+                let progress = Arc::clone(progress);
+                drop(seat);
+                if progress.abandoned.is_cancelled() {
+                    progress.ended().await;
+                }
+                Err(LoginError::NothingToOpen { cause })
+            }
+        }
+    }
+
+    /// Starts a login that needs nobody to wait for it, or joins one that is under way, and returns as soon as it can be
+    /// finished. From then on its name is what it is known by; it ends with an answer, by [`withdraw`](Self::withdraw), with a
+    /// logout, or when its time is over. Nothing is opened for the person.
+    pub async fn start(
+        &self,
+        binding: &Binding,
+        how: &LoginHow,
+    ) -> Result<StartedLogin, LoginError> {
+        let (progress, joined) = loop {
+            match self.hold(binding, how) {
+                Ok(held) => break held,
+                Err(Obstacle::Ending(login)) => login.ended().await,
+                Err(Obstacle::Refused(error)) => return Err(error),
+            }
+        };
+        let view = progress.changed_from(0).await;
+        match view.state {
+            // Nobody was bothered yet, so that there is nothing to look at.
+            LoginState::Failed(error) if view.revision == 1 => Err(error),
+            _ => Ok(StartedLogin { view, joined }),
+        }
+    }
+
+    /// The login of this name: one that runs, or one that ended a while ago.
+    pub fn watch(&self, id: &str) -> Option<LoginWatch> {
+        let now = self.inner.world.clock.monotonic();
+        let found = self.inner.lock().find(id, now);
+        found.map(LoginWatch::new)
+    }
+
+    /// Takes the address that the identity provider sent a browser back to, as if it had arrived here.
+    pub fn hand_over(&self, id: &str, redirect: &str) -> Option<Result<(), NotTaken>> {
+        let now = self.inner.world.clock.monotonic();
+        let progress = self.inner.lock().find(id, now)?;
+        let session = progress.stage().session.clone();
+        Some(session.map_or(Err(NotTaken::Used), |session| session.hand_over(redirect)))
+    }
+
+    /// Ends the login of this name and returns its end, when its sockets are closed and it can store nothing any more. One
+    /// that has ended stays as it is.
+    pub async fn withdraw(&self, id: &str) -> Option<LoginView> {
+        let now = self.inner.world.clock.monotonic();
+        let progress = self.inner.lock().find(id, now)?;
+        progress.withdraw();
+        progress.ended().await;
+        Some(progress.view())
     }
 
     /// Ends the login to what `binding` names, whoever waits for it, and returns when its sockets are closed and it can store
     /// nothing any more. Whether there was one.
     pub async fn cancel(&self, binding: &Binding) -> bool {
         let progress = {
-            let running = self.inner.lock();
-            running
-                .get(&binding.key())
+            let directory = self.inner.lock();
+            directory
+                .of(&binding.key())
                 .map(|login| Arc::clone(&login.progress))
         };
         let Some(progress) = progress else {
@@ -201,9 +259,9 @@ impl Logins {
     /// Ends every login, as [`cancel`](Self::cancel) does: for the end of the program, or when the registry is replaced.
     pub async fn cancel_all(&self) {
         let all: Vec<_> = {
-            let running = self.inner.lock();
-            running
-                .values()
+            let directory = self.inner.lock();
+            directory
+                .running()
                 .map(|login| Arc::clone(&login.progress))
                 .collect()
         };
@@ -217,17 +275,14 @@ impl Logins {
 
     /// The login to what `binding` names, if one is under way.
     pub fn pending(&self, binding: &Binding) -> Option<PendingLogin> {
-        let running = self.inner.lock();
-        let login = running.get(&binding.key())?;
-        let stage = login.progress.stage.borrow();
+        let directory = self.inner.lock();
+        let login = directory.of(&binding.key())?;
+        let stage = login.progress.stage();
         Some(PendingLogin {
-            since: login.since,
-            expires_at: login
-                .since
-                .checked_add(LOGIN_TIME)
-                .unwrap_or(Timestamp::MAX),
+            since: login.progress.started_at(),
+            expires_at: stage.expires_at.unwrap_or(login.progress.expires_at()),
             authorization_host: stage
-                .url
+                .address
                 .as_ref()
                 .and_then(|url| url.host_str().map(str::to_owned)),
             waiting: login.waiting,
@@ -239,40 +294,16 @@ impl Logins {
         })
     }
 
-    /// Joins the binding's login or starts one; one that is ending is returned to be waited for.
-    fn sit_down(&self, binding: &Binding, how: &LoginHow) -> Result<Seat<'_>, Arc<Progress>> {
+    /// Takes a seat in the binding's login, or in one that is started for it.
+    fn sit_down(&self, binding: &Binding, how: &LoginHow) -> Result<Seat<'_>, Obstacle> {
         let key = binding.key();
-        let mut running = self.inner.lock();
-        let login = match running.get_mut(&key) {
-            Some(login) if login.progress.is_ending() => {
-                return Err(Arc::clone(&login.progress));
-            }
-            Some(login) => login,
-            None => {
-                let progress = Arc::new(Progress::new());
-                let flow = Flow {
-                    logins: Arc::clone(&self.inner),
-                    binding: binding.clone(),
-                    how: how.clone(),
-                    progress: Arc::clone(&progress),
-                };
-                let conclusion = Conclusion {
-                    logins: Arc::clone(&self.inner),
-                    key: key.clone(),
-                    progress: Arc::clone(&progress),
-                };
-                tokio::spawn(async move {
-                    let outcome = flow.run().await;
-                    conclusion.conclude(outcome);
-                });
-                running.entry(key.clone()).or_insert(Running {
-                    registry: host_of(&binding.registry_url),
-                    since: self.inner.world.clock.now(),
-                    waiting: 0,
-                    progress,
-                })
-            }
-        };
+        let mut directory = self.inner.lock();
+        if directory.of(&key).is_none() && how.opener.is_none() && how.announce.is_none() {
+            return Err(Obstacle::Refused(LoginError::NothingToOpen {
+                cause: "this program has none to open".to_owned(),
+            }));
+        }
+        let (login, _) = self.enter(&mut directory, &key, binding, how)?;
         login.waiting += 1;
         Ok(Seat {
             logins: &self.inner,
@@ -280,34 +311,87 @@ impl Logins {
             key,
         })
     }
+
+    /// Makes the binding's login one that goes on when nobody waits, or starts such a one. Whether it was there already.
+    fn hold(&self, binding: &Binding, how: &LoginHow) -> Result<(Arc<Progress>, bool), Obstacle> {
+        let key = binding.key();
+        let mut directory = self.inner.lock();
+        let (login, joined) = self.enter(&mut directory, &key, binding, how)?;
+        login.is_held = true;
+        Ok((Arc::clone(&login.progress), joined))
+    }
+
+    /// The binding's login, started if there is none. Whether it was there already.
+    fn enter<'d>(
+        &self,
+        directory: &'d mut Directory,
+        key: &str,
+        binding: &Binding,
+        how: &LoginHow,
+    ) -> Result<(&'d mut Running, bool), Obstacle> {
+        let joined = match directory.of(key) {
+            Some(login) if login.progress.is_ending() => {
+                return Err(Obstacle::Ending(Arc::clone(&login.progress)));
+            }
+            Some(_) => true,
+            None if directory.is_full() => {
+                return Err(Obstacle::Refused(LoginError::TooMany));
+            }
+            None => {
+                let login = self.begin(key, binding, how).map_err(Obstacle::Refused)?;
+                directory.insert(key.to_owned(), login);
+                false
+            }
+        };
+        match directory.of_mut(key) {
+            Some(login) => Ok((login, joined)),
+            None => Err(Obstacle::Refused(lost())),
+        }
+    }
+
+    /// Starts a login in a task of its own.
+    fn begin(&self, key: &str, binding: &Binding, how: &LoginHow) -> Result<Running, LoginError> {
+        let id = LoginId::new().map_err(|cause| LoginError::Internal { cause })?;
+        let now = self.inner.world.clock.now();
+        let ends = now.checked_add(how.time()).unwrap_or(Timestamp::MAX);
+        let progress = Arc::new(Progress::new(id, now, ends));
+        let flow = Flow {
+            logins: Arc::clone(&self.inner),
+            binding: binding.clone(),
+            how: how.clone(),
+            progress: Arc::clone(&progress),
+        };
+        let conclusion = Conclusion {
+            logins: Arc::clone(&self.inner),
+            key: key.to_owned(),
+            progress: Arc::clone(&progress),
+        };
+        tokio::spawn(async move {
+            let outcome = flow.run().await;
+            conclusion.conclude(outcome);
+        });
+        if let Some(replaced) = how.replaced.clone() {
+            let progress = Arc::clone(&progress);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = progress.ended() => {}
+                    () = replaced() => progress.superseded.cancel(),
+                }
+            });
+        }
+        Ok(Running {
+            registry: host_of(&binding.registry_url),
+            waiting: 0,
+            is_held: false,
+            progress,
+        })
+    }
 }
 
 impl fmt::Debug for Logins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Logins")
-            .field("running", &self.inner.lock().len())
-            .finish_non_exhaustive()
-    }
-}
-
-// === impl LoginHow ===
-
-impl LoginHow {
-    fn redirect_uri(&self, port: u16, issuer: &str) -> RedirectUri {
-        match self.redirect {
-            RedirectForm::Registered => RedirectUri::registered(port),
-            RedirectForm::PerIssuer(name) => RedirectUri::for_issuer(name, port, issuer),
-        }
-    }
-}
-
-impl fmt::Debug for LoginHow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginHow")
-            .field("opener", &self.opener)
-            .field("announces", &self.announce.is_some())
-            .field("callback_port", &self.callback_port)
-            .field("redirect", &self.redirect)
+            .field("running", &self.inner.lock().count())
             .finish_non_exhaustive()
     }
 }
@@ -315,15 +399,17 @@ impl fmt::Debug for LoginHow {
 // === impl Inner ===
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Directory> {
+        self.directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The registry whose login in this process listens on `port`.
     fn registry_listening_on(&self, port: u16) -> Option<String> {
         self.lock()
-            .values()
-            .find(|login| login.progress.stage.borrow().port == Some(port))
+            .running()
+            .find(|login| login.progress.stage().port == Some(port))
             .map(|login| login.registry.clone())
     }
 }
@@ -332,15 +418,15 @@ impl Inner {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let mut running = self.logins.lock();
-        let Some(login) = running
-            .get_mut(&self.key)
+        let mut directory = self.logins.lock();
+        let Some(login) = directory
+            .of_mut(&self.key)
             .filter(|login| Arc::ptr_eq(&login.progress, &self.progress))
         else {
             return;
         };
         login.waiting -= 1;
-        if login.waiting == 0 {
+        if login.waiting == 0 && !login.is_held {
             self.progress.abandoned.cancel();
         }
     }
@@ -350,7 +436,8 @@ impl Drop for Seat<'_> {
 
 impl Conclusion {
     fn conclude(&self, outcome: Outcome) {
-        self.logins.lock().remove(&self.key);
+        let now = self.logins.world.clock.monotonic();
+        self.logins.lock().retire(&self.key, now);
         self.progress.end(outcome);
     }
 }
@@ -366,4 +453,19 @@ impl Drop for Conclusion {
 
 fn host_of(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
+}
+
+/// Opens the address for the person, on a thread of its own, and remembers when that was not possible.
+fn open(opener: Arc<dyn Opener>, address: Url, progress: &Arc<Progress>) {
+    let progress = Arc::clone(progress);
+    tokio::spawn(async move {
+        let shown = tokio::task::spawn_blocking(move || opener.open(&address)).await;
+        let cause = match shown {
+            Ok(Ok(())) => return,
+            Ok(Err(cause)) => cause,
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(%cause, "no browser was opened");
+        progress.note(|stage| stage.opening = Opening::Failed(cause));
+    });
 }

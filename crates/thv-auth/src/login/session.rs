@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::callback::{Refusal, Response, read};
 use super::page::{Page, see_other};
+use super::resource::NotTaken;
 use crate::oauth::Attempt;
 
 /// What the flow is told about the one response that counts.
@@ -35,6 +36,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Session {
     attempt: Attempt,
+    /// Names the result page of a login whose answer arrives at a public address.
+    mark: Option<String>,
     result_path: String,
     result_location: HeaderValue,
     /// Taken by the response that counts.
@@ -46,14 +49,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session for the response to `attempt`, and where that will arrive.
+    /// A session for the response to `attempt`, and where that will arrive. With a `mark` it arrives at a public address that
+    /// several logins share.
     pub(super) fn new(
         attempt: Attempt,
+        mark: Option<String>,
     ) -> Result<(Self, oneshot::Receiver<Answer>), http::header::InvalidHeaderValue> {
         let (sender, receiver) = oneshot::channel();
-        let result_path = format!("{}/result", attempt.redirect_uri.path());
+        let result = mark.as_deref().unwrap_or("result");
+        let result_path = format!("{}/{result}", attempt.redirect_uri.path());
         let session = Self {
             attempt,
+            mark,
             result_location: HeaderValue::from_str(&result_path)?,
             result_path,
             answer: Mutex::new(Some(sender)),
@@ -67,6 +74,16 @@ impl Session {
     /// What was asked of the identity provider.
     pub(super) fn attempt(&self) -> &Attempt {
         &self.attempt
+    }
+
+    /// Whether the answer arrives at a public address.
+    pub(super) fn is_hosted(&self) -> bool {
+        self.mark.is_some()
+    }
+
+    /// Whether `mark` names this login's result page, and there is one to come.
+    pub(super) fn has_mark(&self, mark: &str) -> bool {
+        self.mark.as_deref() == Some(mark) && self.is_used()
     }
 
     /// How many responses were turned away so far.
@@ -107,7 +124,50 @@ impl Session {
         Page::Waiting.response()
     }
 
-    fn receive(&self, query: &str) -> http::Response<Full<Bytes>> {
+    /// Takes a redirect that arrived elsewhere, e.g. in the browser of another machine. It counts like one that arrives here.
+    pub(super) fn hand_over(&self, redirect: &str) -> Result<(), NotTaken> {
+        let query = self
+            .attempt
+            .redirect_uri
+            .query_of(redirect)
+            .ok_or(NotTaken::OtherAddress)?;
+        let taken = match read(&self.attempt, &query) {
+            Response::Forged => Err(NotTaken::OtherLogin),
+            Response::Malformed => Err(NotTaken::Malformed),
+            Response::ForeignError => Err(NotTaken::ForeignIssuer),
+            Response::ForeignCode { cause } => {
+                self.answer(Answer::Foreign { cause })?;
+                self.finish(Page::ForeignIssuer);
+                return Err(NotTaken::ForeignIssuer);
+            }
+            Response::Refused(refusal) => {
+                self.answer(Answer::Refused(refusal))?;
+                self.finish(Page::Refused);
+                Ok(())
+            }
+            Response::Granted(code) => self.answer(Answer::Granted(code)),
+        };
+        match taken {
+            // No browser waits for the last page.
+            Ok(()) => self.shown.notify_one(),
+            Err(_) => {
+                self.turned_away.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        taken
+    }
+
+    /// Lets no further answer count: the login was finished in another way.
+    pub(super) fn close(&self) {
+        self.lock().take();
+    }
+
+    fn answer(&self, answer: Answer) -> Result<(), NotTaken> {
+        self.send(answer).then_some(()).ok_or(NotTaken::Used)
+    }
+
+    /// Answers a request to the redirect URI.
+    pub(super) fn receive(&self, query: &str) -> http::Response<Full<Bytes>> {
         match read(&self.attempt, query) {
             Response::Forged => self.turn_away(Page::Forged),
             Response::Malformed => self.turn_away(Page::Malformed),
@@ -141,7 +201,8 @@ impl Session {
         page.response()
     }
 
-    async fn result(&self) -> http::Response<Full<Bytes>> {
+    /// The page that says how the login ended, once that is known.
+    pub(super) async fn result(&self) -> http::Response<Full<Bytes>> {
         let mut ending = self.ending.subscribe();
         // The sender lives in `self`, so the wait cannot fail; `Failed` is what a lost flow would mean.
         let page = match ending.wait_for(Option::is_some).await {
@@ -180,7 +241,7 @@ mod tests {
     const OURS: &str = "/callback?code=abc&state=right";
 
     fn session() -> (Session, oneshot::Receiver<Answer>) {
-        Session::new(attempt("right", false)).expect("a path")
+        Session::new(attempt("right", false), None).expect("a path")
     }
 
     fn ask(session: &Session, method: &str, target: &str) -> http::Response<Full<Bytes>> {
@@ -277,6 +338,73 @@ mod tests {
         assert_eq!(status(&session, &target), 400);
         assert!(matches!(receiver.try_recv(), Ok(Answer::Foreign { .. })));
         assert_eq!(status(&session, OURS), 410);
+    }
+
+    #[test]
+    fn a_redirect_that_is_handed_over_counts_like_one_that_arrives() {
+        let (session, mut receiver) = session();
+        for (redirect, why) in [
+            ("", NotTaken::OtherAddress),
+            ("code=abc&state=right", NotTaken::OtherAddress),
+            (
+                "https://localhost:8666/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://localhost:8667/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://localhost:8666/callback/?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://u@localhost:8666/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            (
+                "http://evil.example:8666/callback?code=abc&state=right",
+                NotTaken::OtherAddress,
+            ),
+            ("http://localhost:8666/callback", NotTaken::OtherLogin),
+            (
+                "http://localhost:8666/callback?code=abc&state=wrong",
+                NotTaken::OtherLogin,
+            ),
+            (
+                "http://localhost:8666/callback?state=right",
+                NotTaken::Malformed,
+            ),
+            (
+                "http://localhost:8666/callback?error=access_denied&state=right&iss=https%3A%2F%2Fevil.example",
+                NotTaken::ForeignIssuer,
+            ),
+        ] {
+            assert_eq!(session.hand_over(redirect), Err(why), "{redirect}");
+        }
+        assert!(receiver.try_recv().is_err(), "the login still waits");
+        let ours = "  http://localhost:8666/callback?code=abc&state=right#_=_\n";
+        assert_eq!(session.hand_over(ours), Ok(()));
+        assert!(matches!(receiver.try_recv(), Ok(Answer::Granted(_))));
+        assert_eq!(session.hand_over(ours), Err(NotTaken::Used));
+        assert_eq!(status(&session, OURS), 410);
+    }
+
+    #[test]
+    fn a_foreign_code_that_is_handed_over_ends_the_wait() {
+        let (session, mut receiver) = session();
+        let foreign = format!("http://localhost:8666{OURS}&iss=https%3A%2F%2Fevil.example");
+        assert_eq!(session.hand_over(&foreign), Err(NotTaken::ForeignIssuer));
+        assert!(matches!(receiver.try_recv(), Ok(Answer::Foreign { .. })));
+        assert_eq!(session.hand_over(&foreign), Err(NotTaken::Used));
+    }
+
+    #[test]
+    fn after_another_way_has_won_no_answer_counts() {
+        let (session, mut receiver) = session();
+        session.close();
+        assert_eq!(status(&session, OURS), 410);
+        assert!(receiver.try_recv().is_err());
     }
 
     #[tokio::test]

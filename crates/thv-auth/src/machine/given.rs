@@ -55,6 +55,8 @@ struct State {
     read_at: Option<Duration>,
     marks: Vec<Option<Fingerprint>>,
     known: Option<Result<Value, SecretFault>>,
+    /// Whether the next look reads, whatever it looks like: not every place shows that it has changed.
+    is_doubtful: bool,
     /// The value that the registry does not take.
     refused: Option<TokenFingerprint>,
 }
@@ -175,6 +177,7 @@ impl Inner {
         let value = reader.read(source, slot, Alphabet::Token);
         let mut state = self.lock();
         state.read_at = Some(now);
+        state.is_doubtful = false;
         state.marks = marks;
         state.known = Some(value.map(|secret| Value::new(secret, &self.url)));
     }
@@ -200,10 +203,11 @@ impl State {
     /// A store may open again without any file having changed.
     fn wants_another_try(&self, now: Duration) -> bool {
         let is_stuck = matches!(self.known, Some(Err(SecretFault::Store { .. })));
-        is_stuck
-            && self
-                .read_at
-                .is_none_or(|at| now.saturating_sub(at) >= RETRY_STORE)
+        self.is_doubtful
+            || is_stuck
+                && self
+                    .read_at
+                    .is_none_or(|at| now.saturating_sub(at) >= RETRY_STORE)
     }
 
     /// What stands in the way of using the value, as far as is known.
@@ -284,6 +288,7 @@ impl Credentials for GivenCredentials {
     fn rejected<'a>(&'a self, bearer: &'a Bearer) -> BoxFuture<'a, bool> {
         async move {
             // It may have been replaced a moment ago.
+            self.inner.lock().is_doubtful = true;
             self.look_unless(|_, _| false).await;
             let refused = TokenFingerprint::of(bearer.token());
             let mut state = self.inner.lock();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use thv_config::disk::{Fingerprint, ReadError, fingerprint, read_bounded};
 use thv_config::world::Env;
-use thv_secrets::{Patience, SecretName, SecretsError};
+use thv_secrets::{Patience, SecretName, Secrets, SecretsError};
 
 use super::settings::{ServerSettings, SettingsFault, absolute};
 use crate::limits::SECRET_MAX_BYTES;
@@ -88,6 +88,7 @@ pub(crate) enum SecretFault {
 #[derive(Clone, Debug)]
 pub(crate) struct SecretReader {
     store: Arc<dyn StoreSource>,
+    secrets: Secrets,
     env: Arc<dyn Env>,
 }
 
@@ -182,8 +183,13 @@ impl Slot {
 // === impl SecretReader ===
 
 impl SecretReader {
-    pub(crate) fn new(store: Arc<dyn StoreSource>, env: Arc<dyn Env>) -> Self {
-        Self { store, env }
+    /// Reads what we keep from `store`, and the user's secrets from wherever `secrets` has those.
+    pub(crate) fn new(store: Arc<dyn StoreSource>, secrets: Secrets, env: Arc<dyn Env>) -> Self {
+        Self {
+            store,
+            secrets,
+            env,
+        }
     }
 
     pub(crate) fn env(&self) -> &Arc<dyn Env> {
@@ -202,7 +208,7 @@ impl SecretReader {
             SecretSource::Store => self.stored(slot)?,
             SecretSource::Secret(name) => {
                 let name = SecretName::user(name).map_err(|error| store_fault(&error))?;
-                let store = self.store.open(Patience::Request);
+                let store = self.secrets.open_for_user(Patience::Request);
                 store
                     .and_then(|store| store.get(&name))
                     .map_err(|error| store_fault(&error))?

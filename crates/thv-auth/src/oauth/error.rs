@@ -211,6 +211,7 @@ fn is_unsent(error: &HttpError) -> bool {
         | HttpError::Tls { .. }
         | HttpError::Proxy { .. }
         | HttpError::Trust { .. }
+        | HttpError::ClientCertificate { .. }
         | HttpError::Setup { .. } => true,
         HttpError::Timeout { which, .. } => *which == Phase::Connect,
         HttpError::Protocol { .. }

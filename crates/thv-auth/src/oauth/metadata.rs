@@ -54,6 +54,8 @@ pub struct Provider {
     pub token_endpoint: Url,
     /// Where the keys of ID tokens are; always there in an OIDC document.
     pub jwks_uri: Option<Url>,
+    /// Where a code is had that a person types in elsewhere (RFC 8628).
+    pub device_authorization_endpoint: Option<Url>,
     /// Where tokens are given back (RFC 7009).
     pub revocation_endpoint: Option<Url>,
     /// Where a browser ends the provider's own session.
@@ -270,7 +272,8 @@ fn read(
             Form::Oidc => Some(needed("jwks_uri")?),
             Form::OAuth => endpoint("jwks_uri")?,
         },
-        // Logins work without these two, so that a bad one counts as none.
+        // Logins work without these three, so that a bad one counts as none.
+        device_authorization_endpoint: endpoint("device_authorization_endpoint").ok().flatten(),
         revocation_endpoint: endpoint("revocation_endpoint").ok().flatten(),
         end_session_endpoint: endpoint("end_session_endpoint").ok().flatten(),
         iss_parameter_supported: members

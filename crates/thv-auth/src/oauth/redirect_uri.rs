@@ -5,6 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use url::Url;
 
 /// The path that the Go program's clients are registered with.
 const REGISTERED_PATH: &str = "/callback";
@@ -18,7 +19,7 @@ pub enum LoopbackName {
     Ipv4,
 }
 
-/// A redirect URI on this machine.
+/// A redirect URI on this machine, or of a server of ours that is reached from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedirectUri {
     text: String,
@@ -40,6 +41,17 @@ impl RedirectUri {
         Self::new(name, port, format!("{REGISTERED_PATH}/{mark}"))
     }
 
+    /// A URI at a server of ours that browsers reach under another address; `None` when `text` is no URL. It has no port of
+    /// its own to listen on.
+    pub(crate) fn hosted(text: String) -> Option<Self> {
+        let path = Url::parse(&text).ok()?.path().to_owned();
+        Some(Self {
+            text,
+            port: 0,
+            path,
+        })
+    }
+
     fn new(name: LoopbackName, port: u16, path: String) -> Self {
         let host = match name {
             LoopbackName::Localhost => "localhost",
@@ -57,9 +69,20 @@ impl RedirectUri {
         &self.text
     }
 
-    /// The port to listen on.
+    /// The port to listen on; 0 when there is none.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The query of `redirect`, an address of a browser that the provider sent back here; `None` when it is another one.
+    pub fn query_of(&self, redirect: &str) -> Option<String> {
+        let given = Url::parse(redirect.trim()).ok()?;
+        let ours = Url::parse(&self.text).ok()?;
+        let is_ours = given.origin() == ours.origin()
+            && given.path() == ours.path()
+            && given.username().is_empty()
+            && given.password().is_none();
+        is_ours.then(|| given.query().unwrap_or_default().to_owned())
     }
 
     /// The only path on which a response is one.

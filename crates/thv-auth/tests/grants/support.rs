@@ -19,8 +19,8 @@ use thv_config::world::{Clock, ManualClock, MapEnv, Sleep, SystemClock, World};
 use thv_config::{ConfigStore, Paths};
 use thv_http::{Http, HttpOptions};
 use thv_secrets::{
-    Capabilities, Patience, Sealer, SecretMap, SecretName, SecretStore, Secrets, SecretsError,
-    StoreKind,
+    Capabilities, Listed, Patience, Sealer, SecretMap, SecretName, SecretStore, Secrets,
+    SecretsError, StoreKind,
 };
 use thv_testkit::browse::Browser;
 use thv_testkit::provider::{CLIENT, Options, Provider};
@@ -300,6 +300,10 @@ impl SecretStore for FaultyStore {
 
     fn get(&self, name: &SecretName) -> Result<Option<SecretString>, SecretsError> {
         self.inner.get(name)
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, SecretsError> {
+        self.inner.list()
     }
 
     fn update(

@@ -19,10 +19,13 @@ async fn failing(machine: &Machine, status: u16) -> LoginError {
 async fn w5_a_login_that_cannot_be_stored_never_opens_a_browser() {
     for (provider, word) in [
         ("environment", "read-only"),
-        ("1password", "1password"),
-        ("", "TOOLHIVE_SECRETS_PASSWORD"),
+        ("1password", "thv secret setup"),
+        ("", "cannot be used"),
     ] {
-        let variables = [("TOOLHIVE_SECRETS_PROVIDER", provider)];
+        let variables = [
+            ("TOOLHIVE_SECRETS_PROVIDER", provider),
+            ("TOOLHIVE_SECRETS_KEY_FILE", "/nonexistent/key"),
+        ];
         let machine = Machine::with(&variables).await;
         let opener = Arc::new(RecordingOpener::default());
         let error = machine

@@ -8,10 +8,12 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod device;
 mod ending;
 mod faults;
 mod hostile;
 mod killed;
+mod resource;
 mod sharing;
 mod success;
 mod support;

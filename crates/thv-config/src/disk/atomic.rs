@@ -51,6 +51,28 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Takes every permission on the directory from everybody but its owner; tells whether that was needed.
+pub fn close_to_others(directory: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // No bit of the six for group and others.
+        if fs::metadata(directory)?
+            .permissions()
+            .mode()
+            .trailing_zeros()
+            < 6
+        {
+            let private = fs::Permissions::from_mode(PRIVATE_DIRECTORY);
+            fs::set_permissions(directory, private)?;
+            return Ok(true);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = directory;
+    Ok(false)
+}
+
 /// The directory a file lies in; the current one for a bare name.
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
@@ -125,6 +147,20 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         assert_eq!(mode(&root.path().join("b")), 0o700);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_was_open_to_others_is_closed_once() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        for open in [0o750, 0o705, 0o777] {
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(open)).unwrap();
+            assert!(close_to_others(root.path()).unwrap());
+            let mode = fs::metadata(root.path()).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+            assert!(!close_to_others(root.path()).unwrap());
+        }
     }
 
     #[test]

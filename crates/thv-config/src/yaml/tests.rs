@@ -55,6 +55,7 @@ registry_url: \"\"
 registry_api_url: https://registry.example.com
 local_registry_path: \"\"
 allow_private_registry_ip: true
+secret_scope_migration: true
 ca_certificate_path: /etc/ca.pem
 otel:
     endpoint: \"\"
@@ -79,6 +80,7 @@ registry_auth:
             provider_type: "encrypted".to_owned(),
             setup_completed: true,
         },
+        secret_scope_migration: true,
         ca_certificate_path: Some(PathBuf::from("/etc/ca.pem")),
     };
     assert_eq!(config(text), expected);
@@ -423,21 +425,29 @@ fn any_auth() -> impl Strategy<Value = Option<RegistryAuth>> {
 }
 
 fn any_config() -> impl Strategy<Value = Config> {
-    (any_source(), any::<bool>(), any_auth(), "[a-z1]{0,5}").prop_map(
-        |(source, allow_private_ip, auth, provider_type)| {
-            Config {
-                source,
-                allow_private_ip,
-                auth,
-                secrets: SecretsSettings {
-                    provider_type,
-                    setup_completed: false,
-                },
-                ca_certificate_path: None,
-            }
-            .normalised()
-        },
+    (
+        any_source(),
+        any::<bool>(),
+        any_auth(),
+        "[a-z1]{0,5}",
+        any::<bool>(),
     )
+        .prop_map(
+            |(source, allow_private_ip, auth, provider_type, secret_scope_migration)| {
+                Config {
+                    source,
+                    allow_private_ip,
+                    auth,
+                    secrets: SecretsSettings {
+                        provider_type,
+                        setup_completed: false,
+                    },
+                    secret_scope_migration,
+                    ca_certificate_path: None,
+                }
+                .normalised()
+            },
+        )
 }
 
 proptest! {

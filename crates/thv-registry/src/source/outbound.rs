@@ -123,6 +123,7 @@ impl Outbound {
         match http.send(request).await {
             Err(
                 error @ (HttpError::Trust { .. }
+                | HttpError::ClientCertificate { .. }
                 | HttpError::Proxy { .. }
                 | HttpError::Setup { .. }),
             ) => Err(set_up_fault(&error)),

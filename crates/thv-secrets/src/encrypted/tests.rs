@@ -1,6 +1,7 @@
 use super::*;
 use crate::hint::Hints;
 use crate::keyring::Agent;
+use crate::seal;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use std::fs;
@@ -364,6 +365,50 @@ fn neither_a_store_nor_its_key_prints_a_password() {
     let key = FileKey::from_password("canary", "a test".to_owned(), true);
     let shown = format!("{store:?} {:?} {key:?}", store.keys);
     assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn a_file_is_rewritten_in_our_form_and_back_and_the_one_before_is_kept() {
+    let fixture = Fixture::new();
+    fixture.put(&appendix_a());
+    let store = fixture.store();
+    let rewritten = store.rewrite(Form::two().unwrap()).unwrap();
+    let backup = rewritten.backup.unwrap();
+    assert_eq!(fs::read(&backup).unwrap(), appendix_a());
+    assert_eq!(rewritten.form.number(), 2);
+    assert!(fixture.bytes().starts_with(b"thv-secrets"));
+    // A process that knew nothing of it reads and writes on, in the form that it finds.
+    let other = fixture.store();
+    assert_eq!(get(&other, &name("a")).as_deref(), Some("b"));
+    set(&other, "c", "d");
+    assert!(fixture.bytes().starts_with(b"thv-secrets"));
+    assert_eq!(store.rewrite(Form::two().unwrap()).unwrap().backup, None);
+    let sealed = store.sealer("grants").unwrap().seal(b"x", b"").unwrap();
+
+    let back = store.rewrite(Form::One).unwrap();
+    assert!(
+        fs::read(back.backup.unwrap())
+            .unwrap()
+            .starts_with(b"thv-secrets")
+    );
+    assert_eq!(names(&fixture.store()), ["a", "c"]);
+    // What was sealed in one form opens in the other.
+    assert!(store.sealer("grants").unwrap().open(&sealed, b"").is_ok());
+}
+
+#[test]
+fn a_file_that_does_not_open_is_not_rewritten() {
+    let fixture = Fixture::new();
+    fixture.put(&appendix_a());
+    let stranger = fixture.store_with("wrong");
+    assert!(stranger.rewrite(Form::two().unwrap()).is_err());
+    assert_eq!(fixture.bytes(), appendix_a());
+    let left: Vec<_> = fs::read_dir(fixture.path().parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().contains("bak"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 proptest! {

@@ -104,4 +104,11 @@ impl Keyring for FakeKeyring {
         *held = Ok(Some(password.expose_secret().to_owned()));
         Ok(())
     }
+
+    fn clear(&self) -> Result<bool, KeyringError> {
+        self.hang();
+        let mut held = self.held.lock().unwrap();
+        held.clone()?;
+        Ok(std::mem::replace(&mut *held, Ok(None)).is_ok_and(|held| held.is_some()))
+    }
 }

@@ -1,7 +1,7 @@
 //! The keyring of the Linux kernel, where the Go program keeps the password when there is no Secret
 //! Service. It is emptied by a restart, so we read from it and never make it the only copy.
 
-use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
+use linux_keyutils::{Key, KeyError, KeyRing, KeyRingIdentifier};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -29,24 +29,7 @@ impl Keyring for KernelKeyring {
                     cause: "the key toolhive:toolhive is no text".to_owned(),
                 }),
             },
-            // Without a keyring there is no key in it.
-            Err(
-                KeyError::KeyDoesNotExist
-                | KeyError::KeyringDoesNotExist
-                | KeyError::KeyExpired
-                | KeyError::KeyRevoked,
-            ) => Ok(None),
-            // Sandboxes forbid the calls.
-            Err(
-                error @ (KeyError::OperationNotSupported
-                | KeyError::PermissionDenied
-                | KeyError::AccessDenied),
-            ) => Err(KeyringError::Absent {
-                cause: error.to_string(),
-            }),
-            Err(error) => Err(KeyringError::Failed {
-                cause: error.to_string(),
-            }),
+            Err(error) => absence(error).map_or(Ok(None), Err),
         }
     }
 
@@ -55,14 +38,55 @@ impl Keyring for KernelKeyring {
             cause: "it does not outlive a restart".to_owned(),
         })
     }
+
+    fn clear(&self) -> Result<bool, KeyringError> {
+        let description = format!("{ENTRY}:{ENTRY}");
+        let user = KeyRing::from_special_id(KeyRingIdentifier::User, false);
+        let removed = user.and_then(|user| {
+            let (_thread, key) = find(&description)?;
+            user.unlink_key(key)
+        });
+        match removed {
+            Ok(()) => Ok(true),
+            Err(error) => match absence(error) {
+                None => Ok(false),
+                Some(trouble) => Err(trouble),
+            },
+        }
+    }
+}
+
+/// What a failed call says about the key: `None` where it is just not there.
+fn absence(error: KeyError) -> Option<KeyringError> {
+    match error {
+        // Without a keyring there is no key in it.
+        KeyError::KeyDoesNotExist
+        | KeyError::KeyringDoesNotExist
+        | KeyError::KeyExpired
+        | KeyError::KeyRevoked => None,
+        // Sandboxes forbid the calls.
+        KeyError::OperationNotSupported | KeyError::PermissionDenied | KeyError::AccessDenied => {
+            Some(KeyringError::Absent {
+                cause: error.to_string(),
+            })
+        }
+        error => Some(KeyringError::Failed {
+            cause: error.to_string(),
+        }),
+    }
 }
 
 /// Keys in the user keyring can be read only through a keyring that the process possesses. The
 /// thread's own is one, and goes away with the thread.
-fn read(description: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+fn find(description: &str) -> Result<(KeyRing, Key), KeyError> {
     let thread = KeyRing::from_special_id(KeyRingIdentifier::Thread, true)?;
     thread.link_keyring_id(KeyRingIdentifier::User)?;
     let key = thread.search(description)?;
+    Ok((thread, key))
+}
+
+fn read(description: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let (_thread, key) = find(description)?;
     key.read_to_vec().map(Zeroizing::new)
 }
 

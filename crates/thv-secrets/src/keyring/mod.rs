@@ -85,6 +85,18 @@ pub trait Keyring: fmt::Debug + Send + Sync + 'static {
 
     /// Stores the password, over an earlier one.
     fn set_password(&self, password: &SecretString) -> Result<(), KeyringError>;
+
+    /// Removes the password; whether there was one. A locked keyring may ask a person.
+    fn clear(&self) -> Result<bool, KeyringError>;
+}
+
+/// What became of our entry in one keyring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// The keyring.
+    pub keyring: &'static str,
+    /// Whether there was an entry, which is gone now; or why that is not known.
+    pub outcome: Result<bool, KeyringError>,
 }
 
 /// The keyrings of this operating system, in the order in which they are asked.
@@ -181,12 +193,21 @@ impl Agent {
         limit: Duration,
     ) -> Result<Lookup, TimedOut> {
         let (keyrings, password) = (Arc::clone(&self.keyrings), password.clone());
-        let (sender, receiver) = mpsc::sync_channel(1);
-        spawn(move || {
-            // Nobody receives after the deadline.
-            let _ = sender.send(store_in_first(&keyrings, &password));
-        });
-        receiver.recv_timeout(limit).map_err(|_| TimedOut)
+        within(limit, move || store_in_first(&keyrings, &password))
+    }
+
+    /// Removes the password from every keyring.
+    pub(crate) fn clear(&self, limit: Duration) -> Result<Vec<Cleared>, TimedOut> {
+        let keyrings = Arc::clone(&self.keyrings);
+        within(limit, move || {
+            keyrings
+                .iter()
+                .map(|keyring| Cleared {
+                    keyring: keyring.name(),
+                    outcome: keyring.clear(),
+                })
+                .collect()
+        })
     }
 
     fn join(&self, may_ask: bool) -> Flight {
@@ -242,6 +263,19 @@ impl Flight {
             .unwrap_or_else(PoisonError::into_inner);
         outcome.clone()
     }
+}
+
+/// What `work` on a thread of its own brings until the deadline.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, TimedOut> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    spawn(move || {
+        // Nobody receives after the deadline.
+        let _ = sender.send(work());
+    });
+    receiver.recv_timeout(limit).map_err(|_| TimedOut)
 }
 
 /// A thread that nobody waits for: it must not keep the process from ending. When the system has no

@@ -68,6 +68,20 @@ impl Keyring for SecretServiceKeyring {
         )?;
         Ok(())
     }
+
+    fn clear(&self) -> Result<bool, KeyringError> {
+        let service = SecretService::connect(EncryptionType::Dh)?;
+        // As the Go program does: whatever the account, as long as the service is ours.
+        let items = service.search_items(HashMap::from([("service", ENTRY)]))?;
+        let found = !items.unlocked.is_empty() || !items.locked.is_empty();
+        for item in &items.locked {
+            item.unlock()?;
+        }
+        for item in items.locked.iter().chain(&items.unlocked) {
+            item.delete()?;
+        }
+        Ok(found)
+    }
 }
 
 fn attributes() -> HashMap<&'static str, &'static str> {

@@ -3,7 +3,7 @@ use crate::keyring::KeyringError;
 use crate::keyring::fake::FakeKeyring;
 use crate::scope::SecretName;
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use thv_config::disk::write_atomic;
 use thv_config::{ManualClock, MapEnv, SecretsSettings, SystemClock};
 
@@ -81,6 +81,10 @@ impl Home {
         ConfigStore::new(self.paths().config_file(), self.world())
     }
 
+    fn key_file_text(&self) -> String {
+        std::fs::read_to_string(self.key_file()).unwrap()
+    }
+
     fn settings(&self) -> (String, bool) {
         let secrets = self.config().load().unwrap().secrets;
         (secrets.provider_type, secrets.setup_completed)
@@ -115,6 +119,12 @@ fn open_error(secrets: &Secrets) -> SecretsError {
     secrets.open(Patience::Request).unwrap_err()
 }
 
+fn absent() -> KeyringError {
+    KeyringError::Absent {
+        cause: "there is none in this session".to_owned(),
+    }
+}
+
 const SET_UP: (&str, bool) = ("encrypted", true);
 
 fn is_set_up(home: &Home) -> bool {
@@ -125,11 +135,10 @@ fn is_set_up(home: &Home) -> bool {
 // === Nothing set up
 
 #[test]
-fn w20_a_headless_machine_is_told_what_to_type_and_nothing_is_written() {
+fn w20_a_machine_with_nothing_set_up_is_told_what_to_type_and_nothing_is_written() {
     let home = Home::new().with_keyring(FakeKeyring::volatile());
     let errors = [
         open_error(&home.secrets()),
-        home.secrets().open_for_login().unwrap_err(),
         home.secrets().describe().unwrap_err(),
     ];
     for error in errors {
@@ -137,8 +146,8 @@ fn w20_a_headless_machine_is_told_what_to_type_and_nothing_is_written() {
         assert!(matches!(error, SecretsError::NotSetUp { .. }), "{text}");
         assert!(error.needs_a_person());
         for needed in [
+            "thv secret setup",
             "TOOLHIVE_SECRETS_PASSWORD",
-            "thv registry login",
             home.key_file().to_str().unwrap(),
         ] {
             assert!(text.contains(needed), "{text}");
@@ -146,6 +155,21 @@ fn w20_a_headless_machine_is_told_what_to_type_and_nothing_is_written() {
     }
     assert_eq!(home.bytes(), None);
     assert!(!is_set_up(&home));
+}
+
+#[test]
+fn w20_a_login_on_a_machine_without_a_keyring_makes_a_key_file() {
+    let home = Home::new()
+        .with_keyring(FakeKeyring::durable().refusing(absent()))
+        .with_keyring(FakeKeyring::volatile());
+    home.secrets().open_for_login().unwrap();
+    assert!(is_set_up(&home));
+    assert_eq!(home.key_file_text().len(), 45);
+    // A second login, in another process, finds it, and so does a read.
+    let before = home.key_file_text();
+    home.secrets().open_for_login().unwrap();
+    home.secrets().open(Patience::Request).unwrap();
+    assert_eq!(home.key_file_text(), before);
 }
 
 #[test]
@@ -183,8 +207,10 @@ fn the_key_file_that_the_hint_makes_is_enough_for_a_login() {
         home.secrets().describe().unwrap(),
         StoreReport {
             kind: StoreKind::Encrypted,
+            why: Some(Why::Configured),
             file: Some(home.paths().secrets_file()),
             key: Some(KeySource::KeyFile(home.key_file())),
+            content: Some((42, Form::One)),
         }
     );
 }
@@ -221,17 +247,27 @@ fn two_logins_at_once_agree_on_one_password() {
 }
 
 #[test]
-fn a_kernel_key_is_never_made_the_only_copy() {
-    let home = Home::new().with_keyring(FakeKeyring::volatile().holding("gone tomorrow"));
-    let error = home.secrets().open_for_login().unwrap_err();
-    assert!(matches!(error, SecretsError::NotSetUp { .. }), "{error}");
-    assert_eq!(home.bytes(), None);
+fn a_key_that_only_the_kernel_holds_is_copied_to_where_a_restart_does_not_reach_it() {
+    for is_used in [false, true] {
+        let start = || {
+            let home = Home::new();
+            if is_used {
+                home.configured("encrypted").holding("go's")
+            } else {
+                home
+            }
+        };
+        let headless = start().with_keyring(FakeKeyring::volatile().holding("go's"));
+        headless.secrets().open_for_login().unwrap();
+        assert_eq!(headless.key_file_text(), "go's\n");
 
-    let desktop = Home::new()
-        .with_keyring(FakeKeyring::durable())
-        .with_keyring(FakeKeyring::volatile().holding("gone tomorrow"));
-    desktop.secrets().open_for_login().unwrap();
-    assert_eq!(desktop.keyrings[0].held().unwrap().len(), 44);
+        let desktop = start()
+            .with_keyring(FakeKeyring::durable())
+            .with_keyring(FakeKeyring::volatile().holding("go's"));
+        desktop.secrets().open_for_login().unwrap();
+        assert_eq!(desktop.keyrings[0].held().as_deref(), Some("go's"));
+        assert!(!desktop.key_file().exists());
+    }
 }
 
 #[test]
@@ -352,9 +388,7 @@ fn a_locked_or_missing_keyring_is_reported_as_what_it_is() {
     };
     let locked = opened_with(KeyringError::Locked);
     assert!(matches!(locked, SecretsError::Locked { .. }), "{locked}");
-    let absent = opened_with(KeyringError::Absent {
-        cause: "there is none in this session".to_owned(),
-    });
+    let absent = opened_with(absent());
     assert!(
         matches!(absent, SecretsError::KeyringUnavailable { .. }),
         "{absent}"
@@ -441,12 +475,40 @@ fn w5_a_login_that_could_not_be_kept_fails_before_it_begins() {
     let home = Home::new().configured("environment");
     let error = home.secrets().open_for_login().unwrap_err();
     assert!(matches!(error, SecretsError::ReadOnly { .. }), "{error}");
-    let home = Home::new().configured("1password");
-    let error = home.secrets().open_for_login().unwrap_err();
-    assert!(
-        matches!(error, SecretsError::UnsupportedProvider { .. }),
-        "{error}"
+}
+
+#[test]
+fn w20_beside_1password_logins_are_kept_in_the_encrypted_file() {
+    let home = Home::new()
+        .with_keyring(FakeKeyring::durable())
+        .configured("1password")
+        .with_var("TOOLHIVE_SECRET___thv_registry_R", "provisioned");
+    let name = SecretName::registry("R");
+    let before = home.secrets().open(Patience::Request).unwrap();
+    assert!(!before.capabilities().write);
+    assert_eq!(
+        before.get(&name).unwrap().unwrap().expose_secret(),
+        "provisioned"
     );
+
+    let store = home.secrets().open_for_login().unwrap();
+    store
+        .update(&mut |secrets| {
+            secrets.set(&name, "kept".into());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(home.settings(), ("1password".to_owned(), true));
+    let after = home.secrets().open(Patience::Request).unwrap();
+    assert_eq!(after.get(&name).unwrap().unwrap().expose_secret(), "kept");
+    let user = home.secrets().open_for_user(Patience::Request).unwrap();
+    assert_eq!(user.kind(), StoreKind::OnePassword);
+    // A file that does not open is an error even here, and not an empty store.
+    let broken = Home::new().configured("1password").holding("lost");
+    assert!(matches!(
+        open_error(&broken.secrets()),
+        SecretsError::Locked { .. }
+    ));
 }
 
 #[test]
@@ -457,7 +519,7 @@ fn what_was_set_up_meanwhile_is_respected() {
         panic!("a fixed store");
     };
     let home = home.configured("environment");
-    assert!(!chosen.record_set_up().unwrap());
+    assert!(!chosen.record_first_set_up().unwrap());
     assert_eq!(home.settings(), ("environment".to_owned(), true));
 }
 
@@ -472,4 +534,163 @@ fn a_fixed_store_is_opened_whatever_is_configured() {
     ] {
         assert!(Arc::ptr_eq(&opened, &store));
     }
+}
+
+// === Setting up
+
+fn set_up(home: &Home, password: Option<&str>) -> Result<crate::SetUp, SecretsError> {
+    let password = password.map(SecretString::from);
+    home.secrets().set_up(StoreKind::Encrypted, password)
+}
+
+#[test]
+fn rule_12_the_encrypted_store_is_set_up_on_a_machine_without_a_keyring_and_stays_as_it_is() {
+    let home = Home::new().with_keyring(FakeKeyring::durable().refusing(absent()));
+    let first = set_up(&home, None).unwrap();
+    assert!(!first.was_completed);
+    let place = first.key.unwrap();
+    assert_eq!(place.source, KeySource::KeyFile(home.key_file()));
+    assert_eq!(
+        place.described,
+        format!("the key file {}", home.key_file().display())
+    );
+    assert!(is_set_up(&home));
+    let (key, file) = (home.key_file_text(), home.bytes());
+    for _ in 0..3 {
+        let again = set_up(&home, None).unwrap();
+        assert!(again.was_completed);
+        assert_eq!(
+            again.key.unwrap().source,
+            KeySource::KeyFile(home.key_file())
+        );
+    }
+    assert_eq!((home.key_file_text(), home.bytes()), (key, file));
+}
+
+#[test]
+fn a_keyring_gets_the_password_where_there_is_one() {
+    let home = Home::new().with_keyring(FakeKeyring::durable());
+    assert_eq!(
+        set_up(&home, None).unwrap().key.unwrap().source,
+        KeySource::Keyring
+    );
+    let password = home.keyrings[0].held().unwrap();
+    set_up(&home, None).unwrap();
+    assert_eq!(home.keyrings[0].held().unwrap(), password);
+    assert!(!home.key_file().exists());
+}
+
+#[test]
+fn w44_a_password_that_is_given_is_used_or_contradicted_and_never_ignored() {
+    let home = Home::new().with_keyring(FakeKeyring::durable());
+    set_up(&home, Some("mine")).unwrap();
+    assert_eq!(home.keyrings[0].held().as_deref(), Some("mine"));
+    set_up(&home, Some("mine")).unwrap();
+    let error = set_up(&home, Some("another")).unwrap_err();
+    assert!(
+        matches!(error, SecretsError::OtherPassword { .. }),
+        "{error}"
+    );
+    assert_eq!(home.keyrings[0].held().as_deref(), Some("mine"));
+}
+
+#[test]
+fn secrets_whose_key_was_lost_are_taken_up_again_with_their_password_and_with_no_other() {
+    let home = || {
+        Home::new()
+            .holding("right")
+            .with_keyring(FakeKeyring::durable())
+    };
+    let without = home();
+    let before = without.bytes();
+    assert!(matches!(
+        set_up(&without, None).unwrap_err(),
+        SecretsError::Locked { .. }
+    ));
+    assert!(matches!(
+        set_up(&without, Some("wrong")).unwrap_err(),
+        SecretsError::WrongPassword { .. }
+    ));
+    assert_eq!(without.bytes(), before);
+    assert_eq!(without.keyrings[0].held(), None);
+    assert!(!is_set_up(&without));
+    set_up(&without, Some("right")).unwrap();
+    assert_eq!(without.keyrings[0].held().as_deref(), Some("right"));
+    let store = without.secrets().open(Patience::Request).unwrap();
+    assert_eq!(read_a(&store).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_locked_keyring_is_not_gone_around_by_a_set_up() {
+    let home = Home::new().with_keyring(FakeKeyring::durable().refusing(KeyringError::Locked));
+    let error = set_up(&home, None).unwrap_err();
+    assert!(matches!(error, SecretsError::NotSetUp { .. }), "{error}");
+    assert!(!home.key_file().exists());
+}
+
+#[test]
+fn two_set_ups_at_once_agree_on_one_key_file() {
+    let home = Home {
+        has_real_clock: true,
+        ..Home::new()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| set_up(&home, None).unwrap());
+        }
+    });
+    let store = home.secrets().open(Patience::Request).unwrap();
+    store.probe().unwrap();
+}
+
+#[test]
+fn a_key_of_the_service_manager_is_used_and_none_is_made() {
+    let home = Home::new();
+    let directory = home.directory.path().join("credentials");
+    write_atomic(&directory.join("thv-secrets-key"), b"from systemd\n").unwrap();
+    let home = home.with_var("CREDENTIALS_DIRECTORY", directory.to_str().unwrap());
+    let place = set_up(&home, None).unwrap().key.unwrap();
+    assert_eq!(
+        place.source,
+        KeySource::Credential(directory.join("thv-secrets-key"))
+    );
+    assert!(!home.key_file().exists());
+}
+
+#[test]
+fn another_provider_becomes_the_provider_only_when_it_can_be_used() {
+    let home = Home::new().configured("encrypted").holding("p");
+    let error = home.secrets().set_up(StoreKind::OnePassword, None);
+    assert!(matches!(error, Err(SecretsError::OnePassword { .. })));
+    assert!(is_set_up(&home));
+    let done = home.secrets().set_up(StoreKind::Environment, None).unwrap();
+    assert!(done.was_completed && done.key.is_none());
+    assert_eq!(home.settings(), ("environment".to_owned(), true));
+}
+
+#[test]
+fn a_keyring_is_reset_only_when_nothing_depends_on_it() {
+    let home = Home::new()
+        .configured("encrypted")
+        .holding("p")
+        .with_keyring(FakeKeyring::durable().holding("p"));
+    let error = home.secrets().reset_keyring(false).unwrap_err();
+    assert!(matches!(error, SecretsError::Abandoned { .. }), "{error}");
+    assert_eq!(home.keyrings[0].held().as_deref(), Some("p"));
+    let cleared = home.secrets().reset_keyring(true).unwrap();
+    assert_eq!(
+        cleared,
+        [keyring::Cleared {
+            keyring: "the OS keyring",
+            outcome: Ok(true)
+        }]
+    );
+    assert_eq!(home.keyrings[0].held(), None);
+
+    let elsewhere = Home::new()
+        .holding("p")
+        .with_keyring(FakeKeyring::durable().holding("stale"))
+        .with_var("TOOLHIVE_SECRETS_PASSWORD", "p");
+    elsewhere.secrets().reset_keyring(false).unwrap();
+    assert_eq!(elsewhere.keyrings[0].held(), None);
 }

@@ -189,6 +189,14 @@ pub struct Behaviour {
     pub default_audience: Option<String>,
     /// Whose workloads may exchange their tokens, or use them as grants; nobody's at first.
     pub workloads: Vec<Workload>,
+    /// Whether there are device codes (there are none, at first).
+    pub offers_device: bool,
+    /// Life of device codes; 600 s at first.
+    pub device_ttl: Duration,
+    /// The shortest pause between two polls, in seconds; 5 at first.
+    pub device_interval: i64,
+    /// Members set in the answers with device codes, over the honest ones; `Value::Null` takes a member out.
+    pub device_answer: Map<String, Value>,
     /// Whether an unknown `scope` ends an authorization (it does not: the scope is not granted).
     pub refuses_unknown_scopes: bool,
 }
@@ -215,6 +223,10 @@ impl Default for Behaviour {
             understands_audience: false,
             default_audience: None,
             workloads: Vec::new(),
+            offers_device: false,
+            device_ttl: Duration::from_mins(10),
+            device_interval: 5,
+            device_answer: Map::new(),
             refuses_unknown_scopes: false,
         }
     }

@@ -56,10 +56,38 @@ pub(super) struct Refresh {
     pub(super) used: bool,
 }
 
+/// What a person has made of a device code.
+#[derive(Clone, Debug)]
+pub(super) enum Decision {
+    /// Nothing yet.
+    Open,
+    /// Somebody signed in under this name and agreed.
+    Agreed(String),
+    /// Somebody refused.
+    Refused,
+}
+
+/// A code that somebody is to type in.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) user_code: String,
+    pub(super) family: Family,
+    pub(super) refreshable: bool,
+    pub(super) expires: i64,
+    /// The shortest pause between two polls, in seconds.
+    pub(super) interval: i64,
+    /// When it was polled last.
+    pub(super) polled: Option<i64>,
+    pub(super) decision: Decision,
+    pub(super) used: bool,
+}
+
 /// The whole memory, behind one lock: each request is handled in one step, as a real provider's transaction.
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pub(super) codes: HashMap<String, Code>,
+    /// By their device codes.
+    pub(super) devices: HashMap<String, Device>,
     pub(super) families: Vec<Family>,
     pub(super) refresh: HashMap<String, Refresh>,
     /// Opaque access tokens and what they stand for.

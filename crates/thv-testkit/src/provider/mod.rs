@@ -2,12 +2,13 @@
 //! URIs, one way of client authentication, rotation with reuse detection, resources, signed tokens, revocation.
 //!
 //! What it is like is a [`Behaviour`], who sits in front of the browser is a [`User`], how it fails is a [`Fault`].
-//! It has a clock of its own that only moves ahead of the machine's when told to, and writes down every request. Device
-//! codes, introspection and registration are not here.
+//! It has a clock of its own that only moves ahead of the machine's when told to, and writes down every request.
+//! Introspection and registration are not here.
 
 mod authorize;
 mod behaviour;
 mod book;
+mod device;
 mod direct;
 mod faults;
 mod issue;
@@ -42,6 +43,10 @@ pub mod paths {
     pub const AUTHORIZE: &str = "/authorize";
     /// Where codes and refresh tokens are taken.
     pub const TOKEN: &str = "/token";
+    /// Where device codes are given out (RFC 8628).
+    pub const DEVICE_AUTHORIZATION: &str = "/device/authorization";
+    /// Where a person types one in.
+    pub const DEVICE: &str = "/device";
     /// Where tokens are given back.
     pub const REVOKE: &str = "/revoke";
     /// The public keys.

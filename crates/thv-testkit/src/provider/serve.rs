@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 use super::token::KNOWN_SCOPES;
-use super::{Handle, Shared, authorize, direct, paths, token};
+use super::{Handle, Shared, authorize, device, direct, paths, token};
 use crate::listening::{Answers, Body, Ending, Whole, complete, partly};
 use crate::plain;
 
@@ -141,6 +141,10 @@ fn honest(shared: &Arc<Shared>, path: &str, parts: &Parts, body: &[u8]) -> Whole
         }
         (&Method::GET, paths::AUTHORIZE) => authorize::authorize(shared, parts),
         (&Method::GET, paths::END_SESSION) => plain::page(StatusCode::OK, "Signed out"),
+        (&Method::GET, paths::DEVICE) if behaviour.offers_device => device::page(shared, parts),
+        (_, paths::DEVICE_AUTHORIZATION) if behaviour.offers_device => {
+            device::authorization(shared, parts, body)
+        }
         (_, paths::TOKEN) => token::token(shared, parts, body),
         (_, paths::REVOKE) => token::revoke(shared, parts, body),
         _ => plain::page(StatusCode::NOT_FOUND, "No such page"),
@@ -165,10 +169,12 @@ fn metadata(shared: &Shared) -> Whole {
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": KNOWN_SCOPES,
         "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "device_authorization_endpoint": behaviour.offers_device.then(|| at(paths::DEVICE_AUTHORIZATION)),
         "claims_supported": ["sub", "email", "email_verified", "name"],
         "authorization_response_iss_parameter_supported": behaviour.advertises_issuer,
     });
     let members = document.as_object_mut().expect("an object");
+    members.retain(|_, value| !value.is_null());
     for (name, value) in behaviour.metadata {
         match value {
             Value::Null => members.remove(&name),

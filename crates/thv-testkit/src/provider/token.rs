@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::behaviour::{Authentication, Behaviour, Client, Rotation};
 use super::book::{Ended, Family};
+use super::device::by_device_code;
 use super::direct;
 use super::issue::Issue;
 use crate::journal::query_of;
@@ -58,7 +59,7 @@ pub(super) fn unknown_client(basic: bool) -> Refusal {
 }
 
 impl Refusal {
-    fn answer(&self) -> Whole {
+    pub(super) fn answer(&self) -> Whole {
         let mut answer = plain::json(
             self.status,
             &json!({"error": self.error, "error_description": "the fake says no"}),
@@ -117,6 +118,7 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
         for name in [
             "code",
             "code_verifier",
+            "device_code",
             "refresh_token",
             "client_secret",
             "client_assertion",
@@ -136,6 +138,9 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
     match form.get("grant_type") {
         Some("client_credentials") => direct::by_client(shared, &behaviour, &client, &form),
         Some("authorization_code") => by_code(shared, &behaviour, &client, &form),
+        Some("urn:ietf:params:oauth:grant-type:device_code") if behaviour.offers_device => {
+            by_device_code(shared, &behaviour, &client, &form)
+        }
         Some("refresh_token") => by_refresh(shared, &behaviour, &client, &form),
         Some(_) => Err(bad("unsupported_grant_type")),
         None => Err(bad("invalid_request")),
@@ -154,7 +159,7 @@ impl Form {
     }
 }
 
-fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
+pub(super) fn read_form(parts: &Parts, body: &[u8]) -> Outcome<Form> {
     let form_type = parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -318,7 +323,11 @@ fn by_refresh(
 }
 
 /// For whom the access token is: what is asked now has to be among what was granted.
-fn audience(behaviour: &Behaviour, family: &Family, form: &Form) -> Outcome<Option<String>> {
+pub(super) fn audience(
+    behaviour: &Behaviour,
+    family: &Family,
+    form: &Form,
+) -> Outcome<Option<String>> {
     let asked = form.get("resource").or_else(|| {
         form.get("audience")
             .filter(|_| behaviour.understands_audience)

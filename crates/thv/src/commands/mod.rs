@@ -5,6 +5,7 @@ pub(crate) mod completion;
 mod config;
 mod registry;
 mod search;
+mod secret;
 mod serve;
 mod server_text;
 pub(crate) mod version;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli, world: &World, output: &mut Output) -> Result<(), Co
         Some(Command::Serve(args)) => serve::run(&args, world),
         Some(Command::Registry(verb)) => registry::run(verb, world, output),
         Some(Command::Search(args)) => block_on(search::run(&args, world, output)),
+        Some(Command::Secret(verb)) => secret::run(verb, world, output),
         Some(Command::Config(verb)) => config::run(verb, world, output),
         Some(Command::Version(args)) => version::run(&args, output),
         Some(Command::Completion { shell }) => completion::completion(shell, output),

@@ -14,6 +14,7 @@ use thv_api::{Address, Api, ApiOptions, Discovery, Drained, Listener, Nonce};
 use thv_auth::inbound::CallerVerifier;
 use thv_config::world::{Env, World};
 use thv_registry::Revalidation;
+use thv_secrets::{Patience, Secrets, UserSecrets};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -61,12 +62,19 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
         version = VERSION,
         "listening"
     );
+    if let Some(public) = &args.public_url {
+        info!(
+            redirect_uri = public.redirect_uri(),
+            "logins come back here; the identity provider has to know this redirect URI"
+        );
+    }
     if caller.is_none() {
         warn!("no --oidc-issuer: whoever reaches this address is let in");
     }
     let stop = CancellationToken::new();
     catalogs.auth.start(stop.child_token());
     catalogs.registries.start(stop.child_token());
+    migrate(catalogs.secrets.clone());
     let auth = Arc::clone(&catalogs.auth);
     let api = api(args, catalogs, &listener, nonce, caller, world);
     let server = tokio::spawn(thv_api::serve(listener, api, stop.clone(), GRACE));
@@ -83,6 +91,16 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
         signal = signals.next() => warn!(why = signal, "stopped amid the renewal of a login"),
     }
     ended
+}
+
+/// Gives secrets of an older version their scoped names, behind everything else. What fails now is tried again at the
+/// next start; reading knows both names.
+fn migrate(secrets: Secrets) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = secrets.migrate_scopes(Patience::Request) {
+            warn!(%error, "secrets of an older version keep their names for now");
+        }
+    });
 }
 
 /// The record goes first, so that a successor can start while requests under way still finish. A
@@ -122,10 +140,12 @@ fn api(
         openapi: args.openapi,
         metrics: args.metrics,
         cors_origins: args.cors_origins.clone(),
+        public_url: args.public_url.clone(),
         caller,
         host_policy: listener.host_policy(),
         clock: Arc::clone(&world.clock),
         auth: catalogs.auth,
+        secrets: UserSecrets::new(catalogs.secrets, Patience::Request),
         opener: Some(Arc::new(Browser)),
     };
     Api::new(catalogs.registries, options)

@@ -27,8 +27,11 @@ pub(crate) const NOTICE: Style = AnsiColor::Yellow.on_default();
 /// Where a command writes.
 pub(crate) struct Output {
     out: Box<dyn Write + Send>,
+    /// Standard output as it is: what goes through `out` loses escape sequences where colour is not welcome.
+    exact_out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     width: usize,
+    out_is_terminal: bool,
     err_is_terminal: bool,
     /// Cells of the progress line that is on the terminal now; 0 when there is none.
     progress_width: usize,
@@ -40,15 +43,29 @@ impl Output {
         let out = io::stdout();
         let err = io::stderr();
         let err_is_terminal = err.is_terminal();
-        let out_colour = colour(env, out.is_terminal());
+        let out_is_terminal = out.is_terminal();
+        let out_colour = colour(env, out_is_terminal);
         let err_colour = colour(env, err_is_terminal);
         Self {
             width: width(env, &out),
             out: Box::new(AutoStream::new(out, out_colour)),
+            exact_out: Box::new(io::stdout()),
             err: Box::new(AutoStream::new(err, err_colour)),
+            out_is_terminal,
             err_is_terminal,
             progress_width: 0,
         }
+    }
+
+    /// Writes a question to standard error, without a line end.
+    pub(crate) fn ask(&mut self, question: &str) {
+        let _ = write!(self.err, "{question}");
+        let _ = self.err.flush();
+    }
+
+    /// Whether standard output is a terminal, where a person sees what is written.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.out_is_terminal
     }
 
     /// Columns that a line of text may take.
@@ -60,6 +77,12 @@ impl Output {
     pub(crate) fn print(&mut self, text: impl AsRef<[u8]>) -> io::Result<()> {
         let written = self.out.write_all(text.as_ref());
         forgive_closed_pipe(written.and_then(|()| self.out.flush()))
+    }
+
+    /// Writes bytes to standard output that must arrive as they are: a secret may hold anything.
+    pub(crate) fn print_exact(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.exact_out.write_all(bytes);
+        forgive_closed_pipe(written.and_then(|()| self.exact_out.flush()))
     }
 
     /// Writes one line to standard error. A broken standard error is nobody's failure.
@@ -165,10 +188,12 @@ pub(crate) mod capture {
             out: Box::new(anstream::StripStream::new(
                 Box::new(out.clone()) as Box<dyn Write + Send>
             )),
+            exact_out: Box::new(out.clone()),
             err: Box::new(anstream::StripStream::new(
                 Box::new(err.clone()) as Box<dyn Write + Send>
             )),
             width: 80,
+            out_is_terminal: false,
             err_is_terminal: false,
             progress_width: 0,
         };

@@ -55,6 +55,11 @@ const HERE: &[(u8, &str)] = &[
 const ELSEWHERE: &[(u8, &str)] = &[
     (28, "auth_login::f20_the_callback_is_only_on_loopback"),
     (
+        29,
+        "thv-api login_resource::case_29_a_login_is_reached_by_its_whole_name_only",
+    ),
+    (33, "thv-auth login::device and oauth::device: case_33_…"),
+    (
         35,
         "auth_login::w1_no_request_but_the_login_opens_a_browser_in_any_order",
     ),
@@ -86,6 +91,10 @@ const ELSEWHERE: &[(u8, &str)] = &[
     ),
     (66, "callers::w37_pages_of_other_origins_read_nothing"),
     (69, "server: limits of the listener"),
+    (
+        71,
+        "thv-api stream::case_71_only_so_many_clients_wait_and_each_leaves_its_place",
+    ),
     (76, "auth_processes: kill -9, read-only and torn stores"),
     (
         78,
@@ -108,13 +117,13 @@ const LATER: &[(u8, &str)] = &[
     (14, "dynamic client registration"),
     (15, "dynamic client registration"),
     (16, "sender-constrained tokens"),
-    (29, "login sessions with names"),
-    (33, "device flow"),
-    (34, "device flow"),
+    (
+        34,
+        "device codes are shown with their issuer and registry; an audit is missing",
+    ),
     (46, "sender-constrained tokens"),
     (62, "proxies"),
     (67, "a bearer for our own API"),
-    (71, "event streams"),
     (73, "fail points in handlers"),
 ];
 

@@ -2,4 +2,7 @@
 //! documents (RFC 9457).
 
 pub(crate) mod auth;
+pub(crate) mod events;
+mod login_body;
+pub(crate) mod logins;
 mod report;

@@ -6,14 +6,13 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde::Serialize;
 use thv_auth::logout::LogoutReceipt;
-use thv_registry::Fault;
 use utoipa::ToSchema;
 
 use crate::error::Problem;
 use crate::head::Head;
-use crate::limits;
 use crate::login_desk::{Client, LoggedOut, LoginTarget};
 use crate::reply;
+use crate::routes::v1::logins::settle;
 use crate::state::{Shared, State};
 use crate::wire::json;
 
@@ -73,7 +72,8 @@ pub(crate) struct TokenBody {
 ///
 /// Opens a browser on the server's machine and waits until somebody has logged in there, for at
 /// most five minutes. A request that comes meanwhile joins the login that is under way. It ends
-/// when all who wait for it have hung up, when the registry is replaced, and at a logout.
+/// when all who wait for it have hung up (unless it was started as a resource), when the registry is
+/// replaced, and at a logout.
 #[utoipa::path(
     post,
     path = "/api/v1beta/registry/auth/login",
@@ -93,9 +93,8 @@ pub(crate) struct TokenBody {
 pub(crate) async fn login(state: State, head: Head) -> Result<Response, Problem> {
     let target = target(&state)?;
     let client = client(head.headers());
-    let outcome = state.desk.log_in(target, client).await;
+    let outcome = state.desk.log_in(target, client, settle(&state)).await;
     outcome.map_err(|failure| Problem::login_failed(&failure))?;
-    read_again(&state).await;
     Ok(reply::ok(json::line(&LoginResponse {
         status: "authenticated",
     })))
@@ -151,18 +150,6 @@ fn client(headers: &HeaderMap) -> Client {
     match headers.get(CLIENT_TYPE) {
         Some(value) if value == "toolhive-studio" => Client::Studio,
         _ => Client::Other,
-    }
-}
-
-/// After a login, the next read must not meet the refusal that made somebody log in: where one is
-/// remembered, the registry is asked again now. What that brings is the next reader's to see.
-async fn read_again(state: &Shared) {
-    let Ok(registry) = state.default_registry() else {
-        return;
-    };
-    if let Some((Fault::AuthRequired { .. }, _)) = registry.status().fault {
-        // Dropped when it takes too long; the load itself goes on where readers wait for it.
-        let _ = tokio::time::timeout(limits::CATALOG_PATIENCE, registry.refresh()).await;
     }
 }
 

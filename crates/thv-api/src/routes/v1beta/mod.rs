@@ -1,8 +1,9 @@
-//! `/api/v1beta/registry/**`, the desktop client's door. Shapes and texts are those of the Go
+//! `/api/v1beta/registry/**` and `/api/v1beta/secrets/**`, the desktop client's door. Shapes and texts are those of the Go
 //! program.
 
 pub(crate) mod auth;
 pub(crate) mod registry;
+pub(crate) mod secrets;
 pub(crate) mod servers;
 pub(crate) mod update;
 

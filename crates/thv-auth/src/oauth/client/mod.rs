@@ -219,7 +219,7 @@ fn refreshed_scopes(asked: Vec<String>, granted: Option<&[String]>) -> Vec<Strin
 }
 
 /// For whom the tokens are to be: the same in every request, and only what is configured.
-fn target_parameters(binding: &Binding) -> Vec<(&'static str, String)> {
+pub(in crate::oauth) fn target_parameters(binding: &Binding) -> Vec<(&'static str, String)> {
     let named = |name, value: &Option<String>| value.clone().map(|value| (name, value));
     [
         named("resource", &binding.resource),

@@ -16,8 +16,8 @@ use crate::cli::credential::{
     CredentialCommand, ProofArgs, SecretIn, ServerArgs, TargetArgs, TokenPlace, WorkloadArgs,
 };
 use crate::failure::CommandError;
+use crate::input;
 use crate::output::Output;
-use crate::secret_input;
 use crate::wire_up;
 
 pub(super) async fn set(
@@ -28,7 +28,7 @@ pub(super) async fn set(
     let wants_secret = proof(&way).is_some_and(|proof| proof.secret_stdin);
     let wanted = settings(way)?;
     let secret = if wants_secret {
-        Some(secret_input::read("the client's secret", output)?)
+        Some(input::secret("Secret of the client: ")?)
     } else {
         None
     };

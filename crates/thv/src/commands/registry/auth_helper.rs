@@ -12,7 +12,6 @@ use thv_config::world::World;
 use thv_http::secrecy::ExposeSecret as _;
 use thv_registry::Revalidation;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::token;
 use crate::failure::{CommandError, describe};
@@ -51,7 +50,7 @@ struct Refusal<'a> {
 
 pub(super) async fn run(world: &World, output: &mut Output) -> Result<(), CommandError> {
     match answer(world).await {
-        Ok(answer) => Ok(output.print(answer.as_slice())?),
+        Ok(answer) => Ok(output.print(answer)?),
         Err(error) => {
             let refusal = Refusal {
                 version: VERSION,
@@ -67,7 +66,7 @@ pub(super) async fn run(world: &World, output: &mut Output) -> Result<(), Comman
     }
 }
 
-async fn answer(world: &World) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+async fn answer(world: &World) -> Result<Vec<u8>, CommandError> {
     let question = read()?;
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     if !catalogs.auth.others_may_ask().await? {
@@ -77,11 +76,11 @@ async fn answer(world: &World) -> Result<Zeroizing<Vec<u8>>, CommandError> {
     written(&handed)
 }
 
-fn written(handed: &HandedOut) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+fn written(handed: &HandedOut) -> Result<Vec<u8>, CommandError> {
     let token = handed.bearer.token().expose_secret();
     let (header, value) = match handed.bearer.header() {
-        Some(header) => (header.as_str(), Zeroizing::new(token.to_owned())),
-        None => ("Authorization", Zeroizing::new(format!("Bearer {token}"))),
+        Some(header) => (header.as_str(), token.to_owned()),
+        None => ("Authorization", format!("Bearer {token}")),
     };
     let answer = Answer {
         version: VERSION,
@@ -89,7 +88,7 @@ fn written(handed: &HandedOut) -> Result<Zeroizing<Vec<u8>>, CommandError> {
         value: value.as_str(),
         expires_at: handed.expires_at.map(|at| at.to_string()),
     };
-    let mut text = Zeroizing::new(serde_json::to_vec(&answer).map_err(CommandError::encode)?);
+    let mut text = serde_json::to_vec(&answer).map_err(CommandError::encode)?;
     text.push(b'\n');
     Ok(text)
 }

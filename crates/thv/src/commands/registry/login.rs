@@ -1,23 +1,27 @@
 //! `thv registry login`: settles which registry and which client are meant, writes that when it is
-//! new, and lets a person log in. The login itself is the auth crate's.
+//! new, and lets a person log in, in a browser here or elsewhere. The login itself is the auth crate's.
 
+mod elsewhere;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thv_auth::login::{LoginDone, LoginHow};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
-use thv_auth::opener::Opener;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
+use thv_secrets::Secrets;
+use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
+use crate::input;
 use crate::opener::Browser;
 use crate::output::{NOTICE, Output};
-use crate::secret_input;
 use crate::wire_up::{self, Catalogs};
 
 /// What a login is for, of flags and configuration together: flags win.
@@ -52,13 +56,30 @@ pub(super) async fn run(
         )
         .await?;
     }
-    let done = log_in(args, &catalogs, world, output).await?;
+    let before = key_file(&catalogs.secrets).await;
+    let done = if args.elsewhere.is_meant() {
+        elsewhere::log_in(args, &wanted, &catalogs, world, output).await?
+    } else {
+        log_in(args, &catalogs, world, output).await?
+    };
     output.remark(&words(&done));
     let report = catalogs.auth.report().await.ok();
     let used = report.and_then(|report| report.credential);
     if let Some(used) = used.filter(|used| used.way != Way::Login) {
         let note = format!("the registry is not read with this login: {}.", used.why);
         output.remark_styled(NOTICE, "Note", &note);
+    }
+    if before.is_none()
+        && let Some(path) = key_file(&catalogs.secrets).await
+    {
+        output.remark_styled(
+            NOTICE,
+            "Note",
+            &format!(
+                "no keyring keeps the key of the secret store; it is in {}, readable by you alone.",
+                path.display()
+            ),
+        );
     }
     Ok(())
 }
@@ -69,7 +90,7 @@ async fn with_token(
     world: &World,
     output: &mut Output,
 ) -> Result<(), CommandError> {
-    let token = secret_input::read("the registry's token", output)?;
+    let token = input::secret("Token of the registry: ")?;
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
     let Some(request) = request(args, &config) else {
@@ -86,6 +107,28 @@ async fn with_token(
     catalogs.auth.set_credential(wanted, Some(token)).await?;
     output.remark("The token is kept, and the registry is read with it. `thv registry status` shows whether it works; `thv registry logout` forgets it.");
     Ok(())
+}
+
+/// The file that the key of the secret store comes from, if it comes from one.
+async fn key_file(secrets: &Secrets) -> Option<PathBuf> {
+    let secrets = secrets.clone();
+    let described = tokio::task::spawn_blocking(move || secrets.describe()).await;
+    match described.ok()?.ok()?.key? {
+        KeySource::KeyFile(path) => Some(path),
+        _ => None,
+    }
+}
+
+impl Wanted {
+    /// The registry as it was named.
+    fn registry(&self) -> &str {
+        match &self.request {
+            SourceRequest::Detect { input, .. } => input,
+            SourceRequest::Url { url, .. } | SourceRequest::Api { url, .. } => url,
+            SourceRequest::File { path } => path,
+            SourceRequest::BuiltIn => "the built-in registry",
+        }
+    }
 }
 
 fn wanted(args: &LoginArgs, config: &Config) -> Result<Wanted, CommandError> {
@@ -163,10 +206,8 @@ async fn log_in(
     output: &mut Output,
 ) -> Result<LoginDone, CommandError> {
     let (addresses, mut announced) = mpsc::unbounded_channel();
-    let opener: Option<Arc<dyn Opener>> =
-        (!args.no_browser).then(|| Arc::new(Browser) as Arc<dyn Opener>);
     let how = LoginHow {
-        opener,
+        opener: Some(Arc::new(Browser)),
         announce: Some(Arc::new(move |url| {
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());

@@ -1,0 +1,213 @@
+//! How a login reads on the wire.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView};
+use url::Url;
+use utoipa::ToSchema;
+
+use crate::error::EndOfLogin;
+
+/// A login to a registry.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryLogin)]
+pub(crate) struct LoginBody<'a> {
+    /// Its id: whoever knows it can watch, answer and end the login.
+    login_id: &'a str,
+    /// Name of the registry.
+    #[schema(example = "default")]
+    registry: &'a str,
+    /// `pending`, `completing`, `authenticated`, `denied`, `expired`, `cancelled` or `failed`. The last five are ends.
+    #[schema(example = "pending")]
+    state: &'static str,
+    /// Whether the login was under way when it was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    joined: bool,
+    /// Grows with every change.
+    revision: u64,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// When it ends by itself.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// The ways to finish it, all at the same time; none when it waits no more.
+    methods: Vec<MethodBody>,
+    /// What came of it, when it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    outcome: Option<OutcomeBody>,
+    /// Where it is.
+    url: String,
+    /// Where its next state is, when there is one.
+    poll_url: String,
+    /// Where its states come as events.
+    events_url: String,
+    /// Where an answer that arrived elsewhere is handed over.
+    callback_url: String,
+}
+
+/// A way to finish a login.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = RegistryLoginMethod)]
+enum MethodBody {
+    /// Open the address in a browser, on this machine if the answer is to arrive by itself.
+    Browser {
+        /// Where to log in.
+        authorization_url: String,
+    },
+    /// Type the code in, on any device. Show it even where the address has it, so that a person can compare.
+    Device {
+        /// Where.
+        verification_uri: String,
+        /// The same with the code in it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        verification_uri_complete: Option<String>,
+        /// The code.
+        #[schema(example = "WDJB-MJHT")]
+        user_code: String,
+        /// Seconds between two questions of this server whether somebody did.
+        interval: u64,
+    },
+    /// Hand over the address that the browser was sent back to, with `callback_url`.
+    Paste {},
+}
+
+/// What came of a login.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = RegistryLoginOutcome)]
+struct OutcomeBody {
+    /// Who has logged in, if the identity provider says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    account: Option<AccountBody>,
+    /// When the access token expires, if the identity provider says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, nullable = false)]
+    expires_at: Option<Timestamp>,
+    /// Why nothing came of it, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "login_denied")]
+    code: Option<&'static str>,
+    /// Why nothing came of it, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    hint: Option<&'static str>,
+}
+
+/// Who has logged in.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RegistryLoginAccount)]
+struct AccountBody {
+    /// The identity provider's identifier for the account.
+    sub: String,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    name: Option<String>,
+    /// Its e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    email: Option<String>,
+}
+
+// === impl LoginBody ===
+
+impl<'a> LoginBody<'a> {
+    pub(crate) fn new(registry: &'a str, view: &'a LoginView) -> Self {
+        let (state, outcome) = match &view.state {
+            LoginState::Pending => ("pending", None),
+            LoginState::Completing => ("completing", None),
+            LoginState::Succeeded(done) => ("authenticated", Some(OutcomeBody::of(done))),
+            LoginState::Failed(error) => {
+                let end = EndOfLogin::of(error);
+                (end.state, Some(end.into()))
+            }
+        };
+        let login_id = view.id.as_str();
+        let name = url::form_urlencoded::byte_serialize(registry.as_bytes());
+        let name: String = name.collect();
+        let url = format!("/api/v1/registries/{name}/auth/logins/{login_id}");
+        Self {
+            login_id,
+            registry,
+            state,
+            joined: false,
+            revision: view.revision,
+            started_at: view.started_at,
+            expires_at: view.expires_at,
+            methods: view.methods.iter().map(MethodBody::of).collect(),
+            outcome,
+            poll_url: format!("{url}?wait=30"),
+            events_url: format!("{url}/events"),
+            callback_url: format!("{url}/callback"),
+            url,
+        }
+    }
+
+    pub(crate) fn joined(self, joined: bool) -> Self {
+        Self { joined, ..self }
+    }
+
+    /// Path of the login on this server.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+// === impl MethodBody ===
+
+impl MethodBody {
+    fn of(method: &LoginMethod) -> Self {
+        match method {
+            LoginMethod::Browser { authorization_url } => Self::Browser {
+                authorization_url: authorization_url.to_string(),
+            },
+            LoginMethod::Device {
+                verification_uri,
+                verification_uri_complete,
+                user_code,
+                interval,
+            } => Self::Device {
+                verification_uri: verification_uri.to_string(),
+                verification_uri_complete: verification_uri_complete.as_ref().map(Url::to_string),
+                user_code: user_code.clone(),
+                interval: interval.as_secs(),
+            },
+            LoginMethod::Paste => Self::Paste {},
+        }
+    }
+}
+
+// === impl OutcomeBody ===
+
+impl OutcomeBody {
+    fn of(done: &LoginDone) -> Self {
+        Self {
+            account: done.account.as_ref().map(|account| AccountBody {
+                sub: account.sub.clone(),
+                name: account.name.clone(),
+                email: account.email.clone(),
+            }),
+            expires_at: done.expires_at,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<EndOfLogin> for OutcomeBody {
+    fn from(end: EndOfLogin) -> Self {
+        Self {
+            code: Some(end.code),
+            message: Some(end.message),
+            hint: end.hint,
+            ..Self::default()
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! From an answer to a stored grant: the code is redeemed, who logged in is checked, and the grant is stored, unless nobody
+//! wants it any more; then the tokens are given back.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::LoginDone;
+use super::error::LoginError;
+use super::flow::{Flow, broken};
+use super::session::Session;
+use crate::grant::Grant;
+use crate::limits::SKEW_MAX;
+use crate::oauth::{
+    self, Account, Attempt, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
+};
+use crate::vault::new_login_id;
+
+/// What a person's answer came to.
+pub(super) enum Won {
+    /// A code that a browser brought, to be redeemed.
+    Code(SecretString),
+    /// Tokens, for a code that was typed in elsewhere.
+    Tokens(Box<TokenSet>),
+}
+
+impl Flow {
+    /// Makes a stored grant of an answer. From here on only a logout or a change of the configuration ends the login: the code is
+    /// spent, and what it brings is kept even if nobody waits for it any more.
+    pub(super) async fn finish(
+        &self,
+        provider: &Provider,
+        won: Won,
+        session: Option<&Session>,
+        previous: Option<Account>,
+    ) -> Result<LoginDone, LoginError> {
+        let attempt = session.map(Session::attempt);
+        let (tokens, attempt) = match (won, attempt) {
+            (Won::Code(code), Some(attempt)) => {
+                let tokens = self.redeem(provider, attempt, code).await?;
+                (tokens, Some(attempt))
+            }
+            // The nonce is the browser's; a code that was typed in has none.
+            (Won::Tokens(tokens), _) => (*tokens, None),
+            (Won::Code(_), None) => return Err(broken("a code came from no browser")),
+        };
+        let grant = match self.keep(provider, attempt, tokens.clone()).await {
+            Ok(grant) => grant,
+            Err(error) => {
+                let is_unwanted = matches!(
+                    error,
+                    LoginError::Cancelled | LoginError::Withdrawn | LoginError::IdToken { .. }
+                );
+                if is_unwanted {
+                    self.give_back(provider, tokens);
+                }
+                return Err(error);
+            }
+        };
+        let replaced_account = match (previous, &grant.account) {
+            (Some(previous), Some(account)) if !previous.is_same(account) => Some(previous),
+            _ => None,
+        };
+        Ok(LoginDone {
+            replaced_account,
+            account: grant.account,
+            expires_at: grant.expires_at,
+            scopes: grant.scopes,
+            refreshable: grant.refresh_token.is_some(),
+            turned_away: session.map(Session::turned_away).unwrap_or_default(),
+        })
+    }
+
+    async fn redeem(
+        &self,
+        provider: &Provider,
+        attempt: &Attempt,
+        code: SecretString,
+    ) -> Result<TokenSet, LoginError> {
+        let redeeming = oauth::exchange(&self.logins.http, provider, &self.binding, attempt, code);
+        tokio::select! {
+            biased;
+            () = self.progress.superseded.cancelled() => Err(self.progress.ended_by()),
+            redeemed = redeeming => redeemed.map_err(|error| not_exchanged(&error)),
+        }
+    }
+
+    /// Checks who has logged in, and stores the grant.
+    async fn keep(
+        &self,
+        provider: &Provider,
+        attempt: Option<&Attempt>,
+        tokens: TokenSet,
+    ) -> Result<Grant, LoginError> {
+        let account = match &tokens.id_token {
+            None => None,
+            Some(token) => {
+                let verifying = oauth::verify_id_token(
+                    &self.logins.http,
+                    &self.logins.keys,
+                    provider,
+                    &self.binding,
+                    token,
+                    attempt.and_then(|attempt| attempt.nonce.as_ref()),
+                    self.providers_time(&tokens),
+                );
+                let verified = tokio::select! {
+                    biased;
+                    () = self.progress.superseded.cancelled() => return Err(self.progress.ended_by()),
+                    verified = verifying => verified,
+                };
+                Some(verified.map_err(|error| LoginError::IdToken {
+                    cause: error.to_string(),
+                })?)
+            }
+        };
+        let asked = requested_scopes(provider, &self.binding.scopes);
+        self.store(tokens, account, asked).await
+    }
+
+    /// Gives tokens back that nobody will use. Nobody waits for it either.
+    fn give_back(&self, provider: &Provider, tokens: TokenSet) {
+        let http = self.logins.http.clone();
+        let provider = provider.clone();
+        let binding = self.binding.clone();
+        let (token, hint) = match tokens.refresh_token {
+            Some(refresh_token) => (refresh_token, TokenHint::RefreshToken),
+            None => (tokens.access_token, TokenHint::AccessToken),
+        };
+        tokio::spawn(async move {
+            let outcome = oauth::revoke(&http, &provider, &binding, &token, hint).await;
+            tracing::debug!(?outcome, "the tokens of an ended login were given back");
+        });
+    }
+
+    /// What the provider's clock shows, as long as that can be believed: ours may be a day off.
+    fn providers_time(&self, tokens: &TokenSet) -> Timestamp {
+        let ours = self.logins.world.clock.now();
+        tokens
+            .server_date
+            .filter(|theirs| theirs.duration_since(ours).unsigned_abs() <= SKEW_MAX)
+            .unwrap_or(ours)
+    }
+
+    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile.
+    async fn store(
+        &self,
+        tokens: TokenSet,
+        account: Option<Account>,
+        asked: Vec<String>,
+    ) -> Result<Grant, LoginError> {
+        let vault = self.logins.vault.clone();
+        let binding = self.binding.clone();
+        let progress = Arc::clone(&self.progress);
+        let still_wanted = self.how.still_wanted.clone();
+        let now = self.logins.world.clock.now();
+        let storing = tokio::task::spawn_blocking(move || {
+            let login_id = new_login_id().map_err(|error| not_stored(&error))?;
+            let grant = Grant::of_login(tokens, account, &asked, login_id, now);
+            if progress.superseded.is_cancelled() {
+                return Err(progress.ended_by());
+            }
+            if still_wanted.is_some_and(|wanted| !wanted()) {
+                return Err(LoginError::Cancelled);
+            }
+            vault
+                .replace(&binding, &grant)
+                .map_err(|error| not_stored(&error))
+        });
+        storing.await.map_err(broken)?
+    }
+}
+
+pub(super) fn not_exchanged(error: &TokenError) -> LoginError {
+    LoginError::Exchange {
+        transient: matches!(error, TokenError::Transient { .. }),
+        code: error.verdict().map(str::to_owned),
+        cause: error.to_string(),
+    }
+}
+
+fn not_stored(error: &impl ToString) -> LoginError {
+    LoginError::NotStored {
+        cause: error.to_string(),
+    }
+}

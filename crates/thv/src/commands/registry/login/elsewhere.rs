@@ -1,0 +1,185 @@
+//! Logging in with a browser that is somewhere else: a printed address, a code for another device, or the address that a
+//! browser was sent back to, pasted here. Nothing is opened on this machine.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, IsTerminal, Read};
+use std::time::Duration;
+
+use thv_auth::AuthFailure;
+use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod};
+use thv_config::world::World;
+use tokio::sync::mpsc;
+
+use super::Wanted;
+use crate::cli::LoginArgs;
+use crate::failure::CommandError;
+use crate::output::{NOTICE, Output};
+use crate::wire_up::Catalogs;
+
+/// The longest address that is read from standard input, in bytes; a redirect is a few hundred.
+const MAX_ADDRESS: u64 = 64 * 1024;
+
+/// Waits for the login, and gives up at the time limit or when the person interrupts; the port is free again then.
+pub(super) async fn log_in(
+    args: &LoginArgs,
+    wanted: &Wanted,
+    catalogs: &Catalogs,
+    world: &World,
+    output: &mut Output,
+) -> Result<LoginDone, CommandError> {
+    let auth = &catalogs.auth;
+    let how = LoginHow {
+        device: if args.elsewhere.device {
+            DeviceUse::Only
+        } else {
+            DeviceUse::Never
+        },
+        ..LoginHow::default()
+    };
+    let view = auth.start_login(how).await?.view;
+    let id = view.id.as_str();
+    let reads = !args.elsewhere.device && (args.elsewhere.paste || std::io::stdin().is_terminal());
+    output.remark(&words(&view.methods, wanted, reads));
+    let mut pasted = reads.then(self::lines);
+    let limit = Duration::from_secs(args.timeout);
+    let ended = async {
+        match auth.watch_login(id) {
+            Some(login) => login.outcome().await,
+            // It was started a moment ago, and is kept for longer than anybody waits.
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(ended);
+    let deadline = world.clock.sleep(limit);
+    tokio::pin!(deadline);
+    let given_up = loop {
+        let line = async {
+            match &mut pasted {
+                Some(lines) => lines.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = &mut ended => return Ok(done.map_err(AuthFailure::from)?),
+            line = line => match line {
+                None => pasted = None,
+                Some(line) => if let Some(Err(why)) = auth.hand_over(id, &line) {
+                    output.remark_styled(NOTICE, "Not taken", &why.to_string());
+                },
+            },
+            () = &mut deadline => break CommandError::LoginTimedOut { limit },
+            _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
+        }
+    };
+    auth.withdraw_login(id).await;
+    Err(given_up)
+}
+
+/// What the person is to do.
+fn words(methods: &[LoginMethod], wanted: &Wanted, reads: bool) -> String {
+    let mut text = String::new();
+    for method in methods {
+        match method {
+            LoginMethod::Browser { authorization_url } => {
+                let _ = write!(text, "Log in at:\n\n  {authorization_url}\n\n");
+            }
+            LoginMethod::Device {
+                verification_uri,
+                verification_uri_complete,
+                user_code,
+                ..
+            } => {
+                let _ = write!(
+                    text,
+                    "Log in to {} at {} on any device, if it was you who started this:\n\n  address  {verification_uri}\n  code     {user_code}\n\n",
+                    wanted.registry(),
+                    wanted.login.issuer,
+                );
+                if let Some(complete) = verification_uri_complete {
+                    let _ = write!(text, "Or open this address and compare the code:\n\n  {complete}\n\n");
+                }
+            }
+            LoginMethod::Paste if reads => text.push_str(
+                "If the browser is on another machine, it ends at an address there that cannot be opened: paste that here.\n\n",
+            ),
+            LoginMethod::Paste => {}
+        }
+    }
+    text.push_str("Waiting for the login (Ctrl-C gives up) …");
+    text
+}
+
+/// The lines of standard input, as they come. The thread that reads them ends with the process: nothing else can end it.
+fn lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let mut line = String::new();
+            let read = stdin.by_ref().take(MAX_ADDRESS).read_line(&mut line);
+            if !matches!(read, Ok(length) if length > 0) {
+                return;
+            }
+            if !line.trim().is_empty() && sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use thv_registry::{LoginRequest, SourceRequest};
+    use url::Url;
+
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn said(methods: &[LoginMethod], reads: bool) -> String {
+        let wanted = Wanted {
+            request: SourceRequest::Api {
+                url: "https://r.example".to_owned(),
+                allow_private_ip: false,
+            },
+            login: LoginRequest {
+                issuer: "https://id.example".to_owned(),
+                client_id: "thv".to_owned(),
+                audience: None,
+                scopes: None,
+            },
+            is_configured: true,
+        };
+        words(methods, &wanted, reads)
+    }
+
+    #[test]
+    fn a_code_is_shown_with_the_registry_and_the_issuer_that_it_is_for() {
+        let device = LoginMethod::Device {
+            verification_uri: url("https://id.example/device"),
+            verification_uri_complete: Some(url("https://id.example/device?user_code=AB-CD")),
+            user_code: "AB-CD".to_owned(),
+            interval: Duration::from_secs(5),
+        };
+        assert_eq!(
+            said(&[device], false),
+            "Log in to https://r.example at https://id.example on any device, if it was you who started this:\n\n  \
+             address  https://id.example/device\n  code     AB-CD\n\n\
+             Or open this address and compare the code:\n\n  https://id.example/device?user_code=AB-CD\n\n\
+             Waiting for the login (Ctrl-C gives up) …"
+        );
+    }
+
+    #[test]
+    fn pasting_is_offered_only_where_something_is_read() {
+        let browser = LoginMethod::Browser {
+            authorization_url: url("https://id.example/authorize?state=x"),
+        };
+        let methods = [browser, LoginMethod::Paste];
+        assert!(said(&methods, true).contains("paste that here"));
+        assert!(!said(&methods, false).contains("paste"));
+    }
+}
