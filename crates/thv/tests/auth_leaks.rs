@@ -319,7 +319,7 @@ async fn use_files(stage: &Stage, key: &SigningKey, written: &mut Written) -> [S
         &issuer,
         "--client-id",
         "robot",
-        "--key-file",
+        "--private-key",
         key_file,
     ]);
     arguments.extend(["--key-id", key.id(), "--token-file", token_file]);

@@ -86,15 +86,15 @@ pub(crate) struct ProofArgs {
     pub(crate) secret_name: Option<String>,
 
     /// Where the secret goes in the request; found out without it
-    #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "key_file")]
+    #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "private_key")]
     pub(crate) secret_in: Option<SecretIn>,
 
     /// File of the client's private key, RSA or P-256 in PEM, in place of a secret (`private_key_jwt`)
     #[arg(long, value_name = "PATH", conflicts_with_all = ["secret_stdin", "secret_file", "secret_name"])]
-    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) private_key: Option<PathBuf>,
 
     /// Name of that key at the server
-    #[arg(long, value_name = "ID", requires = "key_file")]
+    #[arg(long, value_name = "ID", requires = "private_key")]
     pub(crate) key_id: Option<String>,
 }
 

@@ -187,7 +187,7 @@ async fn a_private_key_proves_a_client_and_each_assertion_once() {
             &stage.provider.issuer(),
             "--client-id",
             "robot",
-            "--key-file",
+            "--private-key",
             &file.display().to_string(),
             "--key-id",
             "robot-1",
@@ -267,7 +267,7 @@ async fn a_real_provider_takes_a_secret_and_a_private_key() {
     let by_key = [
         "--client-id",
         "robot",
-        "--key-file",
+        "--private-key",
         &file,
         "--key-id",
         "robot-1",

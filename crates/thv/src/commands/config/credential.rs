@@ -93,7 +93,7 @@ fn settings(way: CredentialCommand) -> Result<CredentialSettings, CommandError> 
         CredentialCommand::ClientCredentials(client) => {
             let authentication = authentication(client.proof)?.ok_or_else(|| {
                 CommandError::Usage(
-                    "the client needs a proof: one of --secret-stdin, --secret-file, --secret-name and --key-file"
+                    "the client needs a proof: one of --secret-stdin, --secret-file, --secret-name and --private-key"
                         .to_owned(),
                 )
             })?;
@@ -158,7 +158,7 @@ fn target(target: TargetArgs) -> TargetSettings {
 }
 
 fn authentication(proof: ProofArgs) -> Result<Option<ClientAuthentication>, CommandError> {
-    if let Some(key_file) = proof.key_file {
+    if let Some(key_file) = proof.private_key {
         return Ok(Some(ClientAuthentication::PrivateKeyJwt {
             key_file: absolute(&key_file)?,
             key_id: proof.key_id,
@@ -238,7 +238,7 @@ mod tests {
                     "target": {"resource": "https://r.example", "scopes": ["a", "b"]}}),
             ),
             (
-                "client-credentials --issuer https://id.example --client-id ci --key-file /k.pem --key-id k1",
+                "client-credentials --issuer https://id.example --client-id ci --private-key /k.pem --key-id k1",
                 json!({"type": "client_credentials", "server": {"issuer": "https://id.example"}, "client_id": "ci",
                     "authentication": {"method": "private_key_jwt", "key_file": "/k.pem", "key_id": "k1"}}),
             ),
@@ -277,7 +277,7 @@ mod tests {
             "client-credentials --client-id ci --secret-stdin",
             "client-credentials --issuer https://id.example --secret-stdin",
             "client-credentials --issuer https://id.example --client-id ci",
-            "client-credentials --issuer https://id.example --client-id ci --secret-stdin --key-file /k",
+            "client-credentials --issuer https://id.example --client-id ci --secret-stdin --private-key /k",
             "client-credentials --issuer https://id.example --client-id ci --secret-in post",
             "token-exchange --issuer https://id.example",
             "token-exchange --token-file /a",
