@@ -6,6 +6,7 @@ pub(crate) mod credential;
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use thv_auth::login::PublicUrl;
@@ -53,7 +54,7 @@ pub(crate) struct Cli {
     pub(crate) debug: bool,
 
     /// File with the password of the encrypted secrets, in place of what the environment says
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) key_file: Option<String>,
 
     #[command(subcommand)]

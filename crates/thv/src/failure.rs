@@ -43,6 +43,9 @@ pub(crate) enum CommandError {
     /// The password in the keyring is the only thing that opens the secrets.
     #[error("the keyring was left as it is: {reason}")]
     KeyringInUse { reason: String },
+    /// A keyring would not let go of the password.
+    #[error("the password is still in a keyring: {cause}")]
+    KeyringKept { cause: String },
     /// Standard input or the terminal cannot be read.
     #[error("cannot read the input: {0}")]
     Input(io::Error),
@@ -154,6 +157,8 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::Secrets(error) => describe_secrets(error),
         CommandError::KeyringInUse { .. } => Failure::new(error.to_string(), Exit::SecretStore)
             .hint("keep its password in a key file first, or pass `--yes` to lose these secrets"),
+        CommandError::KeyringKept { .. } => Failure::new(error.to_string(), Exit::SecretStore)
+            .hint("unlock the keyring, then `thv secret reset-keyring` again"),
         CommandError::EmptySecret => Failure::new(error.to_string(), Exit::Failure)
             .hint("type a value, or pipe one in: `printf %s \"$VALUE\" | thv secret set <name>`"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -269,15 +274,11 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
 fn describe_secrets(error: &SecretsError) -> Failure {
     let text = error.to_string();
     match error {
-        SecretsError::NotSetUp { hint } => Failure::new(
+        SecretsError::NotSetUp { .. } => Failure::new(
             "secrets provider not configured".to_owned(),
             Exit::SecretStore,
         )
-        .hint(if hint.starts_with("unlock") {
-            hint
-        } else {
-            "`thv secret setup`; where nobody can answer, `thv secret provider encrypted`"
-        }),
+        .hint("`thv secret setup`; where nobody can answer, `thv secret provider encrypted`"),
         SecretsError::NotFound { .. } => Failure::new(text, Exit::NotFound)
             .hint("`thv secret list` shows the names, `thv secret set <name>` stores one"),
         SecretsError::Unsupported { kind, action } => Failure::new(
