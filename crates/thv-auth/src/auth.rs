@@ -1,7 +1,10 @@
 //! Everything about logins to registries, put together: the store, the engine that keeps grants
 //! fresh, and the logins. The programs above hold one [`Auth`] and nothing else of this crate.
 
+pub(crate) mod registry;
+
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +14,13 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::Full;
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, Paths};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Binding, NoBinding};
-use crate::credentials::{CredentialSource, Credentials};
+use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::limits::{LOOK_INTERVAL, PROMPTS_UNANSWERED};
 use crate::login::budget::PromptBudget;
 use crate::login::{
@@ -25,11 +28,19 @@ use crate::login::{
     StartedLogin,
 };
 use crate::logout::{LogoutReceipt, logout};
+use crate::machine::manage::ManageError;
+use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
+use crate::machine::report::report;
+use crate::machine::secret::SecretReader;
+use crate::machine::way::Way;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
 use crate::status::{AuthReport, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
+
+/// The name of the registry that `config.yaml` describes.
+const DEFAULT_REGISTRY: &str = "default";
 
 /// Logins to registries: the store, the engine that keeps grants fresh, and the logins.
 pub struct Auth {
@@ -41,6 +52,9 @@ pub struct Auth {
     budget: PromptBudget,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
+    machine: Parts,
+    /// The same for whole registries.
+    registries: Mutex<Vec<Arc<RegistryCredentials>>>,
 }
 
 /// Why nobody was logged in or out.
@@ -66,6 +80,15 @@ pub enum AuthFailure {
     /// The stored grant cannot be read or deleted.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The configured credential cannot be changed.
+    #[error(transparent)]
+    Manage(#[from] ManageError),
+    /// There is no token to hand out.
+    #[error(transparent)]
+    Credential(#[from] AuthError),
+    /// A token was asked for another origin than its own.
+    #[error(transparent)]
+    WrongOrigin(#[from] registry::WrongOrigin),
 }
 
 // === impl Auth ===
@@ -79,8 +102,16 @@ impl Auth {
         secrets: Secrets,
         http: &Http,
     ) -> Arc<Self> {
-        let source = ConfiguredStore::new(secrets, paths, config);
-        let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
+        let source = Arc::new(ConfiguredStore::new(secrets.clone(), paths, config));
+        let machine = Parts {
+            world: world.clone(),
+            http: http.clone(),
+            settings: RegistriesStore::new(paths.registries_file(), world.clone()),
+            reader: SecretReader::new(source.clone(), secrets, Arc::clone(&world.env)),
+            ahead: Arc::default(),
+            injected_for: Arc::default(),
+        };
+        let vault = Vault::new(source, Arc::clone(&world.clock));
         let keys = KeyCache::new();
         let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
         let engine = RefreshEngine::new(EngineParts {
@@ -99,24 +130,34 @@ impl Auth {
             budget: PromptBudget::new(paths.login_prompts_file(), Arc::clone(&world.clock)),
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
             credentials: Mutex::default(),
+            machine,
+            registries: Mutex::default(),
         })
     }
 
     /// For a program that stays: follows the store until `stop`, so that what other processes do shows within a second,
     /// and renews tokens before somebody has to wait for that.
-    pub fn start(&self, stop: CancellationToken) {
+    pub fn start(self: &Arc<Self>, stop: CancellationToken) {
         self.engine.renew_ahead(true);
-        drop(self.engine.spawn_watch(stop));
+        self.machine.ahead.store(true, Ordering::Relaxed);
+        drop(self.engine.spawn_watch(stop.clone()));
+        let auth = Arc::clone(self);
+        drop(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = auth.clock.sleep(LOOK_INTERVAL) => {}
+                }
+                for registry in auth.known_registries() {
+                    registry.look().await;
+                }
+            }
+        }));
     }
 
     /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store.
     pub async fn finish(&self) {
         self.engine.finish().await;
-    }
-
-    async fn binding(&self) -> Result<Binding, AuthFailure> {
-        let config = self.config.load_async().await?;
-        Ok(Binding::of(&config)?)
     }
 
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
@@ -161,7 +202,9 @@ impl Auth {
 
     /// A person is here and logs in: whatever went unanswered before no longer counts.
     pub async fn person_is_here(&self) {
-        if let Ok(binding) = self.binding().await {
+        if let Ok(config) = self.config.load_async().await
+            && let Ok(binding) = Binding::of(&config)
+        {
             self.count(&binding, PromptBudget::answered).await;
         }
     }
@@ -281,13 +324,25 @@ impl Auth {
         })
     }
 
-    /// Logs out of the configured registry. A login that is under way is ended first.
+    /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is
+    /// deleted, and other configured credentials stay.
     pub async fn logout(&self) -> Result<LogoutReceipt, AuthFailure> {
-        let binding = self.binding().await?;
+        let config = self.config.load_async().await?;
+        let credential = match RegistryAt::of(DEFAULT_REGISTRY, &config) {
+            Some(at) => self.forget_token(&at).await?,
+            None => None,
+        };
+        let binding = match (Binding::of(&config), credential) {
+            (Ok(binding), _) => binding,
+            (Err(_), Some(credential)) => {
+                return Ok(LogoutReceipt::default().with_credential(Some(credential)));
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
         self.logins.cancel(&binding).await;
         let receipt = logout(&self.engine, &self.config, &binding).await?;
         self.of(&binding).look().await;
-        Ok(receipt)
+        Ok(receipt.with_credential(credential))
     }
 
     /// Ends logins that are under way: the registry was replaced, or the program ends.
@@ -295,10 +350,24 @@ impl Auth {
         self.logins.cancel_all().await;
     }
 
-    /// Everything that is known of the configured login, without asking anybody outside.
+    /// Everything that is known of the credential of the configured registry, without asking anybody outside.
     pub async fn report(&self) -> Result<AuthReport, AuthFailure> {
         let config = self.config.load_async().await?;
-        match Binding::of(&config) {
+        let Some(at) = RegistryAt::of(DEFAULT_REGISTRY, &config) else {
+            return self.report_on_login(&config).await;
+        };
+        let credentials = self.registry(&at);
+        credentials.look().await;
+        let chosen = credentials.chosen();
+        let report = match chosen.choice.way {
+            Way::Environment | Way::Configured => report(&self.engine, &credentials, &chosen).await,
+            Way::Login | Way::None => self.report_on_login(&config).await?,
+        };
+        Ok(report.with_credential(chosen.choice.clone()))
+    }
+
+    async fn report_on_login(&self, config: &Config) -> Result<AuthReport, AuthFailure> {
+        match Binding::of(config) {
             Ok(binding) => {
                 let pending = self.logins.pending(&binding).map(|pending| PendingLogin {
                     started_at: pending.since,
@@ -343,6 +412,10 @@ impl fmt::Debug for Auth {
 impl CredentialSource for Auth {
     fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials> {
         self.of(binding)
+    }
+
+    fn for_registry(&self, registry: &RegistryAt) -> Arc<dyn Credentials> {
+        self.registry(registry)
     }
 
     fn check<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {

@@ -12,6 +12,8 @@ use thv_config::{Config, ConfigError, ConfigStore};
 
 use crate::binding::Binding;
 use crate::limits::REVOCATION_DEADLINE;
+use crate::machine::settings::CredentialKind;
+use crate::machine::way::Way;
 use crate::oauth::{RevocationOutcome, TokenHint};
 use crate::refresh::{RefreshEngine, TokenService};
 use crate::vault::{VaultError, Wiped};
@@ -25,6 +27,21 @@ pub struct LogoutReceipt {
     pub deleted: usize,
     /// The tokens come from a store that takes no deletions, such as the environment: they are still there.
     pub read_only_store: bool,
+    /// What became of a credential that is no login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialReceipt>,
+}
+
+/// What became of a credential that is no login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CredentialReceipt {
+    /// Where it comes from.
+    pub way: Way,
+    /// Which kind it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CredentialKind>,
+    /// `deleted` for a token that was given to us to keep; `kept` for one that is configured or injected, and still counts.
+    pub outcome: &'static str,
 }
 
 /// What became of one token.
@@ -71,6 +88,7 @@ async fn run(
         tokens,
         deleted: wiped.deleted,
         read_only_store: wiped.read_only,
+        credential: None,
     })
 }
 
@@ -129,6 +147,20 @@ async fn revoke(
 fn too_slow() -> RevocationOutcome {
     RevocationOutcome::Failed {
         cause: format!("the identity provider did not answer within {REVOCATION_DEADLINE:?}"),
+    }
+}
+
+// === impl LogoutReceipt ===
+
+impl LogoutReceipt {
+    /// The same receipt with what became of a credential that is no login.
+    #[must_use]
+    pub(crate) fn with_credential(mut self, credential: Option<CredentialReceipt>) -> Self {
+        if credential.is_some_and(|credential| credential.outcome == "deleted") {
+            self.deleted += 1;
+        }
+        self.credential = credential;
+        self
     }
 }
 

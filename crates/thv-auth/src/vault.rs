@@ -16,6 +16,7 @@ use thv_secrets::{Patience, SecretMap, SecretName, SecretStore, Secrets, Secrets
 
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
+use crate::machine::secret::STORED_PREFIX;
 use crate::takeover;
 
 /// What the sealing key is derived for.
@@ -347,8 +348,10 @@ fn record_name(binding: &Binding) -> SecretName {
     SecretName::registry(&binding.key())
 }
 
+/// What is kept for a configured credential is no login.
 fn is_registry_secret(name: &str) -> bool {
-    name.starts_with(REGISTRY_SCOPE) || name.starts_with(GO_BARE_PREFIX)
+    let scoped = name.strip_prefix(REGISTRY_SCOPE);
+    scoped.is_some_and(|name| !name.starts_with(STORED_PREFIX)) || name.starts_with(GO_BARE_PREFIX)
 }
 
 /// The generation after `before`. A first one is drawn by lot, so that a record made anew after a deletion is not taken for

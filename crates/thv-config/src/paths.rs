@@ -45,6 +45,11 @@ impl Paths {
         self.config.join("config.yaml")
     }
 
+    /// What this program alone knows of registries. The Go program neither reads nor writes it.
+    pub fn registries_file(&self) -> PathBuf {
+        self.config.join("registries.json")
+    }
+
     /// The record by which a running server is found.
     pub fn server_record(&self) -> PathBuf {
         self.state.join("server").join("server.json")
@@ -164,6 +169,7 @@ mod tests {
         let paths = Paths::from_env(&env).unwrap();
         let shown = [
             paths.config_file(),
+            paths.registries_file(),
             paths.server_record(),
             paths.catalog_cache_dir(),
             paths.secrets_file(),
@@ -173,6 +179,7 @@ mod tests {
             shown,
             [
                 "/home/ann/.config/toolhive/config.yaml",
+                "/home/ann/.config/toolhive/registries.json",
                 "/home/ann/.local/state/toolhive/server/server.json",
                 "/home/ann/.cache/toolhive/catalogs",
                 "/home/ann/.local/share/toolhive/secrets_encrypted",

@@ -110,6 +110,8 @@ impl From<BadEscape> for Problem {
 pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
     match reason {
         LoginReason::NotConfigured => &[Action::CONFIGURE],
+        // No login changes it, and it is configured where this server runs.
+        LoginReason::CredentialRefused | LoginReason::CredentialRejected => &[],
         _ => &[Action::LOG_IN, Action::START_LOGIN],
     }
 }

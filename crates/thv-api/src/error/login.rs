@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use thv_auth::AuthFailure;
 use thv_auth::login::{LoginError, NotTaken};
+use thv_auth::machine::manage::ManageError;
 use thv_auth::vault::VaultError;
 
 use super::Problem;
@@ -74,9 +75,17 @@ impl Problem {
                     )
                 };
             }
-            AuthFailure::Config(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+            AuthFailure::Config(_)
+            | AuthFailure::Manage(
+                ManageError::Settings(_) | ManageError::Secret { .. } | ManageError::Config(_),
+            ) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             AuthFailure::Login(error) => of_login(error),
             AuthFailure::Vault(error) => of_store(error),
+            AuthFailure::Manage(ManageError::Store(error)) => {
+                of_store(&VaultError::Store(error.clone()))
+            }
+            AuthFailure::Credential(error) => (StatusCode::SERVICE_UNAVAILABLE, error.reason()),
+            AuthFailure::WrongOrigin(_) => (StatusCode::FORBIDDEN, "wrong_origin"),
         };
         let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(FULL_PAUSE);
         Self {

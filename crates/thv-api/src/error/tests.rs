@@ -104,6 +104,18 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
             format!(r#""reason":"login_not_configured"{configure}}}"#),
         ),
         (
+            fault(LoginReason::CredentialRefused),
+            r#""reason":"credential_refused"}"#.to_owned(),
+        ),
+        (
+            fault(LoginReason::CredentialRejected),
+            r#""reason":"registry_rejected_token"}"#.to_owned(),
+        ),
+        (
+            unavailable(Blame::Credential),
+            r#""reason":"credential_unusable"}"#.to_owned(),
+        ),
+        (
             unavailable(Blame::IdentityProvider),
             r#""reason":"identity_provider_unavailable"}"#.to_owned(),
         ),
