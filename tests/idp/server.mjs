@@ -3,13 +3,18 @@
 // prints one JSON line with its issuer when it is ready and one for each event after that, takes orders as lines on its
 // standard input, and ends when that closes, so that a test run that dies leaves no process behind.
 //
+// With ROBOT_KEY_FILE there is a second service client, which proves itself with the key that is written there.
+// With WORKLOAD_KEYS, a JWKS, the client `workload` may exchange a token of the issuer https://kubernetes.test that is for this provider
+// (RFC 8693), or use it as a grant (RFC 7523): the package has the endpoint and the rules for clients, and lets a host add such grants.
 // Lifetimes in seconds: ACCESS_TTL, REFRESH_TTL, CODE_TTL. TOKEN_ALG is RS256 or ES256.
 // PAGES: auto (everybody signs in as ACCOUNT, alice at first, and agrees), deny, or forms (a person fills them in).
 // Orders: rotate-keys, revoke-all, pages auto, pages deny, pages forms.
 
 import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
+import { createLocalJWKSet, jwtVerify } from 'jose';
 import { errors, Provider } from 'oidc-provider';
 import { Store } from './store.mjs';
 
@@ -44,6 +49,57 @@ const service = {
   redirect_uris: [],
 };
 
+// A service client that proves itself with a key, whose private half it finds in the file ROBOT_KEY_FILE.
+function robot() {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  writeFileSync(process.env.ROBOT_KEY_FILE, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  return {
+    client_id: 'robot',
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'RS256',
+    jwks: { keys: [{ ...publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'robot-1' }] },
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+  };
+}
+
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+const JWT = 'urn:ietf:params:oauth:token-type:jwt';
+
+const workload = {
+  client_id: 'workload',
+  token_endpoint_auth_method: 'none',
+  grant_types: [EXCHANGE, BEARER],
+  response_types: [],
+  redirect_uris: [],
+};
+
+function takeWorkloads(provider, issuer) {
+  const keys = createLocalJWKSet(JSON.parse(process.env.WORKLOAD_KEYS));
+  const answer = async (context, assertion) => {
+    const { client, params } = context.oidc;
+    const { payload } = await jwtVerify(assertion, keys, { issuer: 'https://kubernetes.test', audience: issuer }).catch((cause) => {
+      throw new errors.InvalidGrant(cause.message);
+    });
+    const token = new provider.ClientCredentials({ client, scope: params.scope });
+    token.resourceServer = new provider.ResourceServer(params.resource, resourceServer(context, params.resource));
+    token.extra = { workload: payload.sub };
+    const { scope, expiration } = token;
+    return { access_token: await token.save(), token_type: 'Bearer', expires_in: expiration, scope };
+  };
+  provider.registerGrantType(EXCHANGE, async (context) => {
+    const { subject_token: subject, subject_token_type: type } = context.oidc.params;
+    if (type !== JWT) throw new errors.InvalidRequest('subject_token_type');
+    const body = await answer(context, subject);
+    context.body = { ...body, issued_token_type: 'urn:ietf:params:oauth:token-type:access_token' };
+  }, ['scope', 'resource', 'subject_token', 'subject_token_type', 'requested_token_type']);
+  provider.registerGrantType(BEARER, async (context) => {
+    context.body = await answer(context, context.oidc.params.assertion);
+  }, ['scope', 'resource', 'assertion']);
+}
+
 const commandLine = {
   client_id: 'thv-cli',
   application_type: 'native',
@@ -51,7 +107,7 @@ const commandLine = {
   grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   response_types: ['code'],
   // Any port matches, because the client is native.
-  redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback'],
+  redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback', 'http://localhost/thv/oauth/callback'],
 };
 
 function resourceServer(_context, resource) {
@@ -76,7 +132,12 @@ function configuration() {
     jwks: { keys: signingKeys() },
     cookies: { keys: [cookieKey] },
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
-    clients: [service, commandLine],
+    clients: [
+      service,
+      commandLine,
+      ...(process.env.ROBOT_KEY_FILE ? [robot()] : []),
+      ...(process.env.WORKLOAD_KEYS ? [workload] : []),
+    ],
     responseTypes: ['code'],
     clockTolerance: 0,
     findAccount: account,
@@ -163,6 +224,7 @@ async function interaction(provider, request, response) {
 
 function build(issuer) {
   const provider = new Provider(issuer, configuration());
+  if (process.env.WORKLOAD_KEYS) takeWorkloads(provider, issuer);
   const callback = provider.callback();
   provider.on('server_error', (_context, cause) => console.error(cause));
   provider.on('grant.success', (context) => say({ event: 'token', grant: context.oidc.params.grant_type }));

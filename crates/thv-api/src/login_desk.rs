@@ -117,7 +117,7 @@ impl LoginDesk {
             settle: Some(settle),
             ..LoginHow::default()
         };
-        self.auth.start_login(how).await
+        self.auth.prompt_login(how).await
     }
 
     /// Logs out of the configured registry, unless this is the desktop client's reflex to a login

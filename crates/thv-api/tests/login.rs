@@ -33,7 +33,11 @@ async fn every_read_without_a_login_says_at_once_that_one_is_needed_and_how() {
         );
         assert_eq!(
             body["actions"],
-            serde_json::json!([{"method": "POST", "href": LOGIN}, {"method": "GET", "href": DOCTOR}]),
+            serde_json::json!([
+                {"method": "POST", "href": LOGIN},
+                {"method": "POST", "href": "/api/v1/registries/default/auth/logins"},
+                {"method": "GET", "href": DOCTOR},
+            ]),
             "{path}"
         );
     }
@@ -265,7 +269,7 @@ async fn a_registry_that_wants_a_login_where_none_is_configured_says_so_everywhe
 async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
     let protected = protected().await;
     let refusal = protected.get(REGISTRY).await.json();
-    let link = refusal["actions"][1]["href"].as_str().unwrap().to_owned();
+    let link = refusal["actions"][2]["href"].as_str().unwrap().to_owned();
     let answer = protected.get(&link).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let diagnosis = answer.json();

@@ -110,6 +110,11 @@ async fn a_client_is_handed_all_ways_to_finish_a_login_and_opens_them_itself() {
     assert_eq!(answer.header("location"), Some(text(&login, "url")));
     assert_eq!(login["state"], "pending");
     assert_eq!(login["registry"], "default");
+    assert_eq!(
+        login["registry_url"],
+        format!("{}/", protected.registry.url())
+    );
+    assert_eq!(login["issuer"], protected.provider.issuer());
     assert_eq!(text(&login, "login_id").len(), 32);
     assert!(login["expires_at"].is_string() && login.get("outcome").is_none());
     let kinds = login["methods"].as_array().unwrap().iter();
@@ -586,4 +591,40 @@ async fn a_public_login_holds_no_port() {
     let redirect = redirected(&login).await;
     assert_eq!(hand_over(&protected, &login, &redirect).await.status, 202);
     assert_eq!(ended(&protected, &login).await["state"], "authenticated");
+}
+
+#[tokio::test]
+async fn three_logins_that_nobody_answers_are_all_until_somebody_does() {
+    let mut protected = protected().await;
+    for _ in 0..3 {
+        let login = started(&protected).await;
+        let joined = start(&protected).await;
+        assert_eq!(joined.status, 200, "joining costs nothing");
+        let url = text(&login, "url").to_owned();
+        protected.house.call(Method::DELETE, &url, "").await;
+    }
+    let refused = start(&protected).await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(refused.json()["code"], "login_prompts_unanswered");
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=600).contains(&seconds), "{seconds}");
+    let report = protected.get(REPORT).await.json();
+    assert_eq!(report.get("pending_login"), None);
+    // The desktop client's route is a person's click.
+    protected.provider.users([User::Denies]);
+    assert_eq!(protected.log_in().await.status, 403);
+    let login = started(&protected).await;
+    browse(browser_url(&login).as_str()).await;
+    assert_eq!(ended(&protected, &login).await["state"], "authenticated");
+}
+
+#[tokio::test]
+async fn a_login_that_could_not_begin_counts_for_nothing() {
+    let protected = protected().await;
+    let down = Rule::always(Fault::Status(500)).times(8);
+    protected.provider.break_with(down);
+    for _ in 0..4 {
+        assert_eq!(start(&protected).await.status, 502);
+    }
+    started(&protected).await;
 }

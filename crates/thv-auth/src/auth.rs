@@ -1,8 +1,12 @@
 //! Everything about logins to registries, put together: the store, the engine that keeps grants
 //! fresh, and the logins. The programs above hold one [`Auth`] and nothing else of this crate.
 
+pub(crate) mod registry;
+
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -10,25 +14,34 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::Full;
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, Paths};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Binding, NoBinding};
-use crate::credentials::{CredentialSource, Credentials};
+use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
-use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL};
+use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
+use crate::login::budget::PromptBudget;
 use crate::login::{
     LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins, NotTaken, Replaced,
     StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
+use crate::machine::manage::ManageError;
+use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
+use crate::machine::report::report;
+use crate::machine::secret::SecretReader;
+use crate::machine::way::Way;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
-use crate::status::{AuthReport, PendingLogin};
+use crate::status::{AuthReport, LiveCheck, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
+
+/// The name of the registry that `config.yaml` describes.
+const DEFAULT_REGISTRY: &str = "default";
 
 /// Logins to registries: the store, the engine that keeps grants fresh, and the logins.
 pub struct Auth {
@@ -38,8 +51,12 @@ pub struct Auth {
     engine: RefreshEngine,
     logins: Logins,
     doctor: Doctor,
+    budget: PromptBudget,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
+    machine: Parts,
+    /// The same for whole registries.
+    registries: Mutex<Vec<Arc<RegistryCredentials>>>,
 }
 
 /// Why nobody was logged in or out.
@@ -54,9 +71,26 @@ pub enum AuthFailure {
     /// The login failed.
     #[error(transparent)]
     Login(#[from] LoginError),
+    /// Logins were started one after the other, and nobody has answered one.
+    #[error(
+        "the last {PROMPTS_UNANSWERED} logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
+    )]
+    Unanswered {
+        /// When there may be one again.
+        retry_after: Duration,
+    },
     /// The stored grant cannot be read or deleted.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The configured credential cannot be changed.
+    #[error(transparent)]
+    Manage(#[from] ManageError),
+    /// There is no token to hand out.
+    #[error(transparent)]
+    Credential(#[from] AuthError),
+    /// A token was asked for another origin than its own.
+    #[error(transparent)]
+    WrongOrigin(#[from] registry::WrongOrigin),
 }
 
 // === impl Auth ===
@@ -70,8 +104,16 @@ impl Auth {
         secrets: Secrets,
         http: &Http,
     ) -> Arc<Self> {
-        let source = ConfiguredStore::new(secrets.clone(), paths, config);
-        let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
+        let source = Arc::new(ConfiguredStore::new(secrets.clone(), paths, config));
+        let machine = Parts {
+            world: world.clone(),
+            http: http.clone(),
+            settings: RegistriesStore::new(paths.registries_file(), world.clone()),
+            reader: SecretReader::new(source.clone(), secrets.clone(), Arc::clone(&world.env)),
+            ahead: Arc::default(),
+            injected_for: Arc::default(),
+        };
+        let vault = Vault::new(source, Arc::clone(&world.clock));
         let doctor = Doctor::new(world, paths, config, secrets, http, vault.clone());
         let keys = KeyCache::new();
         let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
@@ -88,15 +130,18 @@ impl Auth {
             config: config.clone(),
             http: http.clone(),
             engine,
+            budget: PromptBudget::new(paths.login_prompts_file(), Arc::clone(&world.clock)),
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
             doctor,
             credentials: Mutex::default(),
+            machine,
+            registries: Mutex::default(),
         })
     }
 
     /// For a program that stays: follows the store until `stop`, so that what other processes do shows within a second,
     /// and renews tokens before somebody has to wait for that.
-    pub fn start(&self, stop: CancellationToken) {
+    pub fn start(self: &Arc<Self>, stop: CancellationToken) {
         self.engine.renew_ahead(true);
         let engine = self.engine.clone();
         let clock = Arc::clone(&self.clock);
@@ -112,7 +157,20 @@ impl Auth {
                 }
             }
         });
-        drop(self.engine.spawn_watch(stop));
+        self.machine.ahead.store(true, Ordering::Relaxed);
+        drop(self.engine.spawn_watch(stop.clone()));
+        let auth = Arc::clone(self);
+        drop(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = auth.clock.sleep(LOOK_INTERVAL) => {}
+                }
+                for registry in auth.known_registries() {
+                    registry.look().await;
+                }
+            }
+        }));
     }
 
     /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store.
@@ -120,23 +178,84 @@ impl Auth {
         self.engine.finish().await;
     }
 
-    async fn binding(&self) -> Result<Binding, AuthFailure> {
-        let config = self.config.load_async().await?;
-        Ok(Binding::of(&config)?)
-    }
-
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
     /// the future leaves it.
     pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
         let (binding, how) = self.equip(how).await?;
-        Ok(self.logins.login(&binding, how).await?)
+        let outcome = self.logins.login(&binding, how).await;
+        if outcome.as_ref().is_err_and(LoginError::was_answered) {
+            self.count(&binding, PromptBudget::answered).await;
+        }
+        Ok(outcome?)
     }
 
     /// Starts a login to the configured registry that nobody has to wait for, or joins one that is
-    /// under way. It is known by its name from then on, and opens nothing by itself.
+    /// under way. It is known by its name from then on, and opens nothing by itself. For a person
+    /// who is there; programs take [`prompt_login`](Self::prompt_login).
     pub async fn start_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
         let (binding, how) = self.equip(how).await?;
         Ok(self.logins.start(&binding, &how).await?)
+    }
+
+    /// The same on behalf of a program, which may not do so again and again while nobody answers.
+    pub async fn prompt_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
+        let (binding, how) = self.equip(how).await?;
+        let is_new = self.logins.pending(&binding).is_none();
+        if is_new {
+            let taken = self.count(&binding, PromptBudget::take).await;
+            taken
+                .unwrap_or(Ok(()))
+                .map_err(|retry_after| AuthFailure::Unanswered { retry_after })?;
+        }
+        let started = self.logins.start(&binding, &how).await;
+        match &started {
+            Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view),
+            _ if is_new => {
+                self.count(&binding, PromptBudget::give_back).await;
+            }
+            _ => {}
+        }
+        Ok(started?)
+    }
+
+    /// A person is here and logs in: whatever went unanswered before no longer counts.
+    pub async fn person_is_here(&self) {
+        if let Ok(config) = self.config.load_async().await
+            && let Ok(binding) = Binding::of(&config)
+        {
+            self.count(&binding, PromptBudget::answered).await;
+        }
+    }
+
+    /// A refusal, too, shows that somebody is there. That a login has succeeded is noted when it
+    /// is settled.
+    fn watch_for_answer(&self, binding: &Binding, login: &LoginView) {
+        let Some(watch) = self.logins.watch(login.id.as_str()) else {
+            return;
+        };
+        let (budget, key) = (self.budget.clone(), binding.key());
+        tokio::spawn(async move {
+            if watch
+                .outcome()
+                .await
+                .is_err_and(|error| error.was_answered())
+            {
+                let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
+            }
+        });
+    }
+
+    /// Does something with the budget of prompts, on a thread where that may block. `None` when
+    /// the runtime goes down.
+    async fn count<T: Send + 'static>(
+        &self,
+        binding: &Binding,
+        work: impl FnOnce(&PromptBudget, &str) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (budget, key) = (self.budget.clone(), binding.key());
+        tokio::task::spawn_blocking(move || work(&budget, &key))
+            .await
+            .ok()
     }
 
     /// The login of this name, running or ended a while ago.
@@ -174,6 +293,7 @@ impl Auth {
         let store = self.config.clone();
         let wanted = binding.clone();
         let credentials = self.of(&binding);
+        let (budget, key) = (self.budget.clone(), binding.key());
         let then = how.settle;
         let how = LoginHow {
             callback_port: how
@@ -184,7 +304,9 @@ impl Auth {
             settle: Some(Arc::new(move || {
                 let credentials = Arc::clone(&credentials);
                 let then = then.clone();
+                let (budget, key) = (budget.clone(), key.clone());
                 async move {
+                    let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
                     credentials.look().await;
                     if let Some(then) = then {
                         then().await;
@@ -220,13 +342,25 @@ impl Auth {
         })
     }
 
-    /// Logs out of the configured registry. A login that is under way is ended first.
+    /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is
+    /// deleted, and other configured credentials stay.
     pub async fn logout(&self) -> Result<LogoutReceipt, AuthFailure> {
-        let binding = self.binding().await?;
+        let config = self.config.load_async().await?;
+        let credential = match RegistryAt::of(DEFAULT_REGISTRY, &config) {
+            Some(at) => self.forget_token(&at).await?,
+            None => None,
+        };
+        let binding = match (Binding::of(&config), credential) {
+            (Ok(binding), _) => binding,
+            (Err(_), Some(credential)) => {
+                return Ok(LogoutReceipt::default().with_credential(Some(credential)));
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
         self.logins.cancel(&binding).await;
         let receipt = logout(&self.engine, &self.config, &binding).await?;
         self.of(&binding).look().await;
-        Ok(receipt)
+        Ok(receipt.with_credential(credential))
     }
 
     /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands,
@@ -242,10 +376,24 @@ impl Auth {
         self.logins.cancel_all().await;
     }
 
-    /// Everything that is known of the configured login, without asking anybody outside.
+    /// Everything that is known of the credential of the configured registry, without asking anybody outside.
     pub async fn report(&self) -> Result<AuthReport, AuthFailure> {
         let config = self.config.load_async().await?;
-        match Binding::of(&config) {
+        let Some(at) = RegistryAt::of(DEFAULT_REGISTRY, &config) else {
+            return self.report_on_login(&config).await;
+        };
+        let credentials = self.registry(&at);
+        credentials.look().await;
+        let chosen = credentials.chosen();
+        let report = match chosen.choice.way {
+            Way::Environment | Way::Configured => report(&self.engine, &credentials, &chosen).await,
+            Way::Login | Way::None => self.report_on_login(&config).await?,
+        };
+        Ok(report.with_credential(chosen.choice.clone()))
+    }
+
+    async fn report_on_login(&self, config: &Config) -> Result<AuthReport, AuthFailure> {
+        match Binding::of(config) {
             Ok(binding) => {
                 let pending = self.logins.pending(&binding).map(|pending| PendingLogin {
                     started_at: pending.since,
@@ -262,14 +410,26 @@ impl Auth {
     /// The same with what the registry says to the current token: one request to it, none to the provider.
     pub async fn live_report(&self, where_to_ask: WhereToAsk) -> Result<AuthReport, AuthFailure> {
         let report = self.report().await?;
-        let live = Box::pin(self.doctor.ask_live(where_to_ask)).await?;
+        let way = report.credential.as_ref().map(|credential| credential.way);
+        let live = if matches!(way, Some(Way::Environment | Way::Configured)) {
+            LiveCheck {
+                detail: Some(
+                    "the credential counts in place of a login; `thv registry list` tries it"
+                        .to_owned(),
+                ),
+                ..LiveCheck::no_token()
+            }
+        } else {
+            Box::pin(self.doctor.ask_live(where_to_ask)).await?
+        };
         Ok(report.with_live(live))
     }
 
     /// Looks into everything that a login and a read of the registry depend on, and changes none of it.
     pub async fn diagnose(&self, where_to_ask: WhereToAsk) -> Diagnosis {
         let is_logging_in = |binding: &Binding| self.logins.pending(binding).is_some();
-        Box::pin(self.doctor.examine(where_to_ask, is_logging_in)).await
+        let instead = self.in_place_of_login().await;
+        Box::pin(self.doctor.examine(where_to_ask, instead, is_logging_in)).await
     }
 
     fn of(&self, binding: &Binding) -> Arc<GrantCredentials> {
@@ -303,6 +463,10 @@ impl fmt::Debug for Auth {
 impl CredentialSource for Auth {
     fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials> {
         self.of(binding)
+    }
+
+    fn for_registry(&self, registry: &RegistryAt) -> Arc<dyn Credentials> {
+        self.registry(registry)
     }
 
     fn check<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {

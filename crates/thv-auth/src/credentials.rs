@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use thv_http::Bearer;
 
 use crate::binding::Binding;
+use crate::machine::RegistryAt;
 
 /// What a registry's answers say about its login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub enum LoginReason {
     AccountMismatch,
     /// There is a stored login, and it cannot be opened for this registry.
     Unreadable,
+    /// The identity provider, or the command that gives tokens, refuses the configured credential.
+    CredentialRefused,
+    /// The registry refused the configured credential.
+    CredentialRejected,
 }
 
 /// Why no bearer can be had.
@@ -66,6 +71,12 @@ pub enum AuthError {
         cause: String,
         /// Whether it is there and waits to be unlocked.
         locked: bool,
+    },
+    /// The configured credential cannot be used: its settings are not whole, or what they name is not there.
+    #[error("the configured credential cannot be used: {cause}")]
+    Unusable {
+        /// What is missing or wrong.
+        cause: String,
     },
 }
 
@@ -108,12 +119,26 @@ pub trait Credentials: Debug + Send + Sync + 'static {
     fn accepted(&self, bearer: &Bearer) {
         let _ = bearer;
     }
+
+    /// The kind of credential for routes that know two, `oauth` and `bearer`; `None` where the configuration's own word stands.
+    fn auth_type(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Where the credentials of registries come from.
 pub trait CredentialSource: Debug + Send + Sync + 'static {
     /// The credential for `binding`; the same one for the same binding.
     fn credentials(&self, binding: &Binding) -> Arc<dyn Credentials>;
+
+    /// The credential with which a registry is read, whichever way it comes; the same one for the same registry. A source that knows
+    /// logins only gives that of the configured login, or none.
+    fn for_registry(&self, registry: &RegistryAt) -> Arc<dyn Credentials> {
+        match &registry.login {
+            Some(binding) => self.credentials(binding),
+            None => Arc::new(Anonymous),
+        }
+    }
 
     /// Asks the issuer of `binding` who it is, before the binding is written anywhere. The error is for people, and begins
     /// with the words that the desktop client looks for.
@@ -168,12 +193,14 @@ impl LoginReason {
         match self {
             Self::NeverLoggedIn => "never_logged_in",
             Self::NotConfigured => "login_not_configured",
-            Self::Rejected => "registry_rejected_token",
+            // Whose credential it is makes no difference to what happened.
+            Self::Rejected | Self::CredentialRejected => "registry_rejected_token",
             Self::GrantRevoked => "grant_revoked",
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
             Self::AccountMismatch => "account_mismatch",
             Self::Unreadable => "login_unreadable",
+            Self::CredentialRefused => "credential_refused",
         }
     }
 }
@@ -191,6 +218,8 @@ impl fmt::Display for LoginReason {
             Self::ExpiredNoRefresh => "the login has expired and cannot be renewed",
             Self::AccountMismatch => "a renewal of the login brought somebody else's",
             Self::Unreadable => "the stored login does not open for it",
+            Self::CredentialRejected => "it refused the configured credential",
+            Self::CredentialRefused => "the configured credential is refused where tokens are issued",
         })
     }
 }
@@ -205,6 +234,7 @@ impl AuthError {
             Self::Unreachable { .. } => "identity_provider_unavailable",
             Self::Store { locked: true, .. } => "store_locked",
             Self::Store { locked: false, .. } => "store_unavailable",
+            Self::Unusable { .. } => "credential_unusable",
         }
     }
 }

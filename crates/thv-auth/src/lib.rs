@@ -1,7 +1,7 @@
 //! Who we are to a registry, and who a caller is to us.
 //!
 //! [`credentials`] is the seam through which a registry source asks for a bearer token without
-//! ever starting a login; [`inbound`] checks the tokens that callers of our own API present.
+//! ever starting a login; [`machine`] holds the credentials that need no person; [`inbound`] checks the tokens that callers of our own API present.
 
 mod auth;
 pub mod binding;
@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod limits;
 pub mod login;
 pub mod logout;
+pub mod machine;
 pub mod oauth;
 pub mod opener;
 pub mod refresh;
@@ -21,6 +22,7 @@ mod takeover;
 pub mod tokens;
 pub mod vault;
 
+pub use auth::registry::{HandedOut, WrongOrigin};
 pub use auth::{Auth, AuthFailure};
 pub use credentials::{
     Anonymous, AuthError, AuthStatus, CredentialSource, Credentials, LoginReason, NoGrants,

@@ -73,3 +73,20 @@ pub const SKEW_SAMPLES: usize = 5;
 
 /// How long a provider's endpoints are remembered.
 pub const DISCOVERY_TTL: Duration = Duration::from_hours(1);
+
+/// How many logins that clients start may go unanswered within [`PROMPT_TIME`]: whoever is there has answered one of three.
+pub const PROMPTS_UNANSWERED: usize = 3;
+
+/// How long a login that nobody has answered counts.
+pub const PROMPT_TIME: Duration = Duration::from_mins(10);
+/// Longest secret value that is read from a file or kept: as the longest token that a provider may give, which servers hardly take.
+pub const SECRET_MAX_BYTES: u64 = 64 * 1024;
+
+/// What a credential command may take. It is asked while readers of the registry may wait, as with a renewal.
+pub const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Most bytes that a credential command may print: a token of the largest size and what surrounds it.
+pub const COMMAND_MAX_BYTES: u64 = 128 * 1024;
+
+/// How long an assertion by which a client proves itself is good (RFC 7523 section 3): it is used at once, and once.
+pub const ASSERTION_LIFETIME: Duration = Duration::from_mins(1);

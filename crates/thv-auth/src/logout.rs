@@ -18,6 +18,8 @@ use crate::limits::{
     END_SESSION_WAIT, GIVE_BACK_DAYS, GIVE_BACK_FIRST, GIVE_BACK_LONGEST, GIVE_BACK_TRIES,
     REVOCATION_DEADLINE,
 };
+use crate::machine::settings::CredentialKind;
+use crate::machine::way::Way;
 use crate::oauth::{RevocationOutcome, TokenHint};
 use crate::refresh::{RefreshEngine, TokenService, blocking};
 use crate::skew::shifted;
@@ -42,6 +44,21 @@ pub struct LogoutReceipt {
     pub end_session_url: Option<String>,
     /// The tokens come from a store that takes no deletions, such as the environment: they are still there.
     pub read_only_store: bool,
+    /// What became of a credential that is no login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialReceipt>,
+}
+
+/// What became of a credential that is no login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CredentialReceipt {
+    /// Where it comes from.
+    pub way: Way,
+    /// Which kind it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CredentialKind>,
+    /// `deleted` for a token that was given to us to keep; `kept` for one that is configured or injected, and still counts.
+    pub outcome: &'static str,
 }
 
 /// What became of one token.
@@ -96,6 +113,7 @@ async fn run(
         unopened: wiped.unopened,
         end_session_url,
         read_only_store: wiped.read_only,
+        credential: None,
     })
 }
 
@@ -288,6 +306,20 @@ fn too_slow() -> RevocationOutcome {
     RevocationOutcome::Failed {
         cause: format!("the identity provider did not answer within {REVOCATION_DEADLINE:?}"),
         transient: true,
+    }
+}
+
+// === impl LogoutReceipt ===
+
+impl LogoutReceipt {
+    /// The same receipt with what became of a credential that is no login.
+    #[must_use]
+    pub(crate) fn with_credential(mut self, credential: Option<CredentialReceipt>) -> Self {
+        if credential.is_some_and(|credential| credential.outcome == "deleted") {
+            self.deleted += 1;
+        }
+        self.credential = credential;
+        self
     }
 }
 

@@ -33,7 +33,7 @@ pub use service::{OAuthService, TokenService};
 pub use steps::{Step, Steps, Unwatched};
 pub use view::LastRefresh;
 pub(crate) use view::{Known, View};
-pub(crate) use window::Need;
+pub(crate) use window::{Need, pause, windows};
 
 use crate::binding::Binding;
 use crate::credentials::{AuthError, LoginReason};
@@ -284,7 +284,11 @@ impl Inner {
                 Ok(renewed) if renewed.access_fingerprint() != Some(refused) => return true,
                 Ok(_) | Err(AuthError::LoginRequired { .. }) => {}
                 // Nothing is known of the grant: the registry's word is not the last.
-                Err(AuthError::Unreachable { .. } | AuthError::Store { .. }) => return false,
+                Err(
+                    AuthError::Unreachable { .. }
+                    | AuthError::Store { .. }
+                    | AuthError::Unusable { .. },
+                ) => return false,
             }
         }
         lane.view.send_modify(|view| {

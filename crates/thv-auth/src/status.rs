@@ -10,10 +10,13 @@ use serde::Serialize;
 use thv_http::{HttpError, Reply};
 use thv_secrets::StoreKind;
 use thv_secrets::select::Why;
+use url::Url;
 
 use crate::binding::Binding;
 use crate::credentials::{AuthError, Credentials as _, LoginReason};
 use crate::grant::{Grant, GrantOrigin};
+use crate::machine::settings::CredentialKind;
+use crate::machine::way::{Choice, Way};
 use crate::refresh::{Need, RefreshEngine, View, blocking};
 use crate::skew::shifted;
 use crate::tokens::GrantCredentials;
@@ -32,6 +35,10 @@ pub enum AuthState {
     ProviderUnavailable,
     /// The secret store cannot be used, so that nothing is known.
     StoreUnavailable,
+    /// A credential is configured that fetches its tokens itself, and none was needed yet.
+    Ready,
+    /// The configured credential is not whole, or what it names is not there.
+    CredentialUnusable,
 }
 
 /// The whole picture. Nothing in it is secret.
@@ -89,6 +96,9 @@ pub struct AuthReport {
     /// How many seconds servers' clocks are ahead of ours; absent before one was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_skew_s: Option<i64>,
+    /// Which credential is used, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<ReportedCredential>,
     /// Rules that are not applied to this registry.
     pub relaxations: Vec<&'static str>,
     /// A login that is running.
@@ -150,6 +160,21 @@ pub struct ReportedAccount {
     /// Its e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+}
+
+/// Which credential is used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReportedCredential {
+    /// Where it comes from.
+    pub way: Way,
+    /// Which kind it is; absent for a login and for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CredentialKind>,
+    /// Why it is this one.
+    pub why: String,
+    /// What is there and is for another registry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
 }
 
 /// Scopes asked for and granted.
@@ -224,6 +249,7 @@ impl AuthReport {
             refresh_outcome_unknown_since: None,
             retry_after_s: None,
             clock_skew_s: None,
+            credential: None,
             relaxations: Vec::new(),
             pending_login: None,
             received_at: None,
@@ -260,7 +286,11 @@ impl AuthReport {
             }),
             retry_after_s: retry_after(engine, &view),
             clock_skew_s: engine.skew().offset().map(seconds),
-            relaxations: relaxations(binding),
+            relaxations: relaxations_of(
+                &binding.registry_url,
+                Some(&binding.issuer),
+                binding.allow_private_ip,
+            ),
             ..Self::anonymous()
         };
         report.scopes.requested.clone_from(&binding.scopes);
@@ -295,6 +325,18 @@ impl AuthReport {
         self
     }
 
+    /// The same report with the choice that it is about.
+    #[must_use]
+    pub(crate) fn with_credential(mut self, choice: Choice) -> Self {
+        self.credential = Some(ReportedCredential {
+            way: choice.way,
+            kind: choice.kind,
+            why: choice.why,
+            passed_over: choice.passed_over,
+        });
+        self
+    }
+
     fn add(&mut self, engine: &RefreshEngine, grant: &Grant) {
         let offset = engine.skew().offset().unwrap_or(grant.clock_offset);
         self.account = grant.account.as_ref().map(|account| ReportedAccount {
@@ -325,7 +367,8 @@ pub fn next_step(state: AuthState) -> Option<&'static str> {
         AuthState::LoginRequired => Some("thv registry login"),
         AuthState::ProviderUnavailable => Some("thv doctor"),
         AuthState::StoreUnavailable => Some("thv secret status"),
-        AuthState::None | AuthState::Authenticated => None,
+        AuthState::CredentialUnusable => Some("thv doctor"),
+        AuthState::None | AuthState::Authenticated | AuthState::Ready => None,
     }
 }
 
@@ -394,6 +437,7 @@ fn state(view: &View, error: Option<&AuthError>) -> AuthState {
     match error {
         Some(AuthError::Unreachable { .. }) => AuthState::ProviderUnavailable,
         Some(AuthError::Store { .. }) => AuthState::StoreUnavailable,
+        Some(AuthError::Unusable { .. }) => AuthState::CredentialUnusable,
         None if view.grant().is_some() => AuthState::Authenticated,
         Some(AuthError::LoginRequired { .. }) | None => AuthState::LoginRequired,
     }
@@ -405,22 +449,29 @@ fn retry_after(engine: &RefreshEngine, view: &View) -> Option<u64> {
     (left > Duration::ZERO).then(|| left.as_secs().max(1))
 }
 
-fn relaxations(binding: &Binding) -> Vec<&'static str> {
-    let plain = |url: &url::Url| url.scheme() == "http";
+pub(crate) fn relaxations_of(
+    registry: &Url,
+    issuer: Option<&str>,
+    allow_private_ip: bool,
+) -> Vec<&'static str> {
+    let plain = |url: &Url| url.scheme() == "http";
     let mut relaxations = Vec::new();
-    if binding.allow_private_ip {
+    if allow_private_ip {
         relaxations.push("private_addresses_allowed");
     }
-    if plain(&binding.registry_url) {
+    if plain(registry) {
         relaxations.push("registry_over_plain_http");
     }
-    if url::Url::parse(&binding.issuer).is_ok_and(|issuer| plain(&issuer)) {
+    if issuer
+        .and_then(|issuer| Url::parse(issuer).ok())
+        .is_some_and(|issuer| plain(&issuer))
+    {
         relaxations.push("issuer_over_plain_http");
     }
     relaxations
 }
 
-async fn store_report(engine: &RefreshEngine) -> ReportedStore {
+pub(crate) async fn store_report(engine: &RefreshEngine) -> ReportedStore {
     let vault = engine.vault().clone();
     let (opened, described) = blocking(move || (vault.store_kind(), vault.describe_store())).await;
     let mut report = match opened {

@@ -60,7 +60,11 @@ impl GrantCredentials {
         }
         match view.absence() {
             Some(AuthError::LoginRequired { reason }) => return Some(reason),
-            Some(AuthError::Unreachable { .. } | AuthError::Store { .. }) => return None,
+            Some(
+                AuthError::Unreachable { .. }
+                | AuthError::Store { .. }
+                | AuthError::Unusable { .. },
+            ) => return None,
             None => {}
         }
         match self.engine.inner().need(view.grant()?) {

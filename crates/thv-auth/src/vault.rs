@@ -20,6 +20,7 @@ use thv_secrets::{
 
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
+use crate::machine::secret::STORED_PREFIX;
 use crate::takeover;
 
 pub use unrevoked::Unrevoked;
@@ -401,8 +402,10 @@ fn is_grant(name: &str) -> bool {
     name.starts_with(grants.as_str())
 }
 
+/// What is kept for a configured credential is no login.
 fn is_registry_secret(name: &str) -> bool {
-    name.starts_with(REGISTRY_SCOPE) || name.starts_with(GO_BARE_PREFIX)
+    let scoped = name.strip_prefix(REGISTRY_SCOPE);
+    scoped.is_some_and(|name| !name.starts_with(STORED_PREFIX)) || name.starts_with(GO_BARE_PREFIX)
 }
 
 /// The generation after `before`. A first one is drawn by lot, so that a record made anew after a deletion is not taken for

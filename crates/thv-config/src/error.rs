@@ -45,6 +45,15 @@ pub enum ConfigError {
         /// What is wrong with it, and where.
         cause: String,
     },
+    /// The file is of a version that this program does not know.
+    #[error(
+        "the configuration file {} was written by a newer version of this program and was left as it is; update this one",
+        path.display()
+    )]
+    Newer {
+        /// The configuration file.
+        path: PathBuf,
+    },
     /// Another process held the lock all the time: try again.
     #[error("another process is changing the configuration ({} was locked for {waited:?}); try again", path.display())]
     Locked {

@@ -45,9 +45,19 @@ impl Paths {
         self.config.join("config.yaml")
     }
 
+    /// What this program alone knows of registries. The Go program neither reads nor writes it.
+    pub fn registries_file(&self) -> PathBuf {
+        self.config.join("registries.json")
+    }
+
     /// The record by which a running server is found.
     pub fn server_record(&self) -> PathBuf {
         self.state.join("server").join("server.json")
+    }
+
+    /// When people were asked to log in and nobody answered.
+    pub fn login_prompts_file(&self) -> PathBuf {
+        self.state.join("login-prompts.json")
     }
 
     /// The directory of cached catalogs. Ours alone: the Go program's cache has its own directory.
@@ -159,6 +169,7 @@ mod tests {
         let paths = Paths::from_env(&env).unwrap();
         let shown = [
             paths.config_file(),
+            paths.registries_file(),
             paths.server_record(),
             paths.catalog_cache_dir(),
             paths.secrets_file(),
@@ -168,6 +179,7 @@ mod tests {
             shown,
             [
                 "/home/ann/.config/toolhive/config.yaml",
+                "/home/ann/.config/toolhive/registries.json",
                 "/home/ann/.local/state/toolhive/server/server.json",
                 "/home/ann/.cache/toolhive/catalogs",
                 "/home/ann/.local/share/toolhive/secrets_encrypted",

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method};
 use thv_config::world::{Clock, World};
 use tokio::sync::OnceCell;
@@ -178,8 +177,8 @@ impl Inner {
             .as_ref()
             .map(|credential| credential.header_for(&request.url))
             .transpose()?;
-        if let Some(value) = credential.flatten() {
-            headers.insert(AUTHORIZATION, secret_header(&value)?);
+        if let (Some(credential), Some(value)) = (&request.credential, credential.flatten()) {
+            headers.insert(credential.header_name(), secret_header(&value)?);
         }
         let hop = Hop {
             method: request.method.clone(),

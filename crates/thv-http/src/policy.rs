@@ -3,6 +3,7 @@
 //! What may be contacted ([`Policy`], checked on every hop), and where a credential may travel ([`Bearer`]). Names are
 //! judged here only as text; the addresses behind them are judged in `resolve`.
 
+use http::header::{AUTHORIZATION, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Origin, Url};
 
@@ -112,17 +113,30 @@ impl Default for Policy {
     }
 }
 
-/// A bearer token together with the one origin that may see it (RFC 6750 section 5.3).
+/// A bearer token together with the one origin that may see it (RFC 6750 section 5.3). Some registries want theirs in a header
+/// of its own: an API key, which travels by the same rules.
 #[derive(Clone, Debug)]
 pub struct Bearer {
     token: SecretString,
     origin: Origin,
+    header: Option<HeaderName>,
 }
 
 impl Bearer {
     /// Binds `token` to `origin`.
     pub fn new(token: SecretString, origin: Origin) -> Self {
-        Self { token, origin }
+        Self {
+            token,
+            origin,
+            header: None,
+        }
+    }
+
+    /// The same token as the whole value of the header `name`, in place of `Authorization: Bearer`.
+    #[must_use]
+    pub fn in_header(mut self, name: HeaderName) -> Self {
+        self.header = Some(name);
+        self
     }
 
     /// Binds `token` to the origin of `url`.
@@ -139,9 +153,14 @@ impl Bearer {
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
+
+    /// The header that carries the token, when it is not `Authorization: Bearer`.
+    pub fn header(&self) -> Option<&HeaderName> {
+        self.header.as_ref()
+    }
 }
 
-/// What is sent in the `Authorization` header, bound to one origin.
+/// What is sent in the `Authorization` header, or in that of an API key, bound to one origin.
 #[derive(Clone, Debug)]
 pub(crate) enum Credential {
     Bearer(Bearer),
@@ -153,6 +172,14 @@ pub(crate) enum Credential {
 }
 
 impl Credential {
+    /// The header that carries it.
+    pub(crate) fn header_name(&self) -> &HeaderName {
+        match self {
+            Self::Bearer(bearer) => bearer.header.as_ref().unwrap_or(&AUTHORIZATION),
+            Self::Basic { .. } => &AUTHORIZATION,
+        }
+    }
+
     /// The header's value for a request to `url`: `None` for a foreign origin, an error when it would travel unencrypted.
     pub(crate) fn header_for(&self, url: &Url) -> Result<Option<SecretString>, HttpError> {
         let origin = match self {
@@ -169,6 +196,7 @@ impl Credential {
             });
         }
         Ok(Some(match self {
+            Self::Bearer(bearer) if bearer.header.is_some() => bearer.token.clone(),
             Self::Bearer(bearer) => format!("Bearer {}", bearer.token.expose_secret()).into(),
             Self::Basic { user, password, .. } => {
                 let pair = format!("{user}:{}", password.expose_secret());

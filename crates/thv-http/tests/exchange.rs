@@ -84,6 +84,37 @@ async fn w12_bearer_stays_on_its_origin() {
 }
 
 #[tokio::test]
+async fn case_40_an_api_key_stays_on_its_origin_like_a_bearer() {
+    const HEADER: &str = "x-api-key";
+    let seen = || {
+        Router::new().route(
+            "/seen",
+            get(|headers: HeaderMap| async move {
+                let key = headers.get(HEADER).map(|value| value.to_str().unwrap());
+                let bearer = headers.contains_key(AUTHORIZATION);
+                format!("{} {bearer}", key.unwrap_or("none"))
+            }),
+        )
+    };
+    let other = serve(seen()).await;
+    let elsewhere = redirect_to(format!("{other}/seen"));
+    let home = serve(
+        seen()
+            .route("/away", get(move || async move { elsewhere.clone() }))
+            .route("/near", get(|| async { redirect_to("/seen".to_owned()) })),
+    )
+    .await;
+    for (path, expected) in [("/near", "s3cret false"), ("/away", "none false")] {
+        let target = url(format!("{home}{path}"));
+        let key = Bearer::for_url("s3cret".to_owned().into(), &target)
+            .in_header(axum::http::HeaderName::from_static(HEADER));
+        let request = Request::get(target).policy(Policy::PRIVATE).bearer(key);
+        let reply = http().send(request).await.expect("reply");
+        assert_eq!(reply.body, expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn w12_a_bearer_of_another_origin_is_not_attached() {
     let home = serve(credentials()).await;
     let bearer = Bearer::for_url(

@@ -54,6 +54,8 @@ pub enum Blame {
         /// Whether it is there and waits to be unlocked.
         locked: bool,
     },
+    /// The credential that is configured for it: nothing was asked of anybody.
+    Credential,
 }
 
 /// Why a name leads to no server.
@@ -97,6 +99,7 @@ impl Blame {
             Self::IdentityProvider => "identity_provider_unavailable",
             Self::SecretStore { locked: true } => "store_locked",
             Self::SecretStore { locked: false } => "store_unavailable",
+            Self::Credential => "credential_unusable",
         }
     }
 }

@@ -135,7 +135,7 @@ impl Registry {
         revalidation: Revalidation,
     ) -> Arc<Self> {
         let source = settings.source();
-        let credentials = settings.credentials(logins);
+        let credentials = settings.credentials(name, logins);
         let cached = source.as_ref().ok().filter(|source| source.is_cached());
         let cache_place =
             cached.map(|source| (cache_directory.to_owned(), settings.cache_key(source)));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thv_auth::binding::Binding;
+use thv_auth::machine::RegistryAt;
 use thv_auth::{Anonymous, AuthStatus, CredentialSource, Credentials};
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use url::Url;
@@ -48,7 +49,7 @@ pub struct RegistryInfo {
     pub source: String,
     /// Where its login stands.
     pub auth_status: AuthStatus,
-    /// Kind of login, `oauth` or empty.
+    /// Kind of credential: `oauth`, `bearer` or empty.
     pub auth_type: String,
     /// Login settings, when there are any.
     pub auth_config: Option<AuthConfig>,
@@ -99,12 +100,20 @@ impl Settings {
 
     /// The credential with which the source is read. Documents on this machine need none,
     /// whatever the configuration says.
-    pub(crate) fn credentials(&self, logins: &dyn CredentialSource) -> Arc<dyn Credentials> {
-        match (&self.source, &self.binding) {
-            (RegistrySource::Url(_) | RegistrySource::Api(_), Some(binding)) => {
-                logins.credentials(binding)
+    pub(crate) fn credentials(
+        &self,
+        name: &str,
+        logins: &dyn CredentialSource,
+    ) -> Arc<dyn Credentials> {
+        let registry = match &self.source {
+            RegistrySource::Url(url) | RegistrySource::Api(url) => {
+                RegistryAt::new(name, url, self.allow_private_ip, self.binding.clone())
             }
-            _ => Arc::new(Anonymous),
+            RegistrySource::BuiltIn | RegistrySource::File(_) => None,
+        };
+        match registry {
+            Some(registry) => logins.for_registry(&registry),
+            None => Arc::new(Anonymous),
         }
     }
 
@@ -113,7 +122,10 @@ impl Settings {
             Ok(source) => (source.kind(), source.shown()),
             Err(_) => self.as_written(),
         };
-        let auth_type = self.auth_kind.clone().unwrap_or_default();
+        let auth_type = match credentials.auth_type() {
+            Some(auth_type) => auth_type.to_owned(),
+            None => self.auth_kind.clone().unwrap_or_default(),
+        };
         RegistryInfo {
             name: name.to_owned(),
             kind,

@@ -33,8 +33,6 @@ pub(crate) struct SecretsFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     forms: Forms,
-    /// Held by the one writer of this process, so that threads queue up without polling.
-    turn: Mutex<()>,
 }
 
 /// A file that was written anew in another form.
@@ -52,7 +50,6 @@ impl SecretsFile {
             path,
             clock,
             forms: Forms::default(),
-            turn: Mutex::new(()),
         }
     }
 
@@ -141,12 +138,11 @@ impl SecretsFile {
         })
     }
 
-    /// Runs `work` while nobody else writes.
+    /// Runs `work` while nobody else writes, in another process or on another thread of this one.
     fn exclusively<T>(
         &self,
         work: impl FnOnce() -> Result<T, SecretsError>,
     ) -> Result<T, SecretsError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = FileLock::acquire(&self.beside(".lock"), self.clock.as_ref(), LOCK_WAIT)?;
         work()
     }

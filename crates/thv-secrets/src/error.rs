@@ -125,6 +125,17 @@ pub enum SecretsError {
         /// The name.
         name: String,
     },
+    /// A password that a key file cannot hold.
+    #[error(
+        "without a keyring the password is kept as one line of the file {}, and it is empty, has line ends, or is longer than {limit} bytes",
+        path.display()
+    )]
+    UnfitPassword {
+        /// The key file that it would be kept in.
+        path: PathBuf,
+        /// How long a key file may be, in bytes.
+        limit: u64,
+    },
     /// A set-up with another password than the one that is in use.
     #[error(
         "the secrets have a password already, from {origin}, and it is not the one given; nothing was changed"

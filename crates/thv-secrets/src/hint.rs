@@ -22,17 +22,9 @@ impl Hints {
     }
 
     /// The error for a machine on which nothing is set up.
-    pub(crate) fn not_set_up(&self, has_locked_keyring: bool) -> SecretsError {
-        let unlock = if has_locked_keyring {
-            "unlock the keyring, or "
-        } else {
-            ""
-        };
+    pub(crate) fn not_set_up(&self) -> SecretsError {
         SecretsError::NotSetUp {
-            hint: format!(
-                "{unlock}type: thv secret setup, or {}",
-                self.give_a_password()
-            ),
+            hint: format!("type: thv secret setup, or {}", self.give_a_password()),
         }
     }
 

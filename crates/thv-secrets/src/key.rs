@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use thv_config::Env;
 use zeroize::Zeroizing;
 
+use crate::encrypted::SecretsFile;
 use crate::error::SecretsError;
 use crate::hint::Hints;
 use crate::key_file;
@@ -67,6 +68,7 @@ impl fmt::Debug for FileKey {
 /// Gets keys.
 pub(crate) struct Keys {
     env: Arc<dyn Env>,
+    file: Arc<SecretsFile>,
     agent: Agent,
     hints: Hints,
     /// The key whose password came from a keyring.
@@ -74,9 +76,15 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(env: Arc<dyn Env>, agent: Agent, hints: Hints) -> Self {
+    pub(crate) fn new(
+        env: Arc<dyn Env>,
+        file: Arc<SecretsFile>,
+        agent: Agent,
+        hints: Hints,
+    ) -> Self {
         Self {
             env,
+            file,
             agent,
             hints,
             remembered: Mutex::new(None),
@@ -158,7 +166,11 @@ impl Keys {
         &self,
         patience: Patience,
     ) -> Result<Result<Arc<FileKey>, Lookup>, SecretsError> {
-        if let Some(key) = self.remembered().clone() {
+        // An empty file opens with every key. What is remembered may be gone from the keyring by now, and a file that is
+        // begun with it would be lost with this process.
+        if self.file.has_content()
+            && let Some(key) = self.remembered().clone()
+        {
             return Ok(Ok(key));
         }
         self.ask_keyrings(patience)
@@ -223,7 +235,11 @@ impl Keys {
     fn timed_out(&self, limit: Duration) -> SecretsError {
         SecretsError::KeyringTimedOut {
             limit,
-            hint: self.hints.give_a_password(),
+            hint: if self.file.has_content() {
+                self.hints.repeat_the_password()
+            } else {
+                self.hints.give_a_password()
+            },
         }
     }
 }

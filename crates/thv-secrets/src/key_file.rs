@@ -41,6 +41,14 @@ pub(crate) fn create(path: &Path, password: &SecretString) -> Result<(), Secrets
         path: path.to_owned(),
         cause: error.to_string(),
     };
+    let text = password.expose_secret();
+    let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    if text.is_empty() || text.contains(['\r', '\n']) || length >= MAX_BYTES {
+        return Err(SecretsError::UnfitPassword {
+            path: path.to_owned(),
+            limit: MAX_BYTES,
+        });
+    }
     if path.symlink_metadata().is_ok() {
         return Err(unusable(path, "it is there already".to_owned()));
     }
@@ -48,8 +56,8 @@ pub(crate) fn create(path: &Path, password: &SecretString) -> Result<(), Secrets
         create_private_dir(directory).map_err(failed)?;
         close_to_others(directory).map_err(failed)?;
     }
-    let mut line = Zeroizing::new(Vec::with_capacity(password.expose_secret().len() + 1));
-    line.extend_from_slice(password.expose_secret().as_bytes());
+    let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+    line.extend_from_slice(text.as_bytes());
     line.push(b'\n');
     write_atomic(path, &line).map_err(failed)
 }
@@ -86,7 +94,8 @@ fn check_mode(_path: &Path, _patience: Patience) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
@@ -106,6 +115,23 @@ mod tests {
         assert_eq!((mode(&path), mode(&directory)), (0o600, 0o700));
         let read = read(&path, Patience::Request).unwrap();
         assert_eq!(read.expose_secret(), "password");
+    }
+
+    #[test]
+    fn a_password_that_could_not_be_read_back_is_refused_before_anything_is_written() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("secrets_key");
+        let long = "x".repeat(4096);
+        for unfit in ["", "\n", "abc\n", "a\rb", long.as_str()] {
+            let error = create(&path, &unfit.into()).unwrap_err();
+            assert!(
+                matches!(error, SecretsError::UnfitPassword { .. }),
+                "{error}"
+            );
+            assert!(!path.exists());
+        }
+        create(&path, &"x".repeat(4095).into()).unwrap();
+        read(&path, Patience::Request).unwrap();
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl SecretStore for OnePasswordStore {
         if name.is_system() {
             return Ok(stand_in());
         }
-        if !name.as_str().contains(REFERENCE) {
+        if !name.as_str().starts_with(REFERENCE) {
             return match stand_in() {
                 Some(value) => Ok(Some(value)),
                 None => Err(SecretsError::InvalidReference {
@@ -304,5 +304,6 @@ fn first_line(said: &str) -> String {
         .collect()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 /// Time between two looks whether a program that has closed its output has ended.
 const END_POLL: Duration = Duration::from_millis(5);
+/// How long the complaints of a program that has ended may take to arrive here.
+const COMPLAINT_TIME: Duration = Duration::from_secs(2);
 /// What is kept of a program's complaints.
 const COMPLAINT_MAX_BYTES: u64 = 4096;
 
@@ -72,8 +74,9 @@ fn converse(
     question: &Question<'_>,
     clock: &dyn Clock,
 ) -> Result<Zeroizing<Vec<u8>>, NoAnswer> {
-    let output = reader(child.stdout.take(), question.max_bytes);
-    let complaint = reader(child.stderr.take(), COMPLAINT_MAX_BYTES);
+    let max_bytes = question.max_bytes;
+    let output = reader(child.stdout.take(), move |pipe| read(pipe, max_bytes));
+    let complaint = reader(child.stderr.take(), beginning);
     if let Some(mut stdin) = child.stdin.take() {
         let input = Zeroizing::new(question.input.to_vec());
         std::thread::spawn(move || {
@@ -101,7 +104,7 @@ fn converse(
     if status.success() {
         return Ok(bytes);
     }
-    let said = match complaint.recv_timeout(END_POLL) {
+    let said = match complaint.recv_timeout(COMPLAINT_TIME) {
         Ok(Ok(Some(bytes))) => String::from_utf8_lossy(&bytes).trim().to_owned(),
         _ => String::new(),
     };
@@ -114,16 +117,31 @@ fn converse(
 
 type Reading = io::Result<Option<Zeroizing<Vec<u8>>>>;
 
-/// Reads to the end on a thread of its own; `None` when there is more than `max_bytes`.
-fn reader(pipe: Option<impl Read + Send + 'static>, max_bytes: u64) -> mpsc::Receiver<Reading> {
+/// Reads on a thread of its own.
+fn reader<P: Read + Send + 'static>(
+    pipe: Option<P>,
+    read: impl FnOnce(P) -> Reading + Send + 'static,
+) -> mpsc::Receiver<Reading> {
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         // Nobody receives after the deadline.
-        let _ = sender.send(pipe.map_or(Ok(None), |pipe| read(pipe, max_bytes)));
+        let _ = sender.send(pipe.map_or(Ok(None), read));
     });
     receiver
 }
 
+/// What is said first, of however much.
+fn beginning(mut pipe: impl Read) -> Reading {
+    let mut bytes = Zeroizing::new(Vec::new());
+    pipe.by_ref()
+        .take(COMPLAINT_MAX_BYTES)
+        .read_to_end(&mut bytes)?;
+    // A program that cannot go on complaining would not end.
+    io::copy(&mut pipe, &mut io::sink())?;
+    Ok(Some(bytes))
+}
+
+/// Everything; `None` when there is more than `max_bytes`.
 fn read(pipe: impl Read, max_bytes: u64) -> Reading {
     let mut bytes = Zeroizing::new(Vec::new());
     pipe.take(max_bytes.saturating_add(1))
@@ -132,7 +150,8 @@ fn read(pipe: impl Read, max_bytes: u64) -> Reading {
     Ok(fits.then_some(bytes))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use thv_config::SystemClock;
@@ -157,7 +176,7 @@ mod tests {
         assert_eq!(sh("cat", b"in", LONG).unwrap(), "in");
         assert_eq!(sh("echo $GIVEN$HOME", b"", LONG).unwrap(), "value\n");
         // One that does not read a long input ends all the same.
-        assert_eq!(sh("echo x", &[b'i'; 1 << 20], LONG).unwrap(), "x\n");
+        assert_eq!(sh("echo x", &vec![b'i'; 1 << 20], LONG).unwrap(), "x\n");
     }
 
     #[test]
@@ -165,6 +184,14 @@ mod tests {
         assert_eq!(
             sh("echo why >&2; exit 3", b"", LONG),
             Err(NoAnswer::Failed("why".to_owned()))
+        );
+        let long = sh("yes complaint | head -c 100000 >&2; exit 3", b"", LONG);
+        let Err(NoAnswer::Failed(said)) = long else {
+            panic!("{long:?}");
+        };
+        assert!(
+            said.starts_with("complaint") && said.len() <= 4096,
+            "{said}"
         );
         assert_eq!(
             sh("exit 3", b"", LONG),

@@ -78,10 +78,16 @@ impl Secrets {
         let default_key_file = file.with_file_name("secrets_key");
         let hints = Hints::new(&default_key_file);
         let agent = Agent::new(keyrings, Arc::clone(&world.clock));
-        let keys = Keys::new(Arc::clone(&world.env), agent, hints.clone());
+        let file = Arc::new(SecretsFile::new(file, Arc::clone(&world.clock)));
+        let keys = Keys::new(
+            Arc::clone(&world.env),
+            Arc::clone(&file),
+            agent,
+            hints.clone(),
+        );
         Self {
             inner: Inner::Chosen(Arc::new(Chosen {
-                file: Arc::new(SecretsFile::new(file, Arc::clone(&world.clock))),
+                file,
                 keys: Arc::new(keys),
                 hints,
                 default_key_file,
@@ -149,14 +155,15 @@ impl Secrets {
                 Choice::Encrypted { key, set_up } => (key, set_up),
                 Choice::OnePassword { key } => (key, false),
             };
+            let is_new = !chosen.file.has_content();
             let (source, key) = chosen.lasting_key(source, None)?;
             let store = chosen.encrypted(source, key);
             store.probe()?;
-            if !set_up || chosen.record_first_set_up()? {
+            if !set_up || chosen.record_first_set_up(is_new)? {
                 return Ok(store);
             }
         }
-        Err(chosen.hints.not_set_up(false))
+        Err(chosen.hints.not_set_up())
     }
 
     /// Which store would be opened for the user, found out without opening it and without asking a keyring.

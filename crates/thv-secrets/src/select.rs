@@ -149,7 +149,7 @@ pub fn choose(facts: &Facts, hints: &Hints) -> Result<Decision, SecretsError> {
         ONE_PASSWORD if configured.is_some() => Choice::OnePassword {
             key: key_source(facts),
         },
-        ENCRYPTED | ONE_PASSWORD => return Err(hints.not_set_up(false)),
+        ENCRYPTED | ONE_PASSWORD => return Err(hints.not_set_up()),
         other => {
             return Err(SecretsError::UnknownProvider {
                 provider: other.to_owned(),

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::error::SecretsError;
 use crate::key::FileKey;
 use crate::key_file;
-use crate::keyring::{Cleared, Patience};
+use crate::keyring::{Cleared, Lookup, Patience};
 use crate::secrets::{Chosen, Secrets};
 use crate::select::{KeySource, key_source};
 use crate::store::{SecretStore as _, StoreKind};
@@ -53,12 +53,14 @@ impl Secrets {
         password: Option<SecretString>,
     ) -> Result<SetUp, SecretsError> {
         let chosen = self.chosen()?;
+        let is_new = !chosen.file.has_content();
         let key = match provider {
             StoreKind::Encrypted => {
                 let facts = chosen.facts()?;
                 let (source, key) = chosen.lasting_key(key_source(&facts), password)?;
                 // A store that was in use already is not written to each time that a client makes sure of it.
-                if !facts.setup_completed || facts.provider_type != provider.as_str() {
+                let is_in_use = facts.setup_completed && facts.provider_type == provider.as_str();
+                if is_new || !is_in_use {
                     chosen.encrypted(source.clone(), Arc::clone(&key)).probe()?;
                 }
                 tracing::info!(key = key.origin, "the encrypted store is set up");
@@ -78,6 +80,10 @@ impl Secrets {
             let was_completed = secrets.setup_completed;
             provider.as_str().clone_into(&mut secrets.provider_type);
             secrets.setup_completed = true;
+            if is_new && provider == StoreKind::Encrypted {
+                // It holds no name of before there were scopes, and never will.
+                config.secret_scope_migration = true;
+            }
             Ok::<_, SecretsError>(was_completed)
         })?;
         Ok(SetUp {
@@ -101,9 +107,7 @@ impl Secrets {
     /// Takes the password out of every keyring. Unless `forced`, not while there are secrets that open with nothing else.
     pub fn reset_keyring(&self, forced: bool) -> Result<Vec<Cleared>, SecretsError> {
         let chosen = self.chosen()?;
-        let depends =
-            chosen.file.has_content() && key_source(&chosen.facts()?) == KeySource::Keyring;
-        if depends && !forced {
+        if !forced && chosen.file.has_content() && !chosen.opens_without_keyring()? {
             return Err(SecretsError::Abandoned {
                 reason: format!(
                     "the secrets in {} open only with the password in the keyring",
@@ -116,6 +120,16 @@ impl Secrets {
 }
 
 impl Chosen {
+    /// Whether something else than a keyring has the key that really opens the secrets.
+    fn opens_without_keyring(&self) -> Result<bool, SecretsError> {
+        let source = key_source(&self.facts()?);
+        if source == KeySource::Keyring {
+            return Ok(false);
+        }
+        let key = self.keys.get(&source, Patience::Request);
+        Ok(key.is_ok_and(|key| self.file.opens_with(&key).is_ok()))
+    }
+
     /// The key from `source`, and where it is looked for from now on: a key that will be there after a restart. Where
     /// there is none, `password` or one that is made up becomes it, unless there are secrets that another was made for.
     pub(crate) fn lasting_key(
@@ -166,7 +180,7 @@ impl Chosen {
             return Err(self.keys.explain(&lookup));
         }
         if lookup.is_locked() {
-            return Err(self.hints.not_set_up(true));
+            return Err(self.locked(&lookup));
         }
         self.keep(&random_password()?)
     }
@@ -190,6 +204,14 @@ impl Chosen {
         Ok((source, key))
     }
 
+    /// A keyring that is there is not gone around: it could have been the place.
+    fn locked(&self, lookup: &Lookup) -> SecretsError {
+        SecretsError::Locked {
+            cause: lookup.cause(),
+            hint: format!("unlock the keyring, or {}", self.hints.give_a_password()),
+        }
+    }
+
     /// Keeps a password where a restart does not reach it: in a keyring, or in the key file where there is none.
     fn keep(&self, password: &SecretString) -> Result<(KeySource, Arc<FileKey>), SecretsError> {
         let lookup = match self.keys.hand_over(password)? {
@@ -197,7 +219,7 @@ impl Chosen {
             Err(lookup) => lookup,
         };
         if lookup.is_locked() {
-            return Err(self.hints.not_set_up(true));
+            return Err(self.locked(&lookup));
         }
         let path: &PathBuf = &self.default_key_file;
         key_file::create(path, password)?;
@@ -211,9 +233,9 @@ impl Chosen {
         Ok((source, key))
     }
 
-    /// Writes into the configuration that the encrypted store is set up, for a login that found nothing set up. False when
-    /// somebody else has set up something in the meantime.
-    pub(crate) fn record_first_set_up(&self) -> Result<bool, SecretsError> {
+    /// Writes into the configuration that the encrypted store is set up, for a login that found nothing set up; a store that
+    /// `is_new` has no old names to move. False when somebody else has set up something in the meantime.
+    pub(crate) fn record_first_set_up(&self, is_new: bool) -> Result<bool, SecretsError> {
         self.config.update(|config| {
             let secrets = &mut config.secrets;
             if secrets.setup_completed {
@@ -223,6 +245,9 @@ impl Chosen {
                 .as_str()
                 .clone_into(&mut secrets.provider_type);
             secrets.setup_completed = true;
+            if is_new {
+                config.secret_scope_migration = true;
+            }
             Ok(true)
         })
     }

@@ -4,6 +4,8 @@
 //! names. What exists is what the store itself holds: a variable that stands in for a missing secret can be read, and
 //! is neither listed nor in the way of a new one.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 
 use crate::error::{Action, SecretsError};
@@ -39,7 +41,7 @@ pub struct SystemSecret {
 }
 
 impl UserSecrets {
-    /// The user's secrets in the store that is meant.
+    /// The user's secrets in the store that is meant. A set-up, which a person asks for, has a patience of its own.
     pub fn new(secrets: Secrets, patience: Patience) -> Self {
         Self { secrets, patience }
     }
@@ -127,7 +129,16 @@ impl UserSecrets {
 
     /// The secrets that belong to the system, in name order.
     pub fn list_system(&self) -> Result<Vec<SystemSecret>, SecretsError> {
-        let listed = self.secrets.open(self.patience)?.list()?;
+        self.secrets.migrate_scopes(self.patience)?;
+        let listed = match self.secrets.open(self.patience)?.list() {
+            // Beside 1Password there may be no file yet.
+            Err(SecretsError::Unsupported { .. })
+                if self.provider()?.kind == StoreKind::OnePassword =>
+            {
+                Vec::new()
+            }
+            listed => listed?,
+        };
         Ok(listed
             .into_iter()
             .filter(|secret| secret.name.is_system())
@@ -166,13 +177,15 @@ impl UserSecrets {
         self.able(action)?.update(change)
     }
 
-    /// The store, if it can do what is wanted. One that cannot is not opened.
-    fn able(&self, action: Action) -> Result<std::sync::Arc<dyn SecretStore>, SecretsError> {
+    /// The store, if it can do what is wanted; one that cannot is not opened. Names of before there were scopes have moved
+    /// by then: a name that the user gives a secret afterwards is the user's, whatever it looks like.
+    fn able(&self, action: Action) -> Result<Arc<dyn SecretStore>, SecretsError> {
         check(self.provider()?.kind, action)?;
+        self.secrets.migrate_scopes(self.patience)?;
         self.open()
     }
 
-    fn open(&self) -> Result<std::sync::Arc<dyn SecretStore>, SecretsError> {
+    fn open(&self) -> Result<Arc<dyn SecretStore>, SecretsError> {
         self.secrets.open_for_user(self.patience)
     }
 }

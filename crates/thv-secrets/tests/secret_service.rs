@@ -121,15 +121,20 @@ fn an_entry_is_the_one_that_the_go_program_makes() {
     let cleared = secret_tool("clear", "service toolhive username toolhive");
     assert!(cleared.status.success(), "{cleared:?}");
     assert!(SecretServiceKeyring.password(false).unwrap().is_none());
-    SecretServiceKeyring.set_password(&"first".into()).unwrap();
-    SecretServiceKeyring.set_password(&"second".into()).unwrap();
+    let offer = |password: &str, wanted: bool| {
+        SecretServiceKeyring.offer_password(&password.into(), &|| wanted)
+    };
+    assert!(offer("too late", false).is_err());
+    assert!(SecretServiceKeyring.password(false).unwrap().is_none());
+    offer("first", true).unwrap();
+    offer("second", true).unwrap();
     let service = SecretService::connect(EncryptionType::Plain).unwrap();
     let attributes = HashMap::from([("service", "toolhive"), ("username", "toolhive")]);
     let items = service.search_items(attributes).unwrap().unlocked;
     let [item] = items.as_slice() else {
         panic!("{} items", items.len());
     };
-    assert_eq!(item.get_secret().unwrap(), b"second");
+    assert_eq!(item.get_secret().unwrap(), b"first");
     assert_eq!(
         item.get_label().unwrap(),
         "Password for 'toolhive' on 'toolhive'"
@@ -143,7 +148,9 @@ fn a_reset_leaves_no_entry() {
     assert!(!SecretServiceKeyring.clear().unwrap());
     let looked_up = secret_tool("lookup", "service toolhive username toolhive");
     assert!(looked_up.stdout.is_empty(), "{looked_up:?}");
-    SecretServiceKeyring.set_password(&held).unwrap();
+    SecretServiceKeyring
+        .offer_password(&held, &|| true)
+        .unwrap();
 }
 
 fn a_locked_keyring_raises_no_prompt_for_a_request() {

@@ -144,12 +144,14 @@ impl Pen {
         });
     }
 
-    /// Notes the bearer and takes the token itself out of the journal.
+    /// Notes the bearer and takes the token itself out of the journal. A key in another header stays there.
     pub(crate) fn bearer(&self, seen: BearerSeen) {
         let shown = HeaderValue::from_str(&format!("Bearer sha256:{}", seen.fingerprint))
             .expect("a header value");
         self.journal.note(self.line, |recorded| {
-            recorded.headers.insert(header::AUTHORIZATION, shown);
+            if recorded.headers.contains_key(header::AUTHORIZATION) {
+                recorded.headers.insert(header::AUTHORIZATION, shown);
+            }
             recorded.bearer = Some(seen);
         });
     }

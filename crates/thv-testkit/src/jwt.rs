@@ -13,7 +13,7 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 /// Base64url without padding.
@@ -80,6 +80,21 @@ impl SigningKey {
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.id,
             "x": encode(&point[1..33]), "y": encode(&point[33..]),
         })
+    }
+
+    /// The private half as PEM (PKCS #8), for a program under test that signs with it.
+    pub fn private_pem(&self) -> String {
+        let der = self.pair.to_pkcs8v1().expect("a key");
+        let text = STANDARD.encode(der.as_ref());
+        let lines: Vec<&str> = text
+            .as_bytes()
+            .chunks(64)
+            .map(|line| std::str::from_utf8(line).expect("base64"))
+            .collect();
+        format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            lines.join("\n")
+        )
     }
 
     /// The token.

@@ -4,7 +4,7 @@
 //! catalogs of any size, [`binary`] starts the real program in a home of its own, [`client`] talks to it over TCP or
 //! a unix socket. [`provider`] is an `OpenID` provider in this process, [`identity`] runs a real one; [`browse`] and
 //! [`chromium`] are the user in front of both, [`opener`] catches what would have opened a browser, [`keyring`]
-//! is a desktop's secret service, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
+//! is a desktop's secret service, [`nginx`] a real reverse proxy, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
 //! the fakes say comes from the published API, so a test cannot agree with a bug by sharing its code.
 
 #![allow(
@@ -33,6 +33,7 @@ pub mod journal;
 pub mod jwt;
 pub mod keyring;
 mod listening;
+pub mod nginx;
 pub mod opener;
 mod plain;
 pub mod provider;

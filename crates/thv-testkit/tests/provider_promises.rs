@@ -19,6 +19,7 @@ use idp_kit::{
     refresh_form, text, with,
 };
 use serde_json::json;
+use thv_testkit::browse::browse;
 use thv_testkit::client::{Address, Call, Method};
 use thv_testkit::jwt;
 use thv_testkit::registry::{FakeRegistry, Guard, SERVERS};
@@ -67,6 +68,8 @@ promises! {
     a_public_client_has_no_secret,
     json_is_no_form,
     a_guarded_registry_takes_these_tokens_and_no_others,
+    a_device_code_is_good_once_somebody_has_agreed,
+    a_device_code_can_be_refused,
 }
 
 #[tokio::test]
@@ -399,4 +402,67 @@ async fn a_guarded_registry_takes_these_tokens_and_no_others(idp: &Idp) {
         jwt::fingerprint(text(&tokens, "access_token"))
     );
     assert!(seen[1].refused.is_some() && seen[2].refused.is_some());
+}
+
+/// A device code, the page where it is typed in, and the poll for it.
+async fn device_code(idp: &Idp) -> (String, Vec<(String, String)>) {
+    let asked = with(
+        Vec::new(),
+        &[
+            ("client_id", "thv-cli"),
+            ("scope", "openid offline_access registry:read"),
+            ("resource", RESOURCE),
+        ],
+    );
+    let endpoint = idp.endpoint("device_authorization_endpoint").await;
+    let answer = post(&endpoint, &asked).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = answer.json();
+    let page = text(&answer, "verification_uri_complete");
+    assert!(page.starts_with(text(&answer, "verification_uri")));
+    assert!(page.ends_with(text(&answer, "user_code")), "{answer}");
+    assert!(answer["expires_in"].as_u64().unwrap() > 60, "{answer}");
+    let poll = with(
+        Vec::new(),
+        &[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+            ("client_id", "thv-cli"),
+            ("device_code", text(&answer, "device_code")),
+            ("resource", RESOURCE),
+        ],
+    );
+    (page.to_owned(), poll)
+}
+
+async fn a_device_code_is_good_once_somebody_has_agreed(idp: &Idp) {
+    let (page, poll) = device_code(idp).await;
+    let token = idp.endpoint("token_endpoint").await;
+    assert_error(&post(&token, &poll).await, 400, "authorization_pending");
+    let unknown = with(poll.clone(), &[("device_code", "made-up")]);
+    assert_error(&post(&token, &unknown).await, 400, "invalid_grant");
+    let other = with(poll.clone(), &[("client_id", "nobody")]);
+    assert_error(&post(&token, &other).await, 401, "invalid_client");
+    let visit = browse(&page).await;
+    assert_eq!(visit.answer.status, 200, "{visit:?}");
+    let answer = post(&token, &poll).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let tokens = answer.json();
+    let keys = idp.keys().await;
+    let (_, access) = jwt::verify(text(&tokens, "access_token"), &keys).unwrap();
+    assert_eq!(access["aud"], RESOURCE);
+    let (_, identity) = jwt::verify(text(&tokens, "id_token"), &keys).unwrap();
+    assert_eq!(identity["sub"], access["sub"]);
+    assert_eq!(identity["nonce"], serde_json::Value::Null);
+    let refresh_token = text(&tokens, "refresh_token");
+    assert_eq!(refresh(idp, refresh_token).await.status, 200);
+    assert_error(&post(&token, &poll).await, 400, "invalid_grant");
+}
+
+async fn a_device_code_can_be_refused(idp: &Idp) {
+    let (page, poll) = device_code(idp).await;
+    idp.refuse_consent().await;
+    let _ = browse(&page).await;
+    let token = idp.endpoint("token_endpoint").await;
+    assert_error(&post(&token, &poll).await, 400, "access_denied");
+    idp.agree_again().await;
 }

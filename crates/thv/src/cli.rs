@@ -2,8 +2,11 @@
 //! they explain themselves. What a verb does is in `commands`; what a flag means to the server is
 //! in `wire_up`. Flag names and defaults are those of the Go program where it has them.
 
+pub(crate) mod credential;
+
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use thv_auth::login::PublicUrl;
@@ -22,6 +25,9 @@ Exit codes:
 Environment:
   TOOLHIVE_DEBUG     more log lines, as --debug
   TOOLHIVE_API_URL   the server that `registry refresh` asks
+  THV_REGISTRY_TOKEN the registry's token, before any other credential; with
+                     THV_REGISTRY_TOKEN_URL only for that registry, and with
+                     THV_REGISTRY_TOKEN_HEADER in a header of its own
   NO_COLOR           no colour, whatever the terminal
   COLUMNS            width of text output when there is no terminal to ask
   TOOLHIVE_SECRETS_PROVIDER
@@ -48,7 +54,7 @@ pub(crate) struct Cli {
     pub(crate) debug: bool,
 
     /// File with the password of the encrypted secrets, in place of what the environment says
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) key_file: Option<String>,
 
     #[command(subcommand)]
@@ -281,15 +287,37 @@ pub(crate) enum RegistryCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Log in to the registry, in a browser
+    /// Log in to the registry, in a browser or with a code on another device
     Login(LoginArgs),
     /// Log out of the registry: forget its tokens here, and give them back where possible
     Logout {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Print the registry's current token, for another program
+    Token(TokenArgs),
+    /// Answer another program that asks for the registry's token, in JSON
+    ///
+    /// Reads `{"version":1,"kind":"get","url":"https://registry.example/"}` and writes
+    /// `{"version":1,"header":"Authorization","value":"Bearer …","expires_at":"…"}`, or
+    /// `{"version":1,"error":"…","message":"…"}`. Only for the registry's own origin, and only after
+    /// `thv config set-auth-helper on`.
+    AuthHelper,
     /// Turn a registry file in the old `ToolHive` format into the upstream format
     Convert(ConvertArgs),
+}
+
+/// Prints nothing else, and nothing to a terminal unless told so. The token is good for the registry
+/// alone; `--for` makes sure of that.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Print it to a terminal too, where others may read it
+    #[arg(long)]
+    pub(crate) show: bool,
+
+    /// Address that the token is wanted for; another host than the registry's is refused
+    #[arg(long = "for", value_name = "URL")]
+    pub(crate) url: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -307,6 +335,14 @@ pub(crate) struct LoginArgs {
 
     #[command(flatten)]
     pub(crate) elsewhere: ElsewhereArgs,
+
+    /// Read a token from standard input and use it, in place of a login
+    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser"])]
+    pub(crate) with_token: bool,
+
+    /// Header that the registry wants the token in, when it is not `Authorization: Bearer`
+    #[arg(long, value_name = "NAME", requires = "with_token")]
+    pub(crate) header: Option<String>,
 
     /// How long to wait for the login, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=300))]
@@ -441,12 +477,31 @@ pub(crate) enum ConfigCommand {
     },
     /// Go back to the built-in registry
     UnsetRegistry,
+    /// Read the registry with a credential that needs no person
+    #[command(subcommand)]
+    SetRegistryCredential(Box<credential::CredentialCommand>),
+    /// Forget that credential, and a secret that was kept for it
+    UnsetRegistryCredential,
+    /// Let other programs of this user ask for the registry's token, or no longer
+    SetAuthHelper {
+        /// Whether they may
+        #[arg(value_enum)]
+        state: Switch,
+    },
     /// Configure the login of the registry
     #[command(hide = true)]
     SetRegistryAuth(AuthArgs),
     /// Forget the login of the registry
     #[command(hide = true)]
     UnsetRegistryAuth,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// They may
+    On,
+    /// They may not
+    Off,
 }
 
 #[derive(Debug, Args)]

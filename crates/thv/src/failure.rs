@@ -6,11 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thv_auth::binding::NoBinding;
 use thv_auth::login::LoginError;
-use thv_auth::{AuthFailure, LoginReason};
+use thv_auth::machine::manage::ManageError;
+use thv_auth::{AuthError, AuthFailure, LoginReason};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
-use thv_registry::{ChangeError, Fault, LookupError};
+use thv_registry::{Blame, ChangeError, Fault, LookupError};
 use thv_secrets::{Action, SecretsError};
 
 use crate::exit_code::Exit;
@@ -41,6 +43,9 @@ pub(crate) enum CommandError {
     /// The password in the keyring is the only thing that opens the secrets.
     #[error("the keyring was left as it is: {reason}")]
     KeyringInUse { reason: String },
+    /// A keyring would not let go of the password.
+    #[error("the password is still in a keyring: {cause}")]
+    KeyringKept { cause: String },
     /// Standard input or the terminal cannot be read.
     #[error("cannot read the input: {0}")]
     Input(io::Error),
@@ -56,6 +61,12 @@ pub(crate) enum CommandError {
     /// Nobody finished the login in the time that was given.
     #[error("nobody finished the login within {} s", limit.as_secs())]
     LoginTimedOut { limit: Duration },
+    /// The registry is read anonymously.
+    #[error("the registry is read without a credential, so that there is no token")]
+    NoToken,
+    /// Other programs may not ask.
+    #[error("other programs get no token of this registry")]
+    HelperOff,
     /// The person interrupted.
     #[error("given up")]
     Interrupted,
@@ -142,9 +153,15 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::BackupExists { .. } => Failure::new(error.to_string(), Exit::Failure)
             .hint("move the backup away, or pass `--no-backup`"),
         CommandError::Auth(failure) => describe_auth(failure),
+        CommandError::NoToken => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("`thv registry login`, or `thv config set-registry-credential --help`"),
+        CommandError::HelperOff => Failure::new(error.to_string(), Exit::Failure)
+            .hint("`thv config set-auth-helper on` lets them"),
         CommandError::Secrets(error) => describe_secrets(error),
         CommandError::KeyringInUse { .. } => Failure::new(error.to_string(), Exit::SecretStore)
             .hint("keep its password in a key file first, or pass `--yes` to lose these secrets"),
+        CommandError::KeyringKept { .. } => Failure::new(error.to_string(), Exit::SecretStore)
+            .hint("unlock the keyring, then `thv secret reset-keyring` again"),
         CommandError::EmptySecret => Failure::new(error.to_string(), Exit::Failure)
             .hint("type a value, or pipe one in: `printf %s \"$VALUE\" | thv secret set <name>`"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -181,6 +198,10 @@ fn describe_fault(fault: &Fault) -> Failure {
                     reason: LoginReason::NotConfigured,
                     ..
                 } => "`thv registry login --issuer <url> --client-id <id>`, with what the registry's operator tells you",
+                Fault::AuthRequired {
+                    reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
+                    ..
+                } => "`thv registry status` shows which one and why; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {
@@ -191,6 +212,11 @@ fn describe_fault(fault: &Fault) -> Failure {
             Failure::new(format!("{place} is in the outdated ToolHive format"), Exit::Failure)
                 .hint("`thv registry convert --in <path> --in-place` migrates a file to the upstream format")
         }
+        Fault::Unavailable { url: Some(url), cause, blame: Blame::Credential, .. } => Failure::new(
+            format!("no credential for {url}: {cause}"),
+            Exit::AuthRequired,
+        )
+        .hint("`thv registry status` shows which credential is used and why; `thv config set-registry-credential --help` how to describe one"),
         Fault::Unavailable { url: Some(url), cause, .. } => Failure::new(
             format!("upstream registry at {url} is unavailable: {cause}"),
             Exit::UpstreamUnavailable,
@@ -208,9 +234,29 @@ fn describe_fault(fault: &Fault) -> Failure {
 fn describe_auth(failure: &AuthFailure) -> Failure {
     let text = failure.to_string();
     match failure {
+        AuthFailure::NoBinding(NoBinding::LocalSource) => Failure::new(text, Exit::AuthRequired)
+            .hint("`thv config set-registry <url>` uses another registry"),
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
-        AuthFailure::Config(_) | AuthFailure::Vault(_) => Failure::new(text, Exit::Failure),
+        AuthFailure::Config(_)
+        | AuthFailure::Vault(_)
+        | AuthFailure::Unanswered { .. }
+        | AuthFailure::Manage(ManageError::Config(_)) => Failure::new(text, Exit::Failure),
+        AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
+        AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
+            Failure::new(text, Exit::Usage)
+                .hint("`--help` after the command shows what belongs to it")
+        }
+        AuthFailure::WrongOrigin(_) => Failure::new(text, Exit::Failure)
+            .hint("tokens go to the registry alone; `thv config get-registry` shows its address"),
+        AuthFailure::Credential(error) => match error {
+            AuthError::LoginRequired { .. } => Failure::new(text, Exit::AuthRequired)
+                .hint("`thv registry status` shows which credential is used; `thv registry login` logs in"),
+            AuthError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable),
+            AuthError::Unusable { .. } => Failure::new(text, Exit::AuthRequired)
+                .hint("`thv registry status` shows which credential is used and why"),
+            AuthError::Store { .. } => Failure::new(text, Exit::SecretStore),
+        },
         AuthFailure::Login(error) => match error {
             LoginError::Discovery { .. }
             | LoginError::Exchange {
@@ -234,15 +280,11 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
 fn describe_secrets(error: &SecretsError) -> Failure {
     let text = error.to_string();
     match error {
-        SecretsError::NotSetUp { hint } => Failure::new(
+        SecretsError::NotSetUp { .. } => Failure::new(
             "secrets provider not configured".to_owned(),
             Exit::SecretStore,
         )
-        .hint(if hint.starts_with("unlock") {
-            hint
-        } else {
-            "`thv secret setup`; where nobody can answer, `thv secret provider encrypted`"
-        }),
+        .hint("`thv secret setup`; where nobody can answer, `thv secret provider encrypted`"),
         SecretsError::NotFound { .. } => Failure::new(text, Exit::NotFound)
             .hint("`thv secret list` shows the names, `thv secret set <name>` stores one"),
         SecretsError::Unsupported { kind, action } => Failure::new(

@@ -15,10 +15,12 @@ use crate::failure::CommandError;
 pub(crate) const VERB: &str = "open-address";
 
 /// Variables that begin so may hold secrets.
-const SECRET_PREFIXES: [&str; 3] = [
+const SECRET_PREFIXES: [&str; 5] = [
     "TOOLHIVE_SECRET",
     "TOOLHIVE_OIDC_CLIENT_SECRET",
     "OP_SERVICE",
+    "THV_REGISTRY_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_",
 ];
 
 /// The longest address that the copy takes, in bytes.

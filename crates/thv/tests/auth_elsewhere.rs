@@ -12,6 +12,7 @@
 mod auth_kit;
 
 use auth_kit::{LOGOUT, Stage, THV, is_listening, names, posted};
+use thv_testkit::binary::Server;
 use thv_testkit::browse::{Browser, browse};
 use thv_testkit::provider::{User, paths};
 use thv_testkit::running::Running;
@@ -143,4 +144,35 @@ async fn a_login_with_a_code_that_is_given_up_is_over() {
     let server = stage.server().await;
     let logout = posted(server.address(), LOGOUT).await.unwrap();
     assert_eq!(logout.status, 200, "{logout:?}");
+}
+
+const LOGINS: &str = "/api/v1/registries/default/auth/logins";
+
+/// Starts a login and leaves it to its fate; whether it could be started.
+async fn prompted(server: &Server) -> bool {
+    let answer = posted(server.address(), LOGINS).await.unwrap();
+    if answer.status == 429 {
+        return false;
+    }
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let logout = posted(server.address(), LOGOUT).await.unwrap();
+    assert_eq!(logout.status, 200, "{logout:?}");
+    true
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_prompt_and_a_person_on_the_command_line_counts_as_an_answer() {
+    let stage = Stage::new().await;
+    for _ in 0..3 {
+        let server = stage.server().await;
+        assert!(prompted(&server).await);
+        assert!(server.stop().await.success());
+    }
+    let server = stage.server().await;
+    assert!(!prompted(&server).await, "a restart has forgotten");
+    let ran = stage
+        .cli(&["registry", "login", "--no-browser", "--timeout", "1"])
+        .await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    assert!(prompted(&server).await, "somebody was there");
 }

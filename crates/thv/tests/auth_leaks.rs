@@ -13,13 +13,14 @@
 mod auth_kit;
 
 use auth_kit::{
-    AUTH, DEFAULT, LOGIN, LOGOUT, PASSWORD, REFRESH, STANDARD, Stage, files_below, posted,
+    AUTH, DEFAULT, LOGIN, LOGOUT, PASSWORD, REFRESH, STANDARD, Stage, THV, files_below, posted,
 };
 use serde_json::json;
-use thv_testkit::binary::Server;
+use thv_testkit::binary::{Server, cli_with};
 use thv_testkit::browse::browse;
 use thv_testkit::client::Address;
-use thv_testkit::provider::{Fault, Rule, Twist, User, paths};
+use thv_testkit::jwt::SigningKey;
+use thv_testkit::provider::{Client, Fault, Rule, Twist, User, paths};
 use thv_testkit::registry;
 use thv_testkit::wait::until_true;
 
@@ -231,6 +232,148 @@ async fn nothing_secret_is_written_by_commands() {
     written.assert_without(&secrets(&stage));
 }
 
+const STATIC_TOKEN: &str = "a-static-token-that-nobody-may-see";
+const CLIENT_SECRET: &str = "a-client-secret-that-nobody-may-see";
+
+/// A command with something secret on its standard input.
+async fn piped(stage: &Stage, arguments: &[&str], stdin: &str, written: &mut Written) {
+    let mut env = stage.env();
+    env.push(("RUST_LOG".to_owned(), "trace".to_owned()));
+    let env: Vec<(&str, &str)> = env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let arguments = [&["--debug"], arguments].concat();
+    let ran = cli_with(THV, &stage.home, &arguments, &env, stdin.as_bytes()).await;
+    written.add(&arguments.join(" "), ran.transcript());
+}
+
+/// A token that the registry does not take, and settings that quote it where it does not belong.
+async fn use_a_token(stage: &Stage, server: &Server, written: &mut Written) {
+    let login = ["registry", "login", "--with-token"];
+    piped(stage, &login, STATIC_TOKEN, written).await;
+    let settings = stage.home.config_file().with_file_name("registries.json");
+    until_true("the token to be refused", || {
+        drop(posted(server.address(), REFRESH));
+        let seen = stage.registry.bearers();
+        seen.iter().any(|seen| seen.refused.is_some())
+    })
+    .await;
+    written.ask(server, "GET", AUTH).await;
+    written.ask(server, "GET", STANDARD).await;
+    written.add("registries.json", std::fs::read(&settings).unwrap());
+    let misplaced = json!({"version": 1, "registries": {"default": {"url": stage.registry.url(),
+        "credential": {"type": "bearer", "token": STATIC_TOKEN}}}});
+    std::fs::write(&settings, misplaced.to_string()).unwrap();
+    piped(stage, &["registry", "list", "--refresh"], "", written).await;
+    piped(stage, &["registry", "status"], "", written).await;
+    written.ask(server, "GET", AUTH).await;
+    std::fs::remove_file(&settings).unwrap();
+}
+
+/// A client that is taken, meets a provider in trouble, and is refused.
+async fn use_a_client(stage: &Stage, server: &Server, written: &mut Written) {
+    let (url, issuer) = (stage.registry.url(), stage.provider.issuer());
+    let client = |secret: &str| Client::public("ci", &[]).basic(secret);
+    stage.provider.register(client(CLIENT_SECRET));
+    let mut arguments = vec!["config", "set-registry-credential", "client-credentials"];
+    arguments.extend(["--issuer", &issuer, "--client-id", "ci", "--secret-stdin"]);
+    arguments.extend(["--resource", &url]);
+    piped(stage, &arguments, CLIENT_SECRET, written).await;
+    until_true("two tokens", || {
+        drop(posted(server.address(), REFRESH));
+        stage.provider.token_count("client_credentials") >= 2
+    })
+    .await;
+    written.ask(server, "GET", AUTH).await;
+    for fault in [Fault::CutBody, Fault::Garbage, Fault::Html(200)] {
+        let once = Rule::always(fault).on(paths::TOKEN).times(1);
+        stage.provider.break_with(once);
+        piped(stage, &["registry", "list", "--refresh"], "", written).await;
+    }
+    stage.provider.register(client("another-secret-altogether"));
+    piped(stage, &["registry", "list", "--refresh"], "", written).await;
+    let status = ["registry", "status", "--format", "json"];
+    piped(stage, &status, "", written).await;
+    written.ask(server, "POST", REFRESH).await;
+}
+
+/// A key with a workload's token that is worth nothing, and a command that says too much. The paths of what is secret by itself.
+async fn use_files(stage: &Stage, key: &SigningKey, written: &mut Written) -> [String; 3] {
+    let issuer = stage.provider.issuer();
+    let robot = Client::public("robot", &[]).key(key.public_jwk());
+    stage.provider.register(robot);
+    let chatty = format!("#!/bin/sh\necho {STATIC_TOKEN} >&2\necho {STATIC_TOKEN}\n");
+    let files = [
+        stage.home.write("key.pem", key.private_pem()),
+        stage.home.write("workload", STATIC_TOKEN),
+        stage.home.write("helper", chatty),
+    ];
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&files[2], executable).unwrap();
+    let files = files.map(|path| path.display().to_string());
+    let [key_file, token_file, helper] = &files;
+    let mut arguments = vec!["config", "set-registry-credential", "token-exchange"];
+    arguments.extend([
+        "--issuer",
+        &issuer,
+        "--client-id",
+        "robot",
+        "--private-key",
+        key_file,
+    ]);
+    arguments.extend(["--key-id", key.id(), "--token-file", token_file]);
+    piped(stage, &arguments, "", written).await;
+    piped(stage, &["registry", "list", "--refresh"], "", written).await;
+    let command = ["config", "set-registry-credential", "command", helper];
+    piped(stage, &command, "", written).await;
+    piped(stage, &["registry", "list", "--refresh"], "", written).await;
+    piped(stage, &["registry", "logout"], "", written).await;
+    files
+}
+
+#[tokio::test]
+async fn nothing_secret_is_written_with_credentials_that_need_no_person() {
+    let stage = Stage::with_tokens_of(2).await;
+    stage.home.use_api(&stage.registry.url());
+    let mut written = Written::default();
+    let server = debugging(&stage).start().await;
+    let key = SigningKey::generate("robot-1");
+    use_a_token(&stage, &server, &mut written).await;
+    use_a_client(&stage, &server, &mut written).await;
+    let files = use_files(&stage, &key, &mut written).await;
+    written.look_at(server.pid());
+    written.add("stderr", server.stderr());
+    written.add("stdout", server.stdout());
+    for (path, bytes) in files_below(stage.home.path()) {
+        if !files.contains(&path) {
+            written.add(&path, bytes);
+        }
+    }
+    for said in [
+        "registry_rejected_token",
+        "the secret itself",
+        "invalid_client",
+        "invalid_grant",
+        "it is not JSON",
+    ] {
+        let is_said = |(_, bytes): &(String, Vec<u8>)| contains(bytes, said.as_bytes());
+        assert!(
+            written.0.iter().any(is_said),
+            "nothing of the kind happened: {said}"
+        );
+    }
+    let mut secrets = secrets(&stage);
+    secrets.extend([STATIC_TOKEN, CLIENT_SECRET].map(str::to_owned));
+    let pem = key.private_pem();
+    secrets.extend(
+        pem.lines()
+            .filter(|line| line.len() == 64)
+            .map(str::to_owned),
+    );
+    written.assert_without(&secrets);
+}
+
 #[tokio::test]
 async fn the_browser_gets_nothing_but_the_address() {
     let stage = Stage::new().await;
@@ -244,7 +387,14 @@ async fn the_browser_gets_nothing_but_the_address() {
     for name in ["thv-test-browser", "xdg-open"] {
         let _ = stage.home.write(&format!("opener/{name}"), &script);
     }
-    let server = stage.logged_in_server().await;
+    let server = stage
+        .setup()
+        .env("THV_REGISTRY_TOKEN", STATIC_TOKEN)
+        .env("THV_REGISTRY_TOKEN_URL", "https://other.example")
+        .start()
+        .await;
+    let answer = stage.log_in(&server).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     let shown = std::fs::read_to_string(shown).unwrap();
     assert!(shown.contains("code_challenge="), "{shown}");
     let mut written = Written::default();
@@ -252,8 +402,8 @@ async fn the_browser_gets_nothing_but_the_address() {
     written.assert_without(&secrets(&stage));
     drop(server);
     assert!(
-        !shown.contains(PASSWORD),
-        "the browser was given the store's password"
+        !shown.contains(PASSWORD) && !shown.contains(STATIC_TOKEN),
+        "the browser was given the store's password or the registry's token"
     );
 }
 

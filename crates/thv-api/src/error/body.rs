@@ -66,6 +66,12 @@ impl Action {
         href: "/api/v1beta/registry/auth/login",
     };
 
+    /// Start a login that nobody has to wait for, and show people what it takes.
+    pub(crate) const START_LOGIN: Self = Self {
+        method: "POST",
+        href: "/api/v1/registries/default/auth/logins",
+    };
+
     /// Log out.
     pub(crate) const LOG_OUT: Self = Self {
         method: "POST",

@@ -115,6 +115,8 @@ impl From<BadEscape> for Problem {
 pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
     match reason {
         LoginReason::NotConfigured => &[Action::CONFIGURE, Action::EXAMINE],
-        _ => &[Action::LOG_IN, Action::EXAMINE],
+        // No login changes it, and it is configured where this server runs.
+        LoginReason::CredentialRefused | LoginReason::CredentialRejected => &[Action::EXAMINE],
+        _ => &[Action::LOG_IN, Action::START_LOGIN, Action::EXAMINE],
     }
 }

@@ -2,12 +2,18 @@
 //! these texts; people with other clients, and logs, do, so each says what happened and what to
 //! do about it.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use thv_auth::AuthFailure;
 use thv_auth::login::{LoginError, NotTaken};
+use thv_auth::machine::manage::ManageError;
 use thv_auth::vault::VaultError;
 
 use super::Problem;
+
+/// When there may be room for another login: one of those under way may end at any time.
+const FULL_PAUSE: Duration = Duration::from_secs(30);
 
 const NOT_CONFIGURED: &str = "Registry OAuth not configured; call PUT /api/v1beta/registry/default with a client ID and issuer URL first";
 
@@ -59,11 +65,33 @@ impl Problem {
                     NOT_CONFIGURED,
                 );
             }
-            AuthFailure::Config(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+            AuthFailure::Unanswered { retry_after } => {
+                return Self {
+                    retry_after: Some(*retry_after),
+                    ..Self::by_door(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "login_prompts_unanswered",
+                        format!("{what}: {failure}"),
+                    )
+                };
+            }
+            AuthFailure::Config(_)
+            | AuthFailure::Manage(
+                ManageError::Settings(_) | ManageError::Secret { .. } | ManageError::Config(_),
+            ) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             AuthFailure::Login(error) => of_login(error),
             AuthFailure::Vault(error) => of_store(error),
+            AuthFailure::Manage(ManageError::Store(error)) => {
+                of_store(&VaultError::Store(error.clone()))
+            }
+            AuthFailure::Credential(error) => (StatusCode::SERVICE_UNAVAILABLE, error.reason()),
+            AuthFailure::WrongOrigin(_) => (StatusCode::FORBIDDEN, "wrong_origin"),
         };
-        Self::by_door(status, code, format!("{what}: {failure}"))
+        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(FULL_PAUSE);
+        Self {
+            retry_after,
+            ..Self::by_door(status, code, format!("{what}: {failure}"))
+        }
     }
 }
 
@@ -167,8 +195,6 @@ fn of_store(error: &VaultError) -> (StatusCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use thv_auth::binding::NoBinding;
     use thv_auth::login::PortHolder;
 

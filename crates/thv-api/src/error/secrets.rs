@@ -39,6 +39,7 @@ impl Problem {
             }
             SecretsError::EmptyName
             | SecretsError::InvalidReference { .. }
+            | SecretsError::UnfitPassword { .. }
             | SecretsError::UnknownProvider { .. } => {
                 (StatusCode::BAD_REQUEST, "bad_request", said)
             }

@@ -94,7 +94,7 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
     };
     let examine = r#"{"method":"GET","href":"/api/v1/registries/default/auth/doctor"}"#;
     let log_in = format!(
-        r#","actions":[{{"method":"POST","href":"/api/v1beta/registry/auth/login"}},{examine}]"#
+        r#","actions":[{{"method":"POST","href":"/api/v1beta/registry/auth/login"}},{{"method":"POST","href":"/api/v1/registries/default/auth/logins"}},{examine}]"#
     );
     let configure = format!(
         r#","actions":[{{"method":"PUT","href":"/api/v1beta/registry/default"}},{examine}]"#
@@ -107,6 +107,18 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
         (
             fault(LoginReason::NotConfigured),
             format!(r#""reason":"login_not_configured"{configure}}}"#),
+        ),
+        (
+            fault(LoginReason::CredentialRefused),
+            format!(r#""reason":"credential_refused","actions":[{examine}]}}"#),
+        ),
+        (
+            fault(LoginReason::CredentialRejected),
+            format!(r#""reason":"registry_rejected_token","actions":[{examine}]}}"#),
+        ),
+        (
+            unavailable(Blame::Credential),
+            format!(r#""reason":"credential_unusable","actions":[{examine}]}}"#),
         ),
         (
             unavailable(Blame::IdentityProvider),

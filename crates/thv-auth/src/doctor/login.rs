@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use thv_http::{HttpError, Reply};
 
+use super::InPlaceOfLogin;
 use super::check::Check;
 use crate::grant::Grant;
 use crate::skew::shifted;
@@ -11,6 +12,19 @@ use crate::vault::VaultError;
 
 /// What a person types to log in.
 const LOG_IN: &str = "thv registry login";
+
+/// A credential that needs no person.
+pub(super) fn in_place_of_login(credential: &InPlaceOfLogin) -> Check {
+    const ID: &str = "credential.in_place_of_login";
+    match &credential.fault {
+        None => Check::ok(ID, &credential.words),
+        Some(fault) => Check::failed(
+            ID,
+            format!("{}: {fault}", credential.words),
+            "correct it where it is configured: `thv config set-registry-credential`",
+        ),
+    }
+}
 
 /// The stored grant, by our clock.
 pub(super) fn grant(stored: &Result<Option<Grant>, VaultError>, now: Timestamp) -> Check {
@@ -159,6 +173,19 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn a_credential_in_place_of_a_login_is_named_and_fails_with_its_fault() {
+        let mut credential = InPlaceOfLogin {
+            words: "client_credentials: it is configured".to_owned(),
+            fault: None,
+        };
+        assert_eq!(in_place_of_login(&credential).outcome, Outcome::Ok);
+        credential.fault = Some("it names no client".to_owned());
+        let check = in_place_of_login(&credential);
+        assert_eq!(check.outcome, Outcome::Failed);
+        assert!(check.evidence.contains("no client"), "{check:?}");
     }
 
     #[test]

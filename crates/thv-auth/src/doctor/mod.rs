@@ -46,6 +46,9 @@ const QUESTION: Duration = Duration::from_secs(10);
 /// The pause between two looks at a lock. Locks are held for far less than that, except by a renewal.
 const SECOND_LOOK: Duration = Duration::from_millis(400);
 
+/// Why nothing of a login is looked at.
+const NO_LOGIN: &str = "no login is configured, or another credential counts in its place";
+
 /// Where a registry is asked for a page of one row, or for its document; `None` for one that is on this machine. What a
 /// registry's addresses are is known to the crate above.
 pub type WhereToAsk = fn(&Config) -> Option<Url>;
@@ -58,6 +61,15 @@ pub struct Doctor {
     secrets: Secrets,
     http: Http,
     vault: Vault,
+}
+
+/// A credential that counts in place of a login, as far as it is known without fetching a token.
+#[derive(Clone, Debug)]
+pub(crate) struct InPlaceOfLogin {
+    /// What it is and why it counts, for people.
+    pub(crate) words: String,
+    /// Why it cannot be used.
+    pub(crate) fault: Option<String>,
 }
 
 /// What was learnt on the network.
@@ -87,11 +99,12 @@ impl Doctor {
         }
     }
 
-    /// Examines everything. `is_logging_in` says of a binding whether a login to it runs in this process, which then holds the
+    /// Examines everything. `instead` is the credential that counts in place of a login; `is_logging_in` says of a binding whether a login to it runs in this process, which then holds the
     /// port.
-    pub async fn examine(
+    pub(crate) async fn examine(
         &self,
         where_to_ask: WhereToAsk,
+        instead: Option<InPlaceOfLogin>,
         is_logging_in: impl Fn(&Binding) -> bool,
     ) -> Diagnosis {
         let config = self.config.load_async().await;
@@ -109,13 +122,15 @@ impl Doctor {
         if checks.len() == 1 {
             checks.push(machine::config_values(&config));
         }
-        let binding = Binding::of(&config).ok();
+        checks.extend(instead.as_ref().map(login::in_place_of_login));
+        let is_replaced = instead.is_some();
+        let binding = Binding::of(&config).ok().filter(|_| !is_replaced);
         let (store, locks, trust, port, abroad) = tokio::join!(
             self.store(),
             self.locks(binding.as_ref()),
             self.http.trust(),
             self.callback_port(&config, binding.as_ref(), is_logging_in),
-            self.abroad(&config, binding.as_ref(), where_to_ask),
+            self.abroad(&config, binding.as_ref(), where_to_ask, is_replaced),
         );
         checks.extend(store);
         checks.extend(locks);
@@ -127,7 +142,10 @@ impl Doctor {
     }
 
     /// What the registry says to the token that is stored now. The token endpoint is not asked, and nothing is changed.
-    pub async fn ask_live(&self, where_to_ask: WhereToAsk) -> Result<LiveCheck, ConfigError> {
+    pub(crate) async fn ask_live(
+        &self,
+        where_to_ask: WhereToAsk,
+    ) -> Result<LiveCheck, ConfigError> {
         let config = self.config.load_async().await?;
         let Some(url) = where_to_ask(&config) else {
             return Ok(LiveCheck::no_token());
@@ -211,7 +229,7 @@ impl Doctor {
         is_logging_in: impl Fn(&Binding) -> bool,
     ) -> Check {
         let Some(binding) = binding else {
-            return Check::skipped("login.callback_port", "no login is configured");
+            return Check::skipped("login.callback_port", NO_LOGIN);
         };
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
         let port = oauth
@@ -227,17 +245,18 @@ impl Doctor {
         config: &Config,
         binding: Option<&Binding>,
         where_to_ask: WhereToAsk,
+        is_replaced: bool,
     ) -> Abroad {
         let (issuer, registry) = tokio::join!(
             self.issuer(binding),
-            self.registry(config, binding, where_to_ask),
+            self.registry(config, binding, where_to_ask, is_replaced),
         );
         Abroad { registry, issuer }
     }
 
     async fn issuer(&self, binding: Option<&Binding>) -> Vec<Check> {
         let Some(binding) = binding else {
-            let why = "no login is configured";
+            let why = NO_LOGIN;
             let mut checks = issuer::skipped(why);
             checks.extend(ISSUER.skipped(why));
             return checks;
@@ -272,6 +291,7 @@ impl Doctor {
         config: &Config,
         binding: Option<&Binding>,
         where_to_ask: WhereToAsk,
+        is_replaced: bool,
     ) -> Vec<Check> {
         let Some(url) = where_to_ask(config) else {
             let why = "the registry is on this machine";
@@ -296,9 +316,12 @@ impl Doctor {
             at: host.1,
         };
         let mut checks = REGISTRY.judge(&host);
-        checks.push(login::challenge(&host.answer, binding.is_some()));
+        checks.push(login::challenge(
+            &host.answer,
+            binding.is_some() || is_replaced,
+        ));
         let Some(binding) = binding else {
-            let why = "no login is configured";
+            let why = NO_LOGIN;
             checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
             return checks;
         };

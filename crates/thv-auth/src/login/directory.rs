@@ -111,16 +111,19 @@ mod tests {
 
     use super::super::resource::LoginId;
     use super::*;
+    use crate::binding::Binding;
 
     fn login() -> (String, Running) {
         let id = LoginId::new().expect("randomness");
         let name = id.as_str().to_owned();
         let time = Timestamp::UNIX_EPOCH;
+        let binding = Binding::new("https://r.example", "https://id.example", "thv");
+        let binding = binding.expect("a binding");
         let login = Running {
             registry: "r.example".to_owned(),
             waiting: 0,
             is_held: false,
-            progress: Arc::new(Progress::new(id, time, time)),
+            progress: Arc::new(Progress::new(id, binding, time, time)),
         };
         (name, login)
     }

@@ -131,6 +131,19 @@ pub enum LoginError {
     },
 }
 
+impl LoginError {
+    /// Whether a person has answered, whatever became of it.
+    pub fn was_answered(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied { .. }
+                | Self::Exchange { .. }
+                | Self::IdToken { .. }
+                | Self::NotStored { .. }
+        )
+    }
+}
+
 /// Who listens on the port that a login needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortHolder {

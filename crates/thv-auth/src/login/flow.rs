@@ -132,8 +132,9 @@ impl Flow {
             DeviceUse::Never => (Some(self.open_browser_way(&provider).await?), None),
             DeviceUse::Only => (None, Some(self.ask_for_code(&provider).await?)),
             DeviceUse::Offer => {
-                let device = self.ask_for_code(&provider).await;
-                match self.open_browser_way(&provider).await {
+                let asking = self.ask_for_code(&provider);
+                let (device, browser) = tokio::join!(asking, self.open_browser_way(&provider));
+                match browser {
                     Ok(browser) => (Some(browser), device.ok()),
                     Err(error) => match device {
                         Ok(device) => (None, Some(device)),

@@ -6,9 +6,11 @@
 //! stays in force until the new one is stored. `flow` is one login from beginning to end, with `device` for codes that are typed in
 //! elsewhere and `finish` for what an answer is made into, `loopback` its sockets (`hosted` is what stands in for them where a
 //! server of ours is reached from outside), `session` its
-//! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins.
+//! answers to the browser, `callback` the reading of the response, `page` what people see, `directory` the list of logins, `budget` how often nobody
+//! has answered.
 //! Nothing else in this crate can open a browser.
 
+pub(crate) mod budget;
 mod callback;
 mod device;
 mod directory;
@@ -22,6 +24,7 @@ mod loopback;
 mod page;
 mod progress;
 mod resource;
+mod seat;
 mod session;
 
 use std::fmt;
@@ -31,7 +34,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use thv_config::world::World;
 use thv_http::Http;
-use url::Url;
 
 pub use error::{LoginError, PortHolder};
 pub use hosted::PublicUrl;
@@ -44,11 +46,10 @@ pub use resource::{LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotT
 
 use crate::binding::Binding;
 use crate::oauth::{Account, KeyCache};
-use crate::opener::Opener;
 use crate::vault::Vault;
-use directory::{Directory, Running};
-use flow::Flow;
-use progress::{Opening, Progress, lost};
+use directory::Directory;
+use progress::Progress;
+use seat::{Obstacle, open};
 
 /// What a login brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,28 +134,6 @@ struct Inner {
     vault: Vault,
     keys: KeyCache,
     directory: Mutex<Directory>,
-}
-
-/// One caller's place in a running login; leaving it may end the login.
-struct Seat<'l> {
-    logins: &'l Inner,
-    key: String,
-    progress: Arc<Progress>,
-}
-
-/// Ends a flow for those who wait, however it ended.
-struct Conclusion {
-    logins: Arc<Inner>,
-    key: String,
-    progress: Arc<Progress>,
-}
-
-/// Why a caller is not in a login at once.
-enum Obstacle {
-    /// The one that runs is ending, and is to be waited for.
-    Ending(Arc<Progress>),
-    /// None can begin.
-    Refused(LoginError),
 }
 
 // === impl Logins ===
@@ -323,99 +302,6 @@ impl Logins {
                 .unwrap_or_default(),
         })
     }
-
-    /// Takes a seat in the binding's login, or in one that is started for it.
-    fn sit_down(&self, binding: &Binding, how: &LoginHow) -> Result<Seat<'_>, Obstacle> {
-        let key = binding.key();
-        let mut directory = self.inner.lock();
-        if directory.of(&key).is_none() && how.opener.is_none() && how.announce.is_none() {
-            return Err(Obstacle::Refused(LoginError::NothingToOpen {
-                cause: "this program has none to open".to_owned(),
-            }));
-        }
-        let (login, _) = self.enter(&mut directory, &key, binding, how)?;
-        login.waiting += 1;
-        Ok(Seat {
-            logins: &self.inner,
-            progress: Arc::clone(&login.progress),
-            key,
-        })
-    }
-
-    /// Makes the binding's login one that goes on when nobody waits, or starts such a one. Whether it was there already.
-    fn hold(&self, binding: &Binding, how: &LoginHow) -> Result<(Arc<Progress>, bool), Obstacle> {
-        let key = binding.key();
-        let mut directory = self.inner.lock();
-        let (login, joined) = self.enter(&mut directory, &key, binding, how)?;
-        login.is_held = true;
-        Ok((Arc::clone(&login.progress), joined))
-    }
-
-    /// The binding's login, started if there is none. Whether it was there already.
-    fn enter<'d>(
-        &self,
-        directory: &'d mut Directory,
-        key: &str,
-        binding: &Binding,
-        how: &LoginHow,
-    ) -> Result<(&'d mut Running, bool), Obstacle> {
-        let joined = match directory.of(key) {
-            Some(login) if login.progress.is_ending() => {
-                return Err(Obstacle::Ending(Arc::clone(&login.progress)));
-            }
-            Some(_) => true,
-            None if directory.is_full() => {
-                return Err(Obstacle::Refused(LoginError::TooMany));
-            }
-            None => {
-                let login = self.begin(key, binding, how).map_err(Obstacle::Refused)?;
-                directory.insert(key.to_owned(), login);
-                false
-            }
-        };
-        match directory.of_mut(key) {
-            Some(login) => Ok((login, joined)),
-            None => Err(Obstacle::Refused(lost())),
-        }
-    }
-
-    /// Starts a login in a task of its own.
-    fn begin(&self, key: &str, binding: &Binding, how: &LoginHow) -> Result<Running, LoginError> {
-        let id = LoginId::new().map_err(|cause| LoginError::Internal { cause })?;
-        let now = self.inner.world.clock.now();
-        let ends = now.checked_add(how.time()).unwrap_or(Timestamp::MAX);
-        let progress = Arc::new(Progress::new(id, now, ends));
-        let flow = Flow {
-            logins: Arc::clone(&self.inner),
-            binding: binding.clone(),
-            how: how.clone(),
-            progress: Arc::clone(&progress),
-        };
-        let conclusion = Conclusion {
-            logins: Arc::clone(&self.inner),
-            key: key.to_owned(),
-            progress: Arc::clone(&progress),
-        };
-        tokio::spawn(async move {
-            let outcome = flow.run().await;
-            conclusion.conclude(outcome);
-        });
-        if let Some(replaced) = how.replaced.clone() {
-            let progress = Arc::clone(&progress);
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = progress.ended() => {}
-                    () = replaced() => progress.superseded.cancel(),
-                }
-            });
-        }
-        Ok(Running {
-            registry: host_of(&binding.registry_url),
-            waiting: 0,
-            is_held: false,
-            progress,
-        })
-    }
 }
 
 impl fmt::Debug for Logins {
@@ -442,60 +328,4 @@ impl Inner {
             .find(|login| login.progress.stage().port == Some(port))
             .map(|login| login.registry.clone())
     }
-}
-
-// === impl Seat ===
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let mut directory = self.logins.lock();
-        let Some(login) = directory
-            .of_mut(&self.key)
-            .filter(|login| Arc::ptr_eq(&login.progress, &self.progress))
-        else {
-            return;
-        };
-        login.waiting -= 1;
-        if login.waiting == 0 && !login.is_held {
-            self.progress.abandoned.cancel();
-        }
-    }
-}
-
-// === impl Conclusion ===
-
-impl Conclusion {
-    fn conclude(&self, outcome: Outcome) {
-        let now = self.logins.world.clock.monotonic();
-        self.logins.lock().retire(&self.key, now);
-        self.progress.end(outcome);
-    }
-}
-
-impl Drop for Conclusion {
-    /// A flow that did not come to its end, because the runtime goes down or because it panicked, must not be waited for.
-    fn drop(&mut self) {
-        if !self.progress.has_ended() {
-            self.conclude(Err(lost()));
-        }
-    }
-}
-
-fn host_of(url: &Url) -> String {
-    url.host_str().unwrap_or_default().to_owned()
-}
-
-/// Opens the address for the person, on a thread of its own, and remembers when that was not possible.
-fn open(opener: Arc<dyn Opener>, address: Url, progress: &Arc<Progress>) {
-    let progress = Arc::clone(progress);
-    tokio::spawn(async move {
-        let shown = tokio::task::spawn_blocking(move || opener.open(&address)).await;
-        let cause = match shown {
-            Ok(Ok(())) => return,
-            Ok(Err(cause)) => cause,
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(%cause, "no browser was opened");
-        progress.note(|stage| stage.opening = Opening::Failed(cause));
-    });
 }

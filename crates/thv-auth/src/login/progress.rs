@@ -13,6 +13,7 @@ use url::Url;
 use super::resource::{LoginId, LoginMethod, LoginState, LoginView};
 use super::session::Session;
 use super::{LoginDone, LoginError};
+use crate::binding::Binding;
 
 /// How a login ended.
 pub type Outcome = Result<LoginDone, LoginError>;
@@ -21,6 +22,7 @@ pub type Outcome = Result<LoginDone, LoginError>;
 #[derive(Debug)]
 pub(super) struct Progress {
     id: LoginId,
+    binding: Binding,
     started_at: Timestamp,
     expires_at: Timestamp,
     /// The last caller has left.
@@ -61,9 +63,15 @@ pub(super) enum Opening {
 }
 
 impl Progress {
-    pub(super) fn new(id: LoginId, started_at: Timestamp, expires_at: Timestamp) -> Self {
+    pub(super) fn new(
+        id: LoginId,
+        binding: Binding,
+        started_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Self {
         Self {
             id,
+            binding,
             started_at,
             expires_at,
             abandoned: CancellationToken::new(),
@@ -211,6 +219,7 @@ impl Progress {
     fn view_of(&self, stage: &Stage) -> LoginView {
         LoginView {
             id: self.id.clone(),
+            binding: self.binding.clone(),
             started_at: self.started_at,
             expires_at: stage.expires_at.unwrap_or(self.expires_at),
             revision: stage.revision,

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::progress::{Outcome, Progress};
 use super::{LoginDone, LoginError};
+use crate::binding::Binding;
 use crate::vault::new_login_id;
 
 /// Names one login of this process, and lets whoever knows it watch, answer and end that login: 128 random bits.
@@ -24,6 +25,9 @@ pub struct LoginId(String);
 pub struct LoginView {
     /// Its name.
     pub id: LoginId,
+    /// What it is for. Whoever shows an address or a code shows registry and issuer beside it, so that nobody finishes a login
+    /// that somebody else has started.
+    pub binding: Binding,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ends by itself if nobody finishes it.
@@ -123,6 +127,13 @@ impl fmt::Debug for LoginId {
 }
 
 // === impl LoginView ===
+
+impl LoginView {
+    /// The registry's URL, for people: without a password.
+    pub fn registry_url(&self) -> String {
+        thv_http::display_url(&self.binding.registry_url)
+    }
+}
 
 impl fmt::Debug for LoginView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

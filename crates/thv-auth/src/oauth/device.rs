@@ -23,8 +23,8 @@ use crate::oauth::token::TokenSet;
 /// The grant type of a poll.
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// What asking for a code may take: a person waits for it.
-const BEGIN_TIME: Duration = Duration::from_secs(10);
+/// What asking for a code may take: a person waits for it, and for the browser's way beside it.
+const BEGIN_TIME: Duration = Duration::from_secs(5);
 
 /// What one poll may take. A provider that holds polls open answers within this time or is asked again.
 const POLL_LIMITS: Limits = Limits {

@@ -93,8 +93,8 @@ pub(crate) struct Sighting {
 
 /// A place where a document may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    url: Url,
+pub(super) struct Candidate {
+    pub(super) url: Url,
     form: Form,
 }
 
@@ -116,13 +116,28 @@ impl Provider {
     /// The rules for a request to one of the provider's endpoints: no redirect, plain http on this machine only. Private
     /// addresses are for the host that the operator named as issuer; for any other the operator has to allow them.
     pub(crate) fn policy_for(&self, endpoint: &Url, allow_private_ip: bool) -> Policy {
-        let operator_named = Url::parse(&self.issuer).is_ok_and(|issuer| {
-            issuer.host() == endpoint.host() || both_loopback(&issuer, endpoint)
-        });
-        Policy {
-            allow_private_ip: allow_private_ip || operator_named,
-            plain_http: PlainHttp::Loopback,
-            redirects: Redirects::Refuse,
+        endpoint_policy(&self.issuer, endpoint, allow_private_ip)
+    }
+}
+
+/// What [`Provider::policy_for`] says, for an endpoint that the metadata of `issuer` name.
+pub(super) fn endpoint_policy(issuer: &str, endpoint: &Url, allow_private_ip: bool) -> Policy {
+    let operator_named = Url::parse(issuer)
+        .is_ok_and(|issuer| issuer.host() == endpoint.host() || both_loopback(&issuer, endpoint));
+    Policy {
+        allow_private_ip: allow_private_ip || operator_named,
+        plain_http: PlainHttp::Loopback,
+        redirects: Redirects::Refuse,
+    }
+}
+
+#[cfg(test)]
+impl Candidate {
+    /// The place of an OAuth document.
+    pub(super) fn oauth(url: Url) -> Self {
+        Self {
+            url,
+            form: Form::OAuth,
         }
     }
 }
@@ -143,18 +158,31 @@ pub async fn discover(
     issuer: &str,
     policy: DiscoveryPolicy,
 ) -> Result<Provider, DiscoveryError> {
+    look_for(http, issuer, policy.total, |reply, candidate| {
+        read(reply, issuer, candidate, policy)
+    })
+    .await
+}
+
+/// Fetches the documents in the order of [`discover`], in the time `total`, until `read` makes something of one.
+pub(super) async fn look_for<T>(
+    http: &Http,
+    issuer: &str,
+    total: Duration,
+    read: impl Fn(&Reply, &Candidate) -> Result<T, MetadataFault>,
+) -> Result<T, DiscoveryError> {
     let url = parse_issuer(issuer).map_err(|cause| DiscoveryError::BadIssuer {
         issuer: shown_issuer(issuer),
         cause,
     })?;
     let candidates = candidates(&url);
     let share = u32::try_from(candidates.len()).unwrap_or(1).max(1);
-    let limits = Limits::PROBE.with_total(policy.total / share);
+    let limits = Limits::PROBE.with_total(total / share);
     let mut attempts = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let fault = match fetch(http, &candidate, limits).await {
-            Ok(reply) => match read(&reply, issuer, &candidate, policy) {
-                Ok(provider) => return Ok(provider),
+            Ok(reply) => match read(&reply, &candidate) {
+                Ok(found) => return Ok(found),
                 Err(fault) => fault,
             },
             Err(fault) => fault,

@@ -24,7 +24,7 @@ pub(crate) enum Need {
 /// The stretches before the expiry of a token that lives for `lifetime`: in the first it is renewed in the background, in
 /// the second, which lies within the first, its users wait. `jitter` (0 to 255) shortens the first by up to
 /// [`JITTER_PERCENT`].
-fn windows(lifetime: Duration, jitter: u8) -> (Duration, Duration) {
+pub(crate) fn windows(lifetime: Duration, jitter: u8) -> (Duration, Duration) {
     let soft = SOFT_WINDOW.min(lifetime / 4);
     let hard = HARD_WINDOW.min(soft / 2);
     let shortened = soft * u32::from(JITTER_PERCENT) / 100 * u32::from(jitter) / 255;

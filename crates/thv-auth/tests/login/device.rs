@@ -338,3 +338,13 @@ async fn a_login_with_a_code_can_be_withdrawn() {
     assert_eq!(polls(&machine), 0);
     assert!(machine.stored().is_none());
 }
+
+#[tokio::test]
+async fn a_provider_that_keeps_us_waiting_for_a_code_does_not_keep_the_browser_for_long() {
+    let machine = machine().await;
+    machine
+        .provider
+        .break_with(Rule::always(Fault::Hang).on(paths::DEVICE_AUTHORIZATION));
+    let view = started(&machine, DeviceUse::Offer).await;
+    assert_eq!(kinds(&view), ["Browser", "Paste"]);
+}

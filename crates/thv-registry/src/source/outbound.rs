@@ -191,7 +191,10 @@ fn refusal(remote: &Remote, credentials: &dyn Credentials, status: StatusCode) -
             }
         }
         (AuthStatus::Configured | AuthStatus::Authenticated, None) => {
-            auth_required(LoginReason::Rejected)
+            auth_required(match credentials.auth_type() {
+                Some(_) => LoginReason::CredentialRejected,
+                None => LoginReason::Rejected,
+            })
         }
     }
 }
@@ -229,5 +232,6 @@ fn credential_fault(remote: &Remote, error: &AuthError) -> Fault {
         AuthError::Store { locked, .. } => {
             blamed(remote, error, Blame::SecretStore { locked: *locked })
         }
+        AuthError::Unusable { .. } => blamed(remote, error, Blame::Credential),
     }
 }

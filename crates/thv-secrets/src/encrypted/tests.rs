@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use std::fs;
 use thv_config::disk::fingerprint;
-use thv_config::{Env, ManualClock, MapEnv};
+use thv_config::{Env, ManualClock, MapEnv, SystemClock};
 
 const PASSWORD: &str = "correct horse";
 
@@ -46,21 +46,27 @@ impl Fixture {
     }
 
     fn store_with(&self, password: &str) -> EncryptedStore {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+        self.store_at(password, ManualClock::new(Timestamp::UNIX_EPOCH))
+    }
+
+    fn store_at(&self, password: &str, clock: impl Clock) -> EncryptedStore {
+        let clock: Arc<dyn Clock> = Arc::new(clock);
         let env: Arc<dyn Env> = Arc::new(
             self.env
                 .clone()
                 .with_var("TOOLHIVE_SECRETS_PASSWORD", password),
         );
+        let file = Arc::new(SecretsFile::new(self.path(), Arc::clone(&clock)));
         let keys = Keys::new(
             Arc::clone(&env),
+            Arc::clone(&file),
             Agent::new(Vec::new(), Arc::clone(&clock)),
             Hints::new(Path::new("/data/secrets_key")),
         );
         let source = KeySource::PasswordVariable;
         let key = FileKey::from_password(password, source.describe(), true);
         EncryptedStore::new(
-            Arc::new(SecretsFile::new(self.path(), clock)),
+            file,
             Arc::new(keys),
             source,
             Arc::new(key),
@@ -139,7 +145,8 @@ fn f39_f40_what_another_process_writes_is_seen_at_once_and_not_overwritten() {
 #[test]
 fn f39_threads_of_one_process_lose_nothing_either() {
     let fixture = Fixture::new();
-    let store = fixture.store();
+    // They wait for each other, so that time has to pass by itself.
+    let store = fixture.store_at(PASSWORD, SystemClock::new());
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let store = &store;

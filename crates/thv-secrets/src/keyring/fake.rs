@@ -1,7 +1,7 @@
 //! A keyring for tests: holds what it is told, counts, refuses and hangs on demand.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -15,6 +15,7 @@ pub(crate) struct FakeKeyring {
     is_hanging: Mutex<bool>,
     released: Condvar,
     lookups: AtomicUsize,
+    callers: Arc<()>,
 }
 
 impl FakeKeyring {
@@ -34,6 +35,7 @@ impl FakeKeyring {
             is_hanging: Mutex::new(false),
             released: Condvar::new(),
             lookups: AtomicUsize::new(0),
+            callers: Arc::default(),
         }
     }
 
@@ -69,12 +71,22 @@ impl FakeKeyring {
         self.lookups.load(Ordering::SeqCst)
     }
 
-    fn hang(&self) {
+    /// Waits until nobody is in a call that hung.
+    pub(crate) fn idle(&self) {
+        while Arc::strong_count(&self.callers) > 1 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stays for as long as the keyring hangs; the caller is in the keyring for as long as it keeps what it gets.
+    fn hang(&self) -> Arc<()> {
+        let caller = Arc::clone(&self.callers);
         let is_hanging = self.is_hanging.lock().unwrap();
         let _released = self
             .released
             .wait_while(is_hanging, |is_hanging| *is_hanging)
             .unwrap();
+        caller
     }
 }
 
@@ -89,7 +101,7 @@ impl Keyring for FakeKeyring {
 
     fn password(&self, _may_ask: bool) -> Result<Option<SecretString>, KeyringError> {
         self.lookups.fetch_add(1, Ordering::SeqCst);
-        self.hang();
+        let _caller = self.hang();
         self.held
             .lock()
             .unwrap()
@@ -97,16 +109,21 @@ impl Keyring for FakeKeyring {
             .map(|held| held.map(SecretString::from))
     }
 
-    fn set_password(&self, password: &SecretString) -> Result<(), KeyringError> {
-        self.hang();
+    fn offer_password(
+        &self,
+        password: &SecretString,
+        still_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), KeyringError> {
+        let _caller = self.hang();
         let mut held = self.held.lock().unwrap();
-        held.clone()?;
-        *held = Ok(Some(password.expose_secret().to_owned()));
+        if held.clone()?.is_none() && still_wanted() {
+            *held = Ok(Some(password.expose_secret().to_owned()));
+        }
         Ok(())
     }
 
     fn clear(&self) -> Result<bool, KeyringError> {
-        self.hang();
+        let _caller = self.hang();
         let mut held = self.held.lock().unwrap();
         held.clone()?;
         Ok(std::mem::replace(&mut *held, Ok(None)).is_ok_and(|held| held.is_some()))

@@ -33,7 +33,11 @@ impl Keyring for KernelKeyring {
         }
     }
 
-    fn set_password(&self, _password: &SecretString) -> Result<(), KeyringError> {
+    fn offer_password(
+        &self,
+        _password: &SecretString,
+        _still_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), KeyringError> {
         Err(KeyringError::Failed {
             cause: "it does not outlive a restart".to_owned(),
         })

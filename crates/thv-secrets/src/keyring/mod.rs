@@ -12,6 +12,7 @@ mod kernel;
 mod secret_service;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -83,8 +84,13 @@ pub trait Keyring: fmt::Debug + Send + Sync + 'static {
     /// The password, if there is one. A person is asked to unlock the keyring only if `may_ask`.
     fn password(&self, may_ask: bool) -> Result<Option<SecretString>, KeyringError>;
 
-    /// Stores the password, over an earlier one.
-    fn set_password(&self, password: &SecretString) -> Result<(), KeyringError>;
+    /// Stores the password, unless there is one by then, or `still_wanted` says no in the last moment: whoever waited for it
+    /// may have gone to look for another place.
+    fn offer_password(
+        &self,
+        password: &SecretString,
+        still_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), KeyringError>;
 
     /// Removes the password; whether there was one. A locked keyring may ask a person.
     fn clear(&self) -> Result<bool, KeyringError>;
@@ -186,14 +192,23 @@ impl Agent {
     }
 
     /// Stores `password` in the first durable keyring that takes it, and returns what that keyring
-    /// holds then.
+    /// holds then. After the deadline nothing is stored any more.
     pub(crate) fn store(
         &self,
         password: &SecretString,
         limit: Duration,
     ) -> Result<Lookup, TimedOut> {
         let (keyrings, password) = (Arc::clone(&self.keyrings), password.clone());
-        within(limit, move || store_in_first(&keyrings, &password))
+        let given_up = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&given_up);
+        let outcome = within(limit, move || {
+            let still_wanted = || !seen.load(Ordering::SeqCst);
+            store_in_first(&keyrings, &password, &still_wanted)
+        });
+        if outcome.is_err() {
+            given_up.store(true, Ordering::SeqCst);
+        }
+        outcome
     }
 
     /// Removes the password from every keyring.
@@ -308,11 +323,15 @@ fn look_in_each(keyrings: &[Arc<dyn Keyring>], may_ask: bool) -> Lookup {
     lookup
 }
 
-fn store_in_first(keyrings: &[Arc<dyn Keyring>], password: &SecretString) -> Lookup {
+fn store_in_first(
+    keyrings: &[Arc<dyn Keyring>],
+    password: &SecretString,
+    still_wanted: &dyn Fn() -> bool,
+) -> Lookup {
     let mut lookup = Lookup::default();
     for keyring in keyrings.iter().filter(|keyring| keyring.is_durable()) {
         let held = keyring
-            .set_password(password)
+            .offer_password(password, still_wanted)
             .and_then(|()| keyring.password(true));
         match held {
             Ok(Some(password)) => {

@@ -29,7 +29,7 @@ impl Keyring for SecretServiceKeyring {
     }
 
     fn password(&self, may_ask: bool) -> Result<Option<SecretString>, KeyringError> {
-        let service = SecretService::connect(EncryptionType::Dh)?;
+        let service = connect()?;
         let items = service.search_items(attributes())?;
         let item = match (
             items.unlocked.into_iter().next(),
@@ -53,11 +53,25 @@ impl Keyring for SecretServiceKeyring {
         }
     }
 
-    fn set_password(&self, password: &SecretString) -> Result<(), KeyringError> {
-        let service = SecretService::connect(EncryptionType::Dh)?;
+    fn offer_password(
+        &self,
+        password: &SecretString,
+        still_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), KeyringError> {
+        let service = connect()?;
         let collection = collection(&service)?;
         if collection.is_locked()? {
+            // A person may take any time for this, and somebody else may be faster.
             collection.unlock()?;
+        }
+        let found = service.search_items(attributes())?;
+        if !found.unlocked.is_empty() || !found.locked.is_empty() {
+            return Ok(());
+        }
+        if !still_wanted() {
+            return Err(KeyringError::Failed {
+                cause: "it was unlocked too late".to_owned(),
+            });
         }
         collection.create_item(
             &format!("Password for '{ENTRY}' on '{ENTRY}'"),
@@ -70,7 +84,7 @@ impl Keyring for SecretServiceKeyring {
     }
 
     fn clear(&self) -> Result<bool, KeyringError> {
-        let service = SecretService::connect(EncryptionType::Dh)?;
+        let service = connect()?;
         // As the Go program does: whatever the account, as long as the service is ours.
         let items = service.search_items(HashMap::from([("service", ENTRY)]))?;
         let found = !items.unlocked.is_empty() || !items.locked.is_empty();
@@ -82,6 +96,14 @@ impl Keyring for SecretServiceKeyring {
         }
         Ok(found)
     }
+}
+
+/// Whatever is wrong with the way to it, there is none for us.
+fn connect() -> Result<SecretService<'static>, KeyringError> {
+    SecretService::connect(EncryptionType::Dh).map_err(|error| match error.into() {
+        KeyringError::Failed { cause } => KeyringError::Absent { cause },
+        other => other,
+    })
 }
 
 fn attributes() -> HashMap<&'static str, &'static str> {

@@ -34,6 +34,27 @@ fn case_81_a_hanging_keyring_is_cut_at_its_deadline() {
 }
 
 #[test]
+fn case_81_a_password_that_was_offered_too_late_is_not_stored() {
+    let slow = Arc::new(FakeKeyring::durable().hanging());
+    let (agent, _) = agent([&slow]);
+    assert_eq!(agent.store(&"first".into(), SOON).unwrap_err(), TimedOut);
+    // The person unlocks it after all; by now another password is in use elsewhere.
+    slow.release();
+    let held = password(agent.store(&"second".into(), LATE).unwrap());
+    assert_eq!(held.0, "second");
+    slow.idle();
+    assert_eq!(slow.held().as_deref(), Some("second"));
+}
+
+#[test]
+fn a_password_that_is_there_is_never_replaced() {
+    let keyring = Arc::new(FakeKeyring::durable().holding("first"));
+    let (agent, _) = agent([&keyring]);
+    let held = password(agent.store(&"second".into(), LATE).unwrap());
+    assert_eq!(held.0, "first");
+}
+
+#[test]
 fn case_81_lookups_in_a_hanging_keyring_share_one_thread_and_one_deadline() {
     let hanging = Arc::new(FakeKeyring::durable().hanging().holding("p"));
     let (agent, clock) = agent([&hanging]);

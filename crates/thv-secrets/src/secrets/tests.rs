@@ -278,7 +278,9 @@ fn a_locked_keyring_is_named_and_not_gone_around() {
         .with_keyring(FakeKeyring::volatile());
     let error = home.secrets().open_for_login().unwrap_err().to_string();
     assert!(
-        error.starts_with("no secret store is set up; unlock the keyring, or "),
+        error.starts_with(
+            "the secret store is locked: the OS keyring: it is locked; unlock the keyring, or "
+        ),
         "{error}"
     );
     assert_eq!(home.bytes(), None);
@@ -520,7 +522,7 @@ fn what_was_set_up_meanwhile_is_respected() {
         panic!("a fixed store");
     };
     let home = home.configured("environment");
-    assert!(!chosen.record_first_set_up().unwrap());
+    assert!(!chosen.record_first_set_up(true).unwrap());
     assert_eq!(home.settings(), ("environment".to_owned(), true));
 }
 
@@ -625,8 +627,43 @@ fn secrets_whose_key_was_lost_are_taken_up_again_with_their_password_and_with_no
 fn a_locked_keyring_is_not_gone_around_by_a_set_up() {
     let home = Home::new().with_keyring(FakeKeyring::durable().refusing(KeyringError::Locked));
     let error = set_up(&home, None).unwrap_err();
-    assert!(matches!(error, SecretsError::NotSetUp { .. }), "{error}");
+    assert!(matches!(error, SecretsError::Locked { .. }), "{error}");
     assert!(!home.key_file().exists());
+}
+
+#[test]
+fn a_key_that_is_only_remembered_begins_no_new_file() {
+    let home = Home::new()
+        .configured("encrypted")
+        .holding("old")
+        .with_keyring(FakeKeyring::durable().holding("old"));
+    let secrets = home.secrets();
+    secrets.open(Patience::Request).unwrap();
+    // Somebody begins anew: the password is out of the keyring and the file is moved away.
+    home.secrets().reset_keyring(true).unwrap();
+    std::fs::remove_file(home.paths().secrets_file()).unwrap();
+    assert!(matches!(open_error(&secrets), SecretsError::Locked { .. }));
+    // Whoever sets up now gives the keyring another one, and that is the one that counts.
+    set_up(&home, None).unwrap();
+    let store = secrets.open(Patience::Request).unwrap();
+    store.probe().unwrap();
+    let password = home.keyrings[0].held().unwrap();
+    let file = home.bytes().unwrap();
+    assert!(crate::format::open(&password, &file).is_ok());
+}
+
+#[test]
+fn a_keyring_is_not_reset_while_what_counts_before_it_is_wrong() {
+    for variable in ["TOOLHIVE_SECRETS_PASSWORD", "TOOLHIVE_SECRETS_KEY_FILE"] {
+        let home = Home::new()
+            .configured("encrypted")
+            .holding("right")
+            .with_keyring(FakeKeyring::durable().holding("right"))
+            .with_var(variable, "/nonexistent, and no password either");
+        let error = home.secrets().reset_keyring(false).unwrap_err();
+        assert!(matches!(error, SecretsError::Abandoned { .. }), "{error}");
+        assert_eq!(home.keyrings[0].held().as_deref(), Some("right"));
+    }
 }
 
 #[test]

@@ -1,8 +1,7 @@
 use super::*;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
+use thv_config::disk::write_atomic;
 use thv_config::{ConfigStore, ManualClock, MapEnv, Paths, World};
 
 struct Home {
@@ -53,6 +52,11 @@ impl Home {
             .unwrap();
         name
     }
+}
+
+fn seal_file(password: &str, plaintext: &[u8]) -> Vec<u8> {
+    let key = crate::key::FileKey::from_password(password, String::new(), true);
+    crate::seal::encrypt(key.bytes(), plaintext, b"").unwrap()
 }
 
 fn names(secrets: &UserSecrets) -> Vec<String> {
@@ -187,14 +191,27 @@ fn without_a_set_up_every_call_says_so() {
 
 #[test]
 fn f44_bare_names_are_moved_once_and_then_never_again() {
-    let home = Home::new();
+    let home = Home::bare();
+    let of_go = seal_file("p", br#"{"secrets":{"BEARER_TOKEN_a":"1","API_KEY":"2"}}"#);
+    let env = home.env.clone().with_home(home.directory.path());
+    let file = Paths::from_env(&env).unwrap().secrets_file();
+    write_atomic(&file, &of_go).unwrap();
     let secrets = home.secrets();
-    secrets.set("BEARER_TOKEN_a", &"1".into()).unwrap();
     let all = secrets.secrets();
-    assert_eq!(all.migrate_scopes(Patience::Request).unwrap(), 1);
-    assert!(names(&secrets).is_empty());
+    all.set_up(StoreKind::Encrypted, None).unwrap();
+    // Whoever comes first moves them, so that no name of the user's own can be among them.
+    assert_eq!(names(&secrets), ["API_KEY"]);
+    secrets.delete("API_KEY").unwrap();
     // A name that looks like one of before is the user's own from now on.
     secrets.set("BEARER_TOKEN_b", &"2".into()).unwrap();
     assert_eq!(all.migrate_scopes(Patience::Request).unwrap(), 0);
     assert_eq!(names(&secrets), ["BEARER_TOKEN_b"]);
+}
+
+#[test]
+fn a_store_of_our_own_has_no_names_to_move() {
+    let home = Home::new();
+    let name = "OAUTH_CLIENT_SECRET_GITHUB";
+    home.secrets().set(name, &"1".into()).unwrap();
+    assert_eq!(names(&home.secrets()), [name]);
 }

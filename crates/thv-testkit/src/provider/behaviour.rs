@@ -18,6 +18,8 @@ pub(super) enum Authentication {
     None,
     Basic(String),
     Post(String),
+    /// Assertions signed with the key of this JWK.
+    Key(Value),
 }
 
 impl Client {
@@ -41,6 +43,13 @@ impl Client {
     #[must_use]
     pub fn post(mut self, secret: &str) -> Self {
         self.authentication = Authentication::Post(secret.to_owned());
+        self
+    }
+
+    /// A client that signs assertions with the key of `jwk` (RFC 7523 section 2.2).
+    #[must_use]
+    pub fn key(mut self, jwk: Value) -> Self {
+        self.authentication = Authentication::Key(jwk);
         self
     }
 }
@@ -123,6 +132,17 @@ impl Twist {
     }
 }
 
+/// A platform whose word about its workloads is taken.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// The `aud` that they need.
+    pub audience: String,
+    /// Its public keys, as members of a JWKS.
+    pub keys: Vec<Value>,
+}
+
 /// The provider's settings; all public, changed through [`super::Provider::behave`].
 #[derive(Clone, Debug)]
 #[allow(
@@ -167,6 +187,8 @@ pub struct Behaviour {
     pub understands_audience: bool,
     /// The audience of tokens for which no resource was asked; `None` at first: they are opaque and for nobody.
     pub default_audience: Option<String>,
+    /// Whose workloads may exchange their tokens, or use them as grants; nobody's at first.
+    pub workloads: Vec<Workload>,
     /// Whether there are device codes (there are none, at first).
     pub offers_device: bool,
     /// Life of device codes; 600 s at first.
@@ -200,6 +222,7 @@ impl Default for Behaviour {
             resource_must_repeat: true,
             understands_audience: false,
             default_audience: None,
+            workloads: Vec::new(),
             offers_device: false,
             device_ttl: Duration::from_mins(10),
             device_interval: 5,

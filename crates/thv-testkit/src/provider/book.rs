@@ -95,6 +95,8 @@ pub(super) struct Book {
     pub(super) access: HashMap<String, usize>,
     /// What the users to come will do, in order.
     pub(super) users: std::collections::VecDeque<User>,
+    /// Identifiers of assertions that were used.
+    pub(super) assertions: BTreeSet<String>,
     secrets: BTreeSet<String>,
 }
 

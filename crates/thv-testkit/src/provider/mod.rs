@@ -3,12 +3,13 @@
 //!
 //! What it is like is a [`Behaviour`], who sits in front of the browser is a [`User`], how it fails is a [`Fault`].
 //! It has a clock of its own that only moves ahead of the machine's when told to, and writes down every request.
-//! Introspection, registration and `private_key_jwt` are not here.
+//! Introspection and registration are not here.
 
 mod authorize;
 mod behaviour;
 mod book;
 mod device;
+mod direct;
 mod faults;
 mod issue;
 mod serve;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use self::behaviour::{
-    Behaviour, Client, RefreshTokens, Rotation, Signature, TokenFormat, Twist, User,
+    Behaviour, Client, RefreshTokens, Rotation, Signature, TokenFormat, Twist, User, Workload,
 };
 use self::book::Book;
 pub use self::book::{Ended, Family};

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 use super::token::KNOWN_SCOPES;
-use super::{Handle, Shared, authorize, device, paths, token};
+use super::{Handle, Shared, authorize, device, direct, paths, token};
 use crate::listening::{Answers, Body, Ending, Whole, complete, partly};
 use crate::plain;
 
@@ -163,12 +163,12 @@ fn metadata(shared: &Shared) -> Whole {
         "end_session_endpoint": at(paths::END_SESSION),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", direct::EXCHANGE, direct::ASSERTION],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": KNOWN_SCOPES,
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
         "device_authorization_endpoint": behaviour.offers_device.then(|| at(paths::DEVICE_AUTHORIZATION)),
         "claims_supported": ["sub", "email", "email_verified", "name"],
         "authorization_response_iss_parameter_supported": behaviour.advertises_issuer,

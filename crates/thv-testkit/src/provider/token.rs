@@ -14,6 +14,7 @@ use super::Shared;
 use super::behaviour::{Authentication, Behaviour, Client, Rotation};
 use super::book::{Ended, Family};
 use super::device::by_device_code;
+use super::direct;
 use super::issue::Issue;
 use crate::journal::query_of;
 use crate::jwt;
@@ -49,7 +50,7 @@ pub(super) fn bad(error: &'static str) -> Refusal {
     }
 }
 
-fn unknown_client(basic: bool) -> Refusal {
+pub(super) fn unknown_client(basic: bool) -> Refusal {
     Refusal {
         status: StatusCode::UNAUTHORIZED,
         error: "invalid_client",
@@ -120,15 +121,22 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
             "device_code",
             "refresh_token",
             "client_secret",
+            "client_assertion",
+            "subject_token",
+            "assertion",
         ] {
             if let Some(secret) = form.get(name) {
                 book.remember(secret);
             }
         }
     }
-    let client = authenticate(shared, parts, &form)?;
     let behaviour = shared.behaviour();
+    if let Some(outcome) = direct::of_workload(shared, parts, &behaviour, &form) {
+        return outcome;
+    }
+    let client = authenticate(shared, parts, &form)?;
     match form.get("grant_type") {
+        Some("client_credentials") => direct::by_client(shared, &behaviour, &client, &form),
         Some("authorization_code") => by_code(shared, &behaviour, &client, &form),
         Some("urn:ietf:params:oauth:grant-type:device_code") if behaviour.offers_device => {
             by_device_code(shared, &behaviour, &client, &form)
@@ -201,6 +209,9 @@ pub(super) fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outco
             posted.is_none() && basic.is_some_and(|(_, given)| given == *secret)
         }
         Authentication::Post(secret) => !came_basic && posted == Some(secret.as_str()),
+        Authentication::Key(jwk) => {
+            !came_basic && posted.is_none() && direct::asserts(shared, &id, jwk, form)
+        }
     };
     proven
         .then_some(client)

@@ -27,6 +27,7 @@ pub struct Guard {
     keys: Keys,
     now: Now,
     introspect: Option<Introspect>,
+    key: Option<(String, String)>,
 }
 
 impl fmt::Debug for Guard {
@@ -50,6 +51,7 @@ impl Guard {
             keys: Arc::new(move || keys.public_keys()),
             now: Arc::new(move || clock.now()),
             introspect: Some(Arc::new(move |token| book.introspect(token))),
+            key: None,
         }
     }
 
@@ -77,6 +79,20 @@ impl Guard {
             keys: Arc::new(move || keys.clone()),
             now: Arc::new(|| jiff::Timestamp::now().as_second()),
             introspect: None,
+            key: None,
+        }
+    }
+
+    /// Takes nothing but `key` as the whole value of the header `name`; without a name, as a bearer.
+    pub fn of_key(name: Option<&str>, key: &str) -> Self {
+        Guard {
+            issuer: String::new(),
+            audience: None,
+            scope: None,
+            keys: Arc::new(Vec::new),
+            now: Arc::new(|| jiff::Timestamp::now().as_second()),
+            introspect: None,
+            key: Some((name.unwrap_or_default().to_owned(), key.to_owned())),
         }
     }
 
@@ -100,6 +116,11 @@ impl Guard {
 
     fn check(&self, token: &str) -> Result<(), Refusal> {
         let invalid = |why: String| Refusal::Invalid(why);
+        if let Some((_, key)) = &self.key {
+            return (token == key)
+                .then_some(())
+                .ok_or_else(|| invalid("another key".to_owned()));
+        }
         let claims = match &self.introspect {
             Some(introspect) if !token.contains('.') => {
                 introspect(token).ok_or_else(|| invalid("an unknown token".to_owned()))?
@@ -161,7 +182,11 @@ impl Gatehouse {
         parts: &Parts,
         metadata: &str,
     ) -> (Option<BearerSeen>, Option<Whole>) {
-        let header = parts.headers.get(header::AUTHORIZATION);
+        let name = match self.guard.as_ref().and_then(|guard| guard.key.as_ref()) {
+            Some((name, _)) if !name.is_empty() => name.as_str(),
+            _ => header::AUTHORIZATION.as_str(),
+        };
+        let header = parts.headers.get(name);
         let token = header.map(|value| {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             match text.split_once(' ') {

@@ -21,7 +21,13 @@ pub(crate) enum Idp {
 
 impl Idp {
     pub(crate) async fn fake() -> Self {
-        Idp::Fake(Provider::for_resources(&[RESOURCE]).await)
+        let fake = Provider::for_resources(&[RESOURCE]).await;
+        // The real one lets codes be asked about at any pace.
+        fake.behave(|provider| {
+            provider.offers_device = true;
+            provider.device_interval = 0;
+        });
+        Idp::Fake(fake)
     }
 
     pub(crate) async fn real() -> Self {

@@ -1,6 +1,8 @@
 //! `thv config`: which registry is used. What a source must satisfy and how the file is written
 //! belong to the crates below; here are the words.
 
+mod credential;
+
 use serde::Serialize;
 use thv_config::world::World;
 use thv_config::{Config, ConfigStore, RegistrySource};
@@ -21,6 +23,11 @@ pub(super) fn run(
         ConfigCommand::SetRegistry(args) => block_on(set(args, world, output)),
         ConfigCommand::GetRegistry { format } => get(format.is_json(), world, output),
         ConfigCommand::UnsetRegistry => block_on(unset(world)),
+        ConfigCommand::SetRegistryCredential(way) => block_on(credential::set(*way, world, output)),
+        ConfigCommand::UnsetRegistryCredential => block_on(credential::unset(world, output)),
+        ConfigCommand::SetAuthHelper { state } => {
+            block_on(credential::set_helper(state, world, output))
+        }
         ConfigCommand::SetRegistryAuth(args) => block_on(set_auth(&args, world, output)),
         ConfigCommand::UnsetRegistryAuth => block_on(unset_auth(world)),
     }

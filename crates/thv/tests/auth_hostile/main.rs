@@ -60,8 +60,16 @@ const ELSEWHERE: &[(u8, &str)] = &[
     ),
     (33, "thv-auth login::device and oauth::device: case_33_…"),
     (
+        34,
+        "auth_elsewhere and login_resource: codes come with their registry and issuer, and each start is logged",
+    ),
+    (
         35,
         "auth_login::w1_no_request_but_the_login_opens_a_browser_in_any_order",
+    ),
+    (
+        40,
+        "auth_machine: a_key_in_a_header_of_its_own_stays_with_the_registry",
     ),
     (
         44,
@@ -97,6 +105,7 @@ const ELSEWHERE: &[(u8, &str)] = &[
         "auth_processes::w20_a_server_without_a_terminal_reads_its_password_from_the_environment",
     ),
     (81, "thv-secrets: keyrings that hang, are locked or absent"),
+    (82, "auth_machine and thv-auth: commands and programs"),
     (83, "auth_leaks"),
     (89, "thv-auth: grant records of other versions"),
 ];
@@ -112,16 +121,10 @@ const LATER: &[(u8, &str)] = &[
     (14, "dynamic client registration"),
     (15, "dynamic client registration"),
     (16, "sender-constrained tokens"),
-    (
-        34,
-        "device codes are shown with their issuer and registry; an audit is missing",
-    ),
-    (40, "API keys and custom headers"),
     (46, "sender-constrained tokens"),
     (62, "proxies"),
     (67, "a bearer for our own API"),
     (73, "fail points in handlers"),
-    (82, "external helpers"),
 ];
 
 /// The numbers that the design's list has; the others belong to no test.

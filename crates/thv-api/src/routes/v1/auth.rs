@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde::Serialize;
+use thv_auth::machine::Way;
 use thv_auth::status::{AuthReport, AuthState, next_step};
 use thv_auth::{AuthFailure, LoginReason};
 use thv_registry::{CatalogStatus, Fault};
@@ -90,7 +91,12 @@ impl<'a> RegistryAuthBody<'a> {
     fn new(registry: &'a str, mut report: AuthReport, catalog: &CatalogStatus) -> Self {
         let fault = catalog.fault.as_ref();
         if let Some((Fault::AuthRequired { reason, .. }, _)) = fault
-            && matches!(reason, LoginReason::Rejected | LoginReason::NotConfigured)
+            && matches!(
+                reason,
+                LoginReason::Rejected
+                    | LoginReason::CredentialRejected
+                    | LoginReason::NotConfigured
+            )
             && matches!(report.state, AuthState::None | AuthState::Authenticated)
         {
             report.state = AuthState::LoginRequired;
@@ -100,10 +106,12 @@ impl<'a> RegistryAuthBody<'a> {
         }
         let is_met = |fault: &Fault| match report.state {
             AuthState::LoginRequired => matches!(fault, Fault::AuthRequired { .. }),
-            AuthState::ProviderUnavailable | AuthState::StoreUnavailable => {
+            AuthState::ProviderUnavailable
+            | AuthState::StoreUnavailable
+            | AuthState::CredentialUnusable => {
                 matches!(fault, Fault::Unavailable { .. })
             }
-            AuthState::None | AuthState::Authenticated => false,
+            AuthState::None | AuthState::Authenticated | AuthState::Ready => false,
         };
         Self {
             registry,
@@ -117,13 +125,18 @@ impl<'a> RegistryAuthBody<'a> {
 }
 
 fn actions(report: &AuthReport) -> &'static [Action] {
+    let way = report.credential.as_ref().map(|credential| credential.way);
+    if matches!(way, Some(Way::Environment | Way::Configured)) {
+        // No login changes it, and it is configured where this server runs.
+        return &[];
+    }
     match report.state {
-        AuthState::None => &[],
-        AuthState::StoreUnavailable => &[Action::EXAMINE],
+        AuthState::None | AuthState::Ready => &[],
+        AuthState::StoreUnavailable | AuthState::CredentialUnusable => &[Action::EXAMINE],
         AuthState::LoginRequired if report.issuer.is_none() => {
             what_helps(LoginReason::NotConfigured)
         }
-        AuthState::LoginRequired => &[Action::LOG_IN, Action::EXAMINE],
+        AuthState::LoginRequired => &[Action::LOG_IN, Action::START_LOGIN, Action::EXAMINE],
         AuthState::Authenticated => &[Action::LOG_OUT, Action::LOG_IN],
         AuthState::ProviderUnavailable => &[Action::LOG_OUT, Action::LOG_IN, Action::EXAMINE],
     }

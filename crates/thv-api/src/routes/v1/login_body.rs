@@ -17,6 +17,12 @@ pub(crate) struct LoginBody<'a> {
     /// Name of the registry.
     #[schema(example = "default")]
     registry: &'a str,
+    /// URL of the registry. To be shown, with the issuer, beside whatever a person is to open or to type in.
+    #[schema(example = "https://registry.corp.example")]
+    registry_url: String,
+    /// The identity provider.
+    #[schema(example = "https://id.corp.example")]
+    issuer: &'a str,
     /// `pending`, `completing`, `authenticated`, `denied`, `expired`, `cancelled` or `failed`. The last five are ends.
     #[schema(example = "pending")]
     state: &'static str,
@@ -137,6 +143,8 @@ impl<'a> LoginBody<'a> {
         Self {
             login_id,
             registry,
+            registry_url: view.registry_url(),
+            issuer: &view.binding.issuer,
             state,
             joined: false,
             revision: view.revision,

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 #[derive(ToSchema)]
 #[schema(as = RegistryAuthReport)]
 pub(crate) struct AuthReportSchema {
-    /// `none`, `login_required`, `authenticated`, `provider_unavailable` or `store_unavailable`.
+    /// `none`, `login_required`, `authenticated`, `provider_unavailable`, `store_unavailable`, `ready` (a
+    /// credential that fetches its tokens when they are needed) or `credential_unusable`.
     #[schema(example = "authenticated")]
     state: String,
     /// What is missing, in one word; the same as in the errors of reads.
@@ -60,6 +61,8 @@ pub(crate) struct AuthReportSchema {
     /// How many seconds servers' clocks are ahead of this machine's.
     #[schema(nullable = false)]
     clock_skew_s: Option<i64>,
+    #[schema(nullable = false, inline)]
+    credential: Option<CredentialSchema>,
     /// Rules that are not applied to this registry.
     relaxations: Vec<String>,
     #[schema(nullable = false, inline)]
@@ -101,6 +104,23 @@ struct AccountSchema {
     /// Its e-mail address.
     #[schema(nullable = false)]
     email: Option<String>,
+}
+
+/// Which credential is used, and why.
+#[derive(ToSchema)]
+struct CredentialSchema {
+    /// `environment`, `configured`, `login` or `none`.
+    #[schema(example = "configured")]
+    way: String,
+    /// `bearer`, `api_key`, `client_credentials`, `token_exchange`, `jwt_bearer` or `command`; absent for a
+    /// login and for none.
+    #[schema(nullable = false, example = "client_credentials")]
+    kind: Option<String>,
+    /// Why it is this one.
+    why: String,
+    /// What is there and is for another registry.
+    #[schema(required = false)]
+    passed_over: Vec<String>,
 }
 
 /// Scopes.
@@ -161,9 +181,10 @@ mod tests {
 
     use serde_json::Value;
     use thv_auth::grant::GrantOrigin;
+    use thv_auth::machine::{CredentialKind, Way};
     use thv_auth::status::{
-        AuthReport, LiveCheck, LiveResult, PendingLogin, ReportedAccount, ReportedRefresh,
-        ReportedStore,
+        AuthReport, LiveCheck, LiveResult, PendingLogin, ReportedAccount, ReportedCredential,
+        ReportedRefresh, ReportedStore,
     };
     use utoipa::PartialSchema;
 
@@ -203,6 +224,12 @@ mod tests {
             refresh_outcome_unknown_since: Some(time),
             retry_after_s: Some(1),
             clock_skew_s: Some(1),
+            credential: Some(ReportedCredential {
+                way: Way::Configured,
+                kind: Some(CredentialKind::Bearer),
+                why: "x".to_owned(),
+                passed_over: vec!["x".to_owned()],
+            }),
             pending_login: Some(PendingLogin {
                 started_at: time,
                 expires_at: time,

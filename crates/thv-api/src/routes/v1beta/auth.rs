@@ -55,6 +55,11 @@ pub(crate) struct LogoutResponse {
     /// had just failed: the login before that stays.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     previous_login_kept: bool,
+    /// What became of a credential that is no login: `deleted` for a token that was given to keep,
+    /// `kept` for one that is configured or injected and still counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "deleted")]
+    credential: Option<&'static str>,
 }
 
 /// What became of a token.
@@ -129,10 +134,12 @@ pub(crate) async fn login(state: State, head: Head) -> Result<Response, Problem>
 )]
 pub(crate) async fn logout(state: State, head: Head) -> Result<Response, Problem> {
     let target = target(&state)?;
+    // The one that was read for whoever logs out: after a logout it may be another's already.
+    let registry = state.default_registry()?;
     let outcome = state.desk.log_out(&target, client(head.headers())).await;
     let body = match outcome {
         Ok(LoggedOut::Done(receipt)) => {
-            state.default_registry()?.forget_catalog().await;
+            registry.forget_catalog().await;
             LogoutResponse::of(receipt)
         }
         Ok(LoggedOut::Kept) => LogoutResponse {
@@ -172,6 +179,7 @@ impl LogoutResponse {
             end_session_url: receipt.end_session_url,
             read_only_store: receipt.read_only_store,
             previous_login_kept: false,
+            credential: receipt.credential.map(|credential| credential.outcome),
         }
     }
 }

@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq as _;
 use thv_http::{Http, secrecy};
 use url::Url;
 
+pub(crate) use self::wire::TOKEN_LIMITS;
 use self::wire::{TokenEndpoint, client};
 use crate::binding::Binding;
 use crate::oauth::error::{BeginError, TokenError};

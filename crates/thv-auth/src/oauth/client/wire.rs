@@ -31,7 +31,7 @@ use crate::oauth::metadata::Provider;
 use crate::oauth::token::TokenSet;
 
 /// What one request to the token endpoint may cost. Providers that ask a directory behind them are slow at times.
-const TOKEN_LIMITS: Limits = Limits {
+pub(crate) const TOKEN_LIMITS: Limits = Limits {
     total: Duration::from_secs(30),
     head: Duration::from_secs(30),
     idle: Duration::from_secs(10),

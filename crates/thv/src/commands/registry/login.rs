@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thv_auth::login::{LoginDone, LoginHow};
+use thv_auth::machine::Way;
+use thv_auth::machine::manage::kept_token;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
@@ -17,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
+use crate::input;
 use crate::opener::Browser;
 use crate::output::{NOTICE, Output};
 use crate::wire_up::{self, Catalogs};
@@ -35,6 +38,9 @@ pub(super) async fn run(
     world: &World,
     output: &mut Output,
 ) -> Result<(), CommandError> {
+    if args.with_token {
+        return with_token(args, world, output).await;
+    }
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
     let wanted = wanted(args, &config)?;
@@ -51,12 +57,19 @@ pub(super) async fn run(
         .await?;
     }
     let before = key_file(&catalogs.secrets).await;
+    catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         elsewhere::log_in(args, &wanted, &catalogs, world, output).await?
     } else {
         log_in(args, &catalogs, world, output).await?
     };
     output.remark(&words(&done));
+    let report = catalogs.auth.report().await.ok();
+    let used = report.and_then(|report| report.credential);
+    if let Some(used) = used.filter(|used| used.way != Way::Login) {
+        let note = format!("the registry is not read with this login: {}.", used.why);
+        output.remark_styled(NOTICE, "Note", &note);
+    }
     if before.is_none()
         && let Some(path) = key_file(&catalogs.secrets).await
     {
@@ -69,6 +82,31 @@ pub(super) async fn run(
             ),
         );
     }
+    Ok(())
+}
+
+/// Keeps a token that somebody hands over, in place of a login. It is read before anything is changed.
+async fn with_token(
+    args: &LoginArgs,
+    world: &World,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    let token = input::secret("Token of the registry: ")?;
+    let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
+    let config = catalogs.store.load_async().await?;
+    let Some(request) = request(args, &config) else {
+        return Err(CommandError::LoginIncomplete {
+            local_file: local_file(args, &config),
+            missing: "--registry".to_owned(),
+        });
+    };
+    if args.registry.is_some() {
+        let change = catalogs.registries.set(&request, None);
+        super::patiently("Checking the registry", world, output, Box::pin(change)).await?;
+    }
+    let wanted = kept_token(args.header.clone());
+    catalogs.auth.set_credential(wanted, Some(token)).await?;
+    output.remark("The token is kept, and the registry is read with it. `thv registry status` shows whether it works; `thv registry logout` forgets it.");
     Ok(())
 }
 
@@ -186,7 +224,7 @@ async fn log_in(
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
-                output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up) …"));
+                output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
             () = &mut deadline => return Err(CommandError::LoginTimedOut { limit }),
             _ = tokio::signal::ctrl_c() => return Err(CommandError::Interrupted),

@@ -1,6 +1,7 @@
 //! `thv registry logout`: forgets the tokens of the registry and says what became of them.
 
 use thv_auth::logout::LogoutReceipt;
+use thv_auth::machine::Way;
 use thv_config::world::World;
 use thv_registry::Revalidation;
 
@@ -43,6 +44,16 @@ fn words(receipt: &LogoutReceipt) -> Vec<String> {
                 .to_owned(),
         );
     }
+    lines.extend(receipt.credential.map(|credential| {
+        match (credential.outcome, credential.way) {
+            ("deleted", _) => "The token that was kept for the registry is deleted.".to_owned(),
+            (_, Way::Environment) => {
+                "THV_REGISTRY_TOKEN is set and still counts; unset it to go without.".to_owned()
+            }
+            _ => "The configured credential stays; `thv config unset-registry-credential` forgets it."
+                .to_owned(),
+        }
+    }));
     lines.extend(receipt.tokens.iter().filter_map(|token| {
         let name = token.token.replace('_', " ");
         match token.outcome {

@@ -1,6 +1,7 @@
 //! `thv registry`: what the configured registry offers, for a person. Each verb has a file; this
 //! one runs them and has what they share, which is waiting for a catalog.
 
+mod auth_helper;
 mod convert;
 mod info;
 mod list;
@@ -8,6 +9,7 @@ mod login;
 mod logout;
 mod refresh;
 mod status;
+mod token;
 
 use std::future::Future;
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub(super) fn run(
         RegistryCommand::Logout { format } => {
             block_on(logout::run(format.is_json(), world, output))
         }
+        RegistryCommand::Token(args) => block_on(token::run(&args, world, output)),
+        RegistryCommand::AuthHelper => block_on(auth_helper::run(world, output)),
         RegistryCommand::Convert(args) => convert::run(&args, output),
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
-use thv_auth::status::{AuthReport, AuthState, LiveCheck, LiveResult, ReportedStore};
+use thv_auth::machine::{CredentialKind, Way};
+use thv_auth::status::{
+    AuthReport, AuthState, LiveCheck, LiveResult, ReportedCredential, ReportedStore,
+};
 use thv_config::world::World;
 use thv_registry::{CatalogStatus, RegistryInfo, Revalidation, Snapshot, SourceKind};
 
@@ -37,7 +40,7 @@ pub(super) async fn run(
     };
     let report = Report::new(
         &registry.info(),
-        login.filter(|login| login.state != AuthState::None),
+        login.filter(is_worth_telling),
         registry.status(),
         snapshot,
         world.clock.now(),
@@ -51,13 +54,48 @@ pub(super) async fn run(
     outcome.map(|_| ())
 }
 
+/// A registry that is read anonymously, and for which nothing else was passed over, has no login to tell of.
+fn is_worth_telling(login: &AuthReport) -> bool {
+    let credential = login.credential.as_ref();
+    login.state != AuthState::None
+        || credential.is_some_and(|credential| !credential.passed_over.is_empty())
+}
+
+/// The credential in a line: which one, and why.
+fn credential_line(credential: &ReportedCredential) -> String {
+    let kind = credential.kind.map(CredentialKind::as_str);
+    let what = match (credential.way, kind) {
+        (Way::Environment, Some(kind)) => format!("{kind} from the environment"),
+        (Way::Environment, None) => "from the environment".to_owned(),
+        (Way::Configured, Some(kind)) => format!("{kind}, configured"),
+        (Way::Configured, None) => "configured".to_owned(),
+        (Way::Login, _) => "a login".to_owned(),
+        (Way::None, _) => "none".to_owned(),
+    };
+    let mut line = format!("{what}: {}", credential.why);
+    for passed_over in &credential.passed_over {
+        line.push_str("; not used, because ");
+        line.push_str(passed_over);
+    }
+    line
+}
+
 /// What a person wants to know of the login.
 fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
     let who = login.account.as_ref().map(|account| {
         let name = account.email.as_ref().or(account.name.as_ref());
         name.unwrap_or(&account.sub).clone()
     });
+    let needs_no_person = login
+        .credential
+        .as_ref()
+        .is_some_and(|credential| matches!(credential.way, Way::Environment | Way::Configured));
     let state = match (login.state, &login.detail) {
+        (AuthState::Authenticated, _) if needs_no_person => match who {
+            Some(who) => format!("not needed, the credential is that of {who}"),
+            None => "not needed".to_owned(),
+        },
+        (AuthState::Ready, _) => "not needed; no token was fetched yet".to_owned(),
         (AuthState::Authenticated, _) => match who {
             Some(who) => format!("logged in as {who}"),
             None => "logged in".to_owned(),
@@ -66,6 +104,9 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         (_, None) => "not logged in".to_owned(),
     };
     let mut fields = vec![("Login", state)];
+    if let Some(credential) = &login.credential {
+        fields.push(("Credential", credential_line(credential)));
+    }
     if let Some(issuer) = &login.issuer {
         fields.push(("Issuer", issuer.clone()));
     }
@@ -134,7 +175,12 @@ fn live_words(live: &LiveCheck) -> String {
             "it does not answer: {}",
             live.detail.as_deref().unwrap_or("no answer came")
         ),
-        LiveResult::NoToken => "not asked, as there is no token that is good now".to_owned(),
+        LiveResult::NoToken => format!(
+            "not asked: {}",
+            live.detail
+                .as_deref()
+                .unwrap_or("there is no token that is good now")
+        ),
     }
 }
 

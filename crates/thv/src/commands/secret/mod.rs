@@ -24,34 +24,17 @@ pub(super) fn run(
         SecretCommand::Get { name, format } => {
             values::get(&secrets, &name, format.is_json(), output)
         }
-        verb => {
-            // What keeps the old names from being moved keeps the verb from doing its work, and is told there.
-            if let Err(error) = secrets.secrets().migrate_scopes(Patience::Login) {
-                tracing::debug!(%error, "names of an older version were not moved");
-            }
-            change(verb, &secrets, output)
-        }
-    }
-}
-
-fn change(
-    verb: SecretCommand,
-    secrets: &UserSecrets,
-    output: &mut Output,
-) -> Result<(), CommandError> {
-    match verb {
-        SecretCommand::Setup => setup::ask(secrets, output),
+        SecretCommand::Setup => setup::ask(&secrets, output),
         SecretCommand::Provider {
             provider,
             password_stdin,
-        } => setup::provider(secrets, &provider, password_stdin, output),
-        SecretCommand::Set { name } => values::set(secrets, &name),
-        SecretCommand::Delete { name, system } => values::delete(secrets, &name, system),
+        } => setup::provider(&secrets, &provider, password_stdin, output),
+        SecretCommand::Set { name } => values::set(&secrets, &name),
+        SecretCommand::Delete { name, system } => values::delete(&secrets, &name, system),
         SecretCommand::List { system, format } => {
-            values::list(secrets, system, format.is_json(), output)
+            values::list(&secrets, system, format.is_json(), output)
         }
-        SecretCommand::ResetKeyring { yes } => setup::reset_keyring(secrets, yes, output),
-        SecretCommand::UpgradeStore { undo } => setup::upgrade(secrets, undo, output),
-        SecretCommand::Status { .. } | SecretCommand::Get { .. } => Ok(()),
+        SecretCommand::ResetKeyring { yes } => setup::reset_keyring(&secrets, yes, output),
+        SecretCommand::UpgradeStore { undo } => setup::upgrade(&secrets, undo, output),
     }
 }

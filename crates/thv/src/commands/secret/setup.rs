@@ -2,6 +2,7 @@
 //! its key is, and in which form its file is.
 
 use secrecy::SecretString;
+use thv_secrets::keyring::KeyringError;
 use thv_secrets::select::KeySource;
 use thv_secrets::{Form, SecretsError, SetUp, StoreKind, UserSecrets};
 
@@ -110,13 +111,24 @@ pub(super) fn reset_keyring(
         }
         settled => settled?,
     };
+    let mut kept = Vec::new();
     for keyring in cleared {
-        if let Err(error) = keyring.outcome {
-            let why = format!("{} was not reset: {error}", keyring.keyring);
-            output.remark_styled(NOTICE, "Note", &why);
+        match keyring.outcome {
+            Ok(_) => {}
+            Err(KeyringError::Absent { cause }) => output.remark_styled(
+                NOTICE,
+                "Note",
+                &format!("{} is not there: {cause}", keyring.keyring),
+            ),
+            Err(error) => kept.push(format!("{}: {error}", keyring.keyring)),
         }
     }
-    Ok(())
+    if kept.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::KeyringKept {
+        cause: kept.join("; "),
+    })
 }
 
 pub(super) fn upgrade(
