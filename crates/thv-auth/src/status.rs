@@ -365,9 +365,8 @@ impl AuthReport {
 pub fn next_step(state: AuthState) -> Option<&'static str> {
     match state {
         AuthState::LoginRequired => Some("thv registry login"),
-        AuthState::ProviderUnavailable => Some("thv doctor"),
+        AuthState::ProviderUnavailable | AuthState::CredentialUnusable => Some("thv doctor"),
         AuthState::StoreUnavailable => Some("thv secret status"),
-        AuthState::CredentialUnusable => Some("thv doctor"),
         AuthState::None | AuthState::Authenticated | AuthState::Ready => None,
     }
 }

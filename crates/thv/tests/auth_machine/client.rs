@@ -114,7 +114,12 @@ async fn a_registry_that_rejects_every_token_causes_no_storm() {
     }
     let answer = server.post(REFRESH, &json!({})).await;
     assert_needs_login(&answer, "registry_rejected_token");
-    assert_eq!(answer.json().get("actions"), None, "{answer:?}");
+    // No login helps, and the doctor says what does.
+    assert_eq!(
+        answer.json()["actions"],
+        json!([{"method": "GET", "href": "/api/v1/registries/default/auth/doctor"}]),
+        "{answer:?}"
+    );
     assert_eq!(grants(&stage), 2, "one token, and one more try");
     let asked = stage.registry.bearers().len();
     assert!(asked <= 4, "{asked} requests for 21 reads");
@@ -287,4 +292,22 @@ async fn a_real_provider_takes_a_secret_and_a_private_key() {
         .into_iter()
         .filter(|event| event["event"] == "token");
     assert_eq!(tokens.count(), 2);
+}
+
+#[tokio::test]
+async fn the_doctor_names_a_credential_that_counts_in_place_of_a_login_and_fetches_no_token() {
+    let stage = stage().await;
+    use_client_secret(&stage).await;
+    let ran = stage.cli(&["doctor", "--format", "json"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let diagnosis = ran.json();
+    let checks = diagnosis["checks"].as_array().unwrap();
+    let outcome_of = |id: &str| {
+        let check = checks.iter().find(|check| check["id"] == id);
+        check.map_or(json!(null), |check| check["outcome"].clone())
+    };
+    assert_eq!(outcome_of("credential.in_place_of_login"), "ok");
+    assert_eq!(outcome_of("registry.challenge"), "ok");
+    assert_eq!(outcome_of("login.grant"), "skipped");
+    assert_eq!(grants(&stage), 0, "a token was fetched");
 }
