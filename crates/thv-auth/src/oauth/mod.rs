@@ -5,6 +5,7 @@
 //! [`redirect_uri`] is where the browser returns to. Nothing here stores a grant, decides when to refresh or waits for a person.
 
 pub(crate) mod answer;
+pub mod challenge;
 pub mod client;
 pub mod error;
 pub mod id_token;
