@@ -13,13 +13,17 @@ use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
 
+use crate::bare_url::{
+    ClientChoice, ClientError, FoundLogin, LoginSearch, REGISTERED_FORM, SearchError, WantedClient,
+    client_for, find_login, living_client, redirect_uri,
+};
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{CredentialSource, Credentials};
 use crate::limits::LOOK_INTERVAL;
-use crate::login::{LoginDone, LoginError, LoginHow, Logins};
+use crate::login::{DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, Logins};
 use crate::logout::{LogoutReceipt, logout};
-use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
-use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
+use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
+use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
 use crate::status::{AuthReport, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
@@ -31,6 +35,8 @@ pub struct Auth {
     http: Http,
     engine: RefreshEngine,
     logins: Logins,
+    /// Held while a client is looked after or registered, so that two logins do not make two clients.
+    registering: tokio::sync::Mutex<()>,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
 }
@@ -47,6 +53,9 @@ pub enum AuthFailure {
     /// The login failed.
     #[error(transparent)]
     Login(#[from] LoginError),
+    /// The client that was registered for the login is not known any more, and there is no new one.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The stored grant cannot be read or deleted.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -61,7 +70,7 @@ impl Auth {
         let source = ConfiguredStore::new(secrets, paths, config);
         let vault = Vault::new(Arc::new(source), Arc::clone(&world.clock));
         let keys = KeyCache::new();
-        let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
+        let service = OAuthService::new(http.clone(), Arc::clone(&world.clock), vault.clone());
         let engine = RefreshEngine::new(EngineParts {
             world: world.clone(),
             vault: vault.clone(),
@@ -76,6 +85,7 @@ impl Auth {
             http: http.clone(),
             engine,
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
+            registering: tokio::sync::Mutex::default(),
             credentials: Mutex::default(),
         })
     }
@@ -101,14 +111,17 @@ impl Auth {
     /// the future leaves it.
     pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
         let config = self.config.load_async().await?;
-        let binding = Binding::of(&config)?;
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
-        let store = self.config.clone();
-        let wanted = binding.clone();
         let how = LoginHow {
             callback_port: how
                 .callback_port
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
+            ..how
+        };
+        let (binding, how) = self.with_client(Binding::of(&config)?, how).await?;
+        let store = self.config.clone();
+        let wanted = binding.clone();
+        let how = LoginHow {
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
             ..how
         };
@@ -122,6 +135,94 @@ impl Auth {
         };
         self.of(&binding).look().await;
         Ok(done)
+    }
+
+    /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
+    pub async fn find_login(&self, search: &LoginSearch) -> Result<FoundLogin, SearchError> {
+        find_login(&self.http, search).await
+    }
+
+    /// The client to configure for a login that was found; registers this program where that is needed. What the
+    /// registration brings is kept before this returns.
+    pub async fn client_for(
+        &self,
+        found: &FoundLogin,
+        choice: &ClientChoice,
+    ) -> Result<String, ClientError> {
+        let _turn = self.registering.lock().await;
+        let vault = self.engine.vault();
+        client_for(&self.http, vault, found, choice, self.clock.now()).await
+    }
+
+    /// The login as the client that is configured. Where this program has registered that client and the provider has forgotten
+    /// it, a new one is registered, once, and configured in its place.
+    async fn with_client(
+        &self,
+        binding: Binding,
+        how: LoginHow,
+    ) -> Result<(Binding, LoginHow), AuthFailure> {
+        let _turn = self.registering.lock().await;
+        let vault = self.engine.vault().clone();
+        let (issuer, client_id) = (binding.issuer.clone(), binding.client_id.clone());
+        let ours = blocking(move || vault.registration_of(&issuer, &client_id)).await;
+        // A store that cannot be read is told by the login itself.
+        let Ok(Some(registered)) = ours else {
+            return Ok((binding, how));
+        };
+        let provider = discover(&self.http, &binding.issuer, DiscoveryPolicy::DEFAULT)
+            .await
+            .map_err(|error| LoginError::Discovery {
+                issuer: binding.issuer.clone(),
+                cause: error.to_string(),
+                transient: error.is_transient(),
+            })?;
+        let redirect_uris = match how.callback_port {
+            // Any port will do (RFC 8252 section 7.3).
+            Some(0) => registered.redirect_uris.clone(),
+            port => vec![redirect_uri(
+                port.unwrap_or(DEFAULT_CALLBACK_PORT),
+                &provider,
+            )],
+        };
+        let wanted = WantedClient {
+            provider: &provider,
+            redirect_uris,
+            scopes: requested_scopes(&provider, &binding.scopes),
+            allow_private_ip: binding.allow_private_ip,
+            anew: false,
+            now: self.clock.now(),
+        };
+        let client = living_client(&self.http, self.engine.vault(), &wanted).await?;
+        let how = LoginHow {
+            redirect: REGISTERED_FORM,
+            authentication: client.authentication,
+            ..how
+        };
+        if client.client_id == binding.client_id {
+            return Ok((binding, how));
+        }
+        let binding = self.configure_client(binding, client.client_id).await?;
+        Ok((binding, how))
+    }
+
+    /// Configures another client for `binding`, unless something else is configured by now.
+    async fn configure_client(
+        &self,
+        binding: Binding,
+        client_id: String,
+    ) -> Result<Binding, AuthFailure> {
+        self.config
+            .update_async(move |config: &mut Config| {
+                if Binding::of(config).is_ok_and(|now| now == binding)
+                    && let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut())
+                {
+                    oauth.client_id = client_id;
+                    oauth.cached_refresh_token_ref = None;
+                    oauth.cached_token_expiry = None;
+                }
+                Ok::<_, AuthFailure>(Binding::of(config)?)
+            })
+            .await
     }
 
     /// Resolves when the configuration describes another login: whoever still waited for this one

@@ -17,6 +17,7 @@ use crate::oauth::{Account, TokenSet};
 use crate::skew::shifted;
 
 pub use record::RecordError;
+pub(crate) use record::shown;
 
 /// What a provider gave us for one [`Binding`](crate::binding::Binding). Never empty: it holds an access token, a refresh
 /// token or both. Never printed with its tokens.

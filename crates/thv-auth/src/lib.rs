@@ -4,6 +4,7 @@
 //! ever starting a login; [`inbound`] checks the tokens that callers of our own API present.
 
 mod auth;
+pub mod bare_url;
 pub mod binding;
 pub mod credentials;
 pub mod grant;
@@ -14,6 +15,7 @@ pub mod logout;
 pub mod oauth;
 pub mod opener;
 pub mod refresh;
+pub mod relaxation;
 pub mod skew;
 pub mod status;
 mod takeover;
@@ -21,6 +23,7 @@ pub mod tokens;
 pub mod vault;
 
 pub use auth::{Auth, AuthFailure};
+pub use bare_url::{ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError};
 pub use credentials::{
     Anonymous, AuthError, AuthStatus, CredentialSource, Credentials, LoginReason, NoGrants,
     NotLoggedIn,

@@ -3,6 +3,8 @@
 //! Everything here blocks and asks nobody but the store. A login that the Go program left is taken over on the way
 //! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
+mod clients;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -206,7 +208,8 @@ impl Vault {
         stored
     }
 
-    /// Deletes every login to a registry, whoever stored it: all of the `registry` scope and the Go program's bare names.
+    /// Deletes every login to a registry, whoever stored it: all of the `registry` scope but registered clients, and the Go
+    /// program's bare names.
     /// A renewal in flight finds its record gone and stores nothing.
     pub fn wipe(&self, binding: &Binding) -> Result<Wiped, VaultError> {
         let store = match self.source.open(Patience::Request) {
@@ -348,7 +351,8 @@ fn record_name(binding: &Binding) -> SecretName {
 }
 
 fn is_registry_secret(name: &str) -> bool {
-    name.starts_with(REGISTRY_SCOPE) || name.starts_with(GO_BARE_PREFIX)
+    let is_login = name.starts_with(REGISTRY_SCOPE) || name.starts_with(GO_BARE_PREFIX);
+    is_login && !clients::is_client_record(name)
 }
 
 /// The generation after `before`. A first one is drawn by lot, so that a record made anew after a deletion is not taken for

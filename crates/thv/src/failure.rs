@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thv_auth::login::LoginError;
-use thv_auth::{AuthFailure, LoginReason};
+use thv_auth::oauth::DiscoveryError;
+use thv_auth::oauth::error::MetadataFault;
+use thv_auth::oauth::registration::RegistrationError;
+use thv_auth::oauth::resource::{ResourceError, ResourceFault};
+use thv_auth::{AuthFailure, ClientError, LoginReason, SearchError};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
 use thv_registry::{ChangeError, Fault, LookupError};
@@ -34,6 +38,15 @@ pub(crate) enum CommandError {
     /// A login or logout came to nothing.
     #[error(transparent)]
     Auth(#[from] AuthFailure),
+    /// Where to log in was not found out.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// There is no client to log in as.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The person does not want to log in where the registry says.
+    #[error("nothing was changed: you did not agree to log in at {issuer}")]
+    NotConfirmed { issuer: String },
     /// A login that lacks something; the Go program's clients look for these words.
     #[error("registry login is not fully described: {}{missing} missing", match local_file { Some(path) => format!("OAuth login is not supported for local file registries (path: {path}); "), None => String::new() })]
     LoginIncomplete {
@@ -126,8 +139,11 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::BackupExists { .. } => Failure::new(error.to_string(), Exit::Failure)
             .hint("move the backup away, or pass `--no-backup`"),
         CommandError::Auth(failure) => describe_auth(failure),
+        CommandError::Search(search) => describe_search(search),
+        CommandError::Client(client) => describe_client(client),
+        CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
+            .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`--timeout <seconds>` gives more time, up to 300"),
         CommandError::Server { code, .. } => Failure::new(
@@ -156,7 +172,7 @@ fn describe_fault(fault: &Fault) -> Failure {
                 Fault::AuthRequired {
                     reason: LoginReason::NotConfigured,
                     ..
-                } => "`thv registry login --issuer <url> --client-id <id>`, with what the registry's operator tells you",
+                } => "`thv registry login` finds out where; if the registry does not say, add `--issuer <url> --client-id <id>`",
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {
@@ -181,17 +197,103 @@ fn describe_fault(fault: &Fault) -> Failure {
     }
 }
 
+/// Each end of the way from a URL to a login, with what to type next.
+fn describe_search(search: &SearchError) -> Failure {
+    let text = search.to_string();
+    let exit = match search {
+        _ if search.is_transient() => Exit::UpstreamUnavailable,
+        SearchError::BadUrl { .. } => Exit::Usage,
+        SearchError::NoMetadata { .. }
+        | SearchError::NoIssuer { .. }
+        | SearchError::SeveralIssuers { .. }
+        | SearchError::UnlistedIssuer { .. } => Exit::AuthRequired,
+        SearchError::Registry { .. }
+        | SearchError::NoLoginNeeded { .. }
+        | SearchError::Provider { .. } => Exit::Failure,
+    };
+    let failure = Failure::new(text, exit);
+    match search {
+        SearchError::BadUrl { .. } => {
+            failure.hint("`thv registry login <url>`, with the https address of the registry")
+        }
+        SearchError::Registry { .. } => failure.hint(
+            "check the address; for plain http or a host in a private network add `--allow-private-ip`",
+        ),
+        SearchError::NoLoginNeeded { registry } => failure.hint(&format!(
+            "`thv config set-registry {registry}` uses it as it is"
+        )),
+        SearchError::NoMetadata { registry, cause } if names_a_parent(cause) => {
+            failure.hint(&format!(
+                "give the address that the registry calls its own; if that is a part of this one and you trust it: `thv registry login {registry} --relax allow_resource_parent_path`"
+            ))
+        }
+        SearchError::NoMetadata { registry, .. } | SearchError::NoIssuer { registry } => {
+            failure.hint(&format!(
+                "ask who runs the registry, then `thv registry login {registry} --issuer <url> --client-id <id>`"
+            ))
+        }
+        SearchError::SeveralIssuers { registry, .. } => failure.hint(&format!(
+            "`thv registry login {registry} --issuer <url>`, with the one where you have an account"
+        )),
+        SearchError::UnlistedIssuer { registry, issuer, .. } => failure.hint(&format!(
+            "use one of the registry's; if who runs it told you otherwise: `thv registry login {registry} --issuer {issuer} --relax allow_unlisted_issuer`"
+        )),
+        SearchError::Provider { cause, .. } if says_nothing_of_pkce(cause) => failure.hint(
+            "if you trust the identity provider, add `--relax allow_missing_pkce_metadata`",
+        ),
+        SearchError::Provider { .. } if search.is_transient() => {
+            failure.hint("try again; `thv registry login` changes nothing before it succeeds")
+        }
+        SearchError::Provider { .. } => failure.hint(
+            "tell who runs the registry; another of its identity providers can be named with `--issuer <url>`",
+        ),
+    }
+}
+
+fn names_a_parent(error: &ResourceError) -> bool {
+    let is_other = |fault: &ResourceFault| matches!(fault, ResourceFault::OtherResource { .. });
+    error.attempts.iter().any(|(_, fault)| is_other(fault))
+}
+
+fn says_nothing_of_pkce(error: &DiscoveryError) -> bool {
+    let DiscoveryError::NoDocument { attempts } = error else {
+        return false;
+    };
+    let is_silent = |fault: &MetadataFault| matches!(fault, MetadataFault::PkceUnadvertised);
+    attempts.iter().any(|attempt| is_silent(&attempt.fault))
+}
+
+fn describe_client(client: &ClientError) -> Failure {
+    let text = client.to_string();
+    match client {
+        ClientError::Registration(RegistrationError::Transient { .. }) => {
+            Failure::new(text, Exit::UpstreamUnavailable).hint("try again with the same command")
+        }
+        ClientError::Registration(_) => Failure::new(text, Exit::AuthRequired).hint(
+            "have thv registered there as a native client with the redirect URI http://localhost:8666/callback, then add `--client-id <id>` to the command",
+        ),
+        ClientError::Store(_) => Failure::new(text, Exit::Failure),
+        ClientError::MetadataDocument { .. } => Failure::new(text, Exit::Usage)
+            .hint("`--client-metadata` wants the https address of a document of yours"),
+    }
+}
+
 fn describe_auth(failure: &AuthFailure) -> Failure {
     let text = failure.to_string();
     match failure {
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
-            .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
+            .hint("`thv registry login <url>`, with the address of the registry"),
+        AuthFailure::Client(client) => describe_client(client),
         AuthFailure::Config(_) | AuthFailure::Vault(_) => Failure::new(text, Exit::Failure),
         AuthFailure::Login(error) => match error {
             LoginError::Discovery { .. }
             | LoginError::Exchange {
                 transient: true, ..
             } => Failure::new(text, Exit::UpstreamUnavailable),
+            LoginError::Exchange {
+                code: Some(code), ..
+            } if code == "invalid_client" => Failure::new(text, Exit::Failure)
+                .hint("the identity provider does not know this client: `thv registry login --register` has thv registered anew, `--client-id <id>` names another"),
             LoginError::Denied { .. } | LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }

@@ -3,9 +3,10 @@
 //! do about it.
 
 use http::StatusCode;
-use thv_auth::AuthFailure;
 use thv_auth::login::LoginError;
+use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::vault::VaultError;
+use thv_auth::{AuthFailure, ClientError};
 
 use super::Problem;
 
@@ -40,6 +41,7 @@ impl Problem {
             }
             AuthFailure::Config(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             AuthFailure::Login(error) => of_login(error),
+            AuthFailure::Client(error) => of_client(error),
             AuthFailure::Vault(error) => of_store(error),
         };
         Self::by_door(status, code, format!("{what}: {failure}"))
@@ -65,6 +67,18 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
         LoginError::Listener { .. } | LoginError::Internal { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
         }
+    }
+}
+
+/// 502 for what the identity provider said or did not say.
+fn of_client(error: &ClientError) -> (StatusCode, &'static str) {
+    match error {
+        ClientError::Registration(RegistrationError::Transient { .. }) => {
+            (StatusCode::BAD_GATEWAY, "identity_provider_unavailable")
+        }
+        ClientError::Registration(_) => (StatusCode::BAD_GATEWAY, "identity_provider_refused"),
+        ClientError::Store(error) => of_store(error),
+        ClientError::MetadataDocument { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
     }
 }
 

@@ -60,12 +60,12 @@ struct Record {
 }
 
 /// A token in plain text.
-mod shown {
+pub(crate) mod shown {
     use secrecy::{ExposeSecret, SecretString};
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     #[expect(clippy::ref_option, reason = "the shape that serde wants")]
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         token: &Option<SecretString>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -75,7 +75,7 @@ mod shown {
             .serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<SecretString>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))

@@ -106,7 +106,7 @@ impl Flow {
         self.progress
             .stage
             .send_modify(|stage| stage.port = Some(loopback.port()));
-        let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
+        let redirect_uri = self.how.redirect.uri(loopback.port(), &provider.issuer);
         let attempt = oauth::begin(
             &provider,
             &self.binding,
@@ -240,7 +240,14 @@ impl Flow {
         previous: Option<Account>,
     ) -> Result<LoginDone, LoginError> {
         let attempt = session.attempt();
-        let redeeming = oauth::exchange(&self.logins.http, provider, &self.binding, attempt, code);
+        let redeeming = oauth::exchange(
+            &self.logins.http,
+            provider,
+            &self.binding,
+            &self.how.authentication,
+            attempt,
+            code,
+        );
         let tokens = tokio::select! {
             biased;
             () = self.progress.superseded.cancelled() => return Err(LoginError::Cancelled),
@@ -306,12 +313,13 @@ impl Flow {
         let http = self.logins.http.clone();
         let provider = provider.clone();
         let binding = self.binding.clone();
+        let client = self.how.authentication.clone();
         let (token, hint) = match tokens.refresh_token {
             Some(refresh_token) => (refresh_token, TokenHint::RefreshToken),
             None => (tokens.access_token, TokenHint::AccessToken),
         };
         tokio::spawn(async move {
-            let outcome = oauth::revoke(&http, &provider, &binding, &token, hint).await;
+            let outcome = oauth::revoke(&http, &provider, &binding, &client, &token, hint).await;
             tracing::debug!(?outcome, "the tokens of an ended login were given back");
         });
     }

@@ -30,7 +30,7 @@ pub use error::{LoginError, PortHolder};
 
 use crate::binding::Binding;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
-use crate::oauth::{Account, KeyCache};
+use crate::oauth::{Account, ClientAuthentication, KeyCache};
 use crate::opener::Opener;
 use crate::vault::Vault;
 use flow::Flow;
@@ -59,6 +59,8 @@ pub struct LoginHow {
     pub callback_port: Option<u16>,
     /// The rest of the redirect URI.
     pub redirect: RedirectForm,
+    /// How the client proves itself.
+    pub authentication: ClientAuthentication,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.
     pub still_wanted: Option<StillWanted>,
 }
@@ -290,16 +292,19 @@ impl fmt::Debug for Logins {
     }
 }
 
-// === impl LoginHow ===
+// === impl RedirectForm ===
 
-impl LoginHow {
-    fn redirect_uri(&self, port: u16, issuer: &str) -> RedirectUri {
-        match self.redirect {
-            RedirectForm::Registered => RedirectUri::registered(port),
-            RedirectForm::PerIssuer(name) => RedirectUri::for_issuer(name, port, issuer),
+impl RedirectForm {
+    /// The whole redirect URI.
+    pub fn uri(self, port: u16, issuer: &str) -> RedirectUri {
+        match self {
+            Self::Registered => RedirectUri::registered(port),
+            Self::PerIssuer(name) => RedirectUri::for_issuer(name, port, issuer),
         }
     }
 }
+
+// === impl LoginHow ===
 
 impl fmt::Debug for LoginHow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

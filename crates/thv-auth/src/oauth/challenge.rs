@@ -380,7 +380,10 @@ mod tests {
             ("Bearer a=", "Bearer<a=|>"),
             ("Bearer ,a=b", "Bearer<|a=b>"),
             ("Bearer a=b,, ,c=d", "Bearer<|a=b;c=d>"),
-            ("Bearer a=\"x, Basic realm=\\\"y\\\"\"", "Bearer<|a=x, Basic realm=\"y\">"),
+            (
+                "Bearer a=\"x, Basic realm=\\\"y\\\"\"",
+                "Bearer<|a=x, Basic realm=\"y\">",
+            ),
             ("Bearer a=\"\"", "Bearer<|a=>"),
             ("Bearer\ta=b", "Bearer<|a=b>"),
         ] {

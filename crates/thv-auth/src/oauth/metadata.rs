@@ -23,6 +23,8 @@ pub struct DiscoveryPolicy {
     pub total: Duration,
     /// What to do with a provider that says nothing about PKCE.
     pub pkce_unadvertised: PkceUnadvertised,
+    /// Whether the issuer may have a private address: yes where the operator named it, and not where a stranger's document did.
+    pub allow_private_ip: bool,
 }
 
 /// What to do with a provider whose metadata do not mention PKCE. One that lists methods without S256 is always refused.
@@ -64,6 +66,16 @@ pub struct Provider {
     pub pkce: PkceSupport,
     /// The scopes that the provider lists, if it does.
     pub scopes_supported: Option<Vec<String>>,
+    /// Whether the metadata are an `OpenID` provider's, and not those of an OAuth server alone.
+    pub is_openid: bool,
+    /// Where clients register themselves (RFC 7591).
+    pub registration_endpoint: Option<Url>,
+    /// Whether the address of a document can be a client identifier.
+    pub client_id_metadata_document_supported: bool,
+    /// How clients may prove themselves at the token endpoint, if the provider lists that.
+    pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// The grant types that the provider lists, if it does.
+    pub grant_types_supported: Option<Vec<String>>,
     /// The provider's clock when it answered, from the `Date` header.
     pub server_date: Option<Timestamp>,
 }
@@ -83,10 +95,12 @@ struct Candidate {
 }
 
 impl DiscoveryPolicy {
-    /// Ten seconds, and providers that do not mention PKCE are accepted.
+    /// Ten seconds, providers that do not mention PKCE are accepted, and so are private addresses: for an issuer that the
+    /// operator has configured.
     pub const DEFAULT: Self = Self {
         total: Duration::from_secs(10),
         pkce_unadvertised: PkceUnadvertised::Accept,
+        allow_private_ip: true,
     };
 }
 
@@ -136,7 +150,7 @@ pub async fn discover(
     let limits = Limits::PROBE.with_total(policy.total / share);
     let mut attempts = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let fault = match fetch(http, &candidate, limits).await {
+        let fault = match fetch(http, &candidate, limits, policy).await {
             Ok(reply) => match read(&reply, issuer, &candidate, policy) {
                 Ok(provider) => return Ok(provider),
                 Err(fault) => fault,
@@ -157,10 +171,14 @@ pub async fn discover(
     Err(DiscoveryError::NoDocument { attempts })
 }
 
-async fn fetch(http: &Http, candidate: &Candidate, limits: Limits) -> Result<Reply, MetadataFault> {
-    // The operator named this host, so that it may be a private one.
+async fn fetch(
+    http: &Http,
+    candidate: &Candidate,
+    limits: Limits,
+    policy: DiscoveryPolicy,
+) -> Result<Reply, MetadataFault> {
     let policy = Policy {
-        allow_private_ip: true,
+        allow_private_ip: policy.allow_private_ip,
         plain_http: PlainHttp::Loopback,
         redirects: Redirects::SameHost,
     };
@@ -242,7 +260,7 @@ fn read(
             Form::Oidc => Some(needed("jwks_uri")?),
             Form::OAuth => endpoint("jwks_uri")?,
         },
-        // Logins work without these two, so that a bad one counts as none.
+        // Logins work without the optional members, so that a bad one counts as none.
         revocation_endpoint: endpoint("revocation_endpoint").ok().flatten(),
         end_session_endpoint: endpoint("end_session_endpoint").ok().flatten(),
         iss_parameter_supported: members
@@ -254,6 +272,17 @@ fn read(
             policy,
         )?,
         scopes_supported: texts("scopes_supported").ok().flatten(),
+        is_openid: candidate.form == Form::Oidc,
+        registration_endpoint: endpoint("registration_endpoint").ok().flatten(),
+        client_id_metadata_document_supported: members
+            .boolean("client_id_metadata_document_supported")
+            .ok()
+            .flatten()
+            .unwrap_or(false),
+        token_endpoint_auth_methods_supported: texts("token_endpoint_auth_methods_supported")
+            .ok()
+            .flatten(),
+        grant_types_supported: texts("grant_types_supported").ok().flatten(),
         server_date: server_date(reply),
         issuer,
     };
@@ -265,10 +294,11 @@ fn pkce(methods: Option<&[String]>, policy: DiscoveryPolicy) -> Result<PkceSuppo
         Some(methods) if methods.iter().any(|method| method == "S256") => {
             Ok(PkceSupport::Advertised)
         }
-        None if policy.pkce_unadvertised == PkceUnadvertised::Accept => {
-            Ok(PkceSupport::Unadvertised)
-        }
-        _ => Err(MetadataFault::PkceWithoutS256),
+        Some(_) => Err(MetadataFault::PkceWithoutS256),
+        None => match policy.pkce_unadvertised {
+            PkceUnadvertised::Accept => Ok(PkceSupport::Unadvertised),
+            PkceUnadvertised::Refuse => Err(MetadataFault::PkceUnadvertised),
+        },
     }
 }
 
@@ -451,7 +481,7 @@ mod tests {
         };
         assert_eq!(
             read_as(&silent, Form::Oidc, strict),
-            Err(MetadataFault::PkceWithoutS256)
+            Err(MetadataFault::PkceUnadvertised)
         );
     }
 

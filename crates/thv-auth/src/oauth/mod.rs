@@ -5,6 +5,7 @@
 //! [`redirect_uri`] is where the browser returns to. Nothing here stores a grant, decides when to refresh or waits for a person.
 
 pub(crate) mod answer;
+pub mod authentication;
 pub mod challenge;
 pub mod client;
 pub mod error;
@@ -14,10 +15,13 @@ mod json;
 pub mod jwks;
 pub mod metadata;
 pub mod redirect_uri;
+pub mod registration;
+pub mod resource;
 pub mod response;
 pub mod revoke;
 pub mod token;
 
+pub use authentication::ClientAuthentication;
 pub use client::{Attempt, begin, exchange, refresh, requested_scopes};
 pub use error::{BeginError, DiscoveryError, IdTokenError, TokenError};
 pub use id_token::{Account, verify_id_token};

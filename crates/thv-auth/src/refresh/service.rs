@@ -14,9 +14,11 @@ use thv_http::Http;
 use crate::binding::Binding;
 use crate::limits::DISCOVERY_TTL;
 use crate::oauth::{
-    self, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome, TokenError, TokenHint,
-    TokenSet,
+    self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome,
+    TokenError, TokenHint, TokenSet,
 };
+use crate::refresh::blocking;
+use crate::vault::Vault;
 
 /// Who renews tokens and takes them back.
 pub trait TokenService: Debug + Send + Sync + 'static {
@@ -46,6 +48,8 @@ pub trait TokenService: Debug + Send + Sync + 'static {
 pub struct OAuthService {
     http: Http,
     clock: Arc<dyn Clock>,
+    /// Where the secrets of clients are that were registered.
+    vault: Vault,
     providers: Arc<Mutex<HashMap<String, Remembered>>>,
 }
 
@@ -59,11 +63,12 @@ struct Remembered {
 // === impl OAuthService ===
 
 impl OAuthService {
-    /// Providers as `http` reaches them.
-    pub fn new(http: Http, clock: Arc<dyn Clock>) -> Self {
+    /// Providers as `http` reaches them, asked by the clients in `vault` and by those that have no secret.
+    pub fn new(http: Http, clock: Arc<dyn Clock>, vault: Vault) -> Self {
         Self {
             http,
             clock,
+            vault,
             providers: Arc::default(),
         }
     }
@@ -81,6 +86,26 @@ impl OAuthService {
         };
         self.lock().insert(issuer.to_owned(), remembered);
         Ok(provider)
+    }
+
+    /// How the client of `binding` proves itself at `provider`. A secret goes to the host that gave it, and to no other.
+    async fn authentication(
+        &self,
+        binding: &Binding,
+        provider: &Provider,
+    ) -> Result<ClientAuthentication, String> {
+        let vault = self.vault.clone();
+        let issuer = provider.issuer.clone();
+        let client_id = binding.client_id.clone();
+        let registered = blocking(move || vault.registration_of(&issuer, &client_id)).await;
+        let Some(client) = registered.map_err(|error| error.to_string())? else {
+            return Ok(ClientAuthentication::None);
+        };
+        if client.is_usable(provider, self.clock.now()) {
+            Ok(client.authentication)
+        } else {
+            Err("the secret of the client that was registered has ended, or the identity provider's token endpoint has moved".to_owned())
+        }
     }
 
     fn remembered(&self, issuer: &str) -> Option<Arc<Provider>> {
@@ -117,14 +142,25 @@ impl TokenService for OAuthService {
         granted: &'a [String],
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>> {
         async move {
-            let provider = self.provider(&binding.issuer).await;
-            let provider = provider.map_err(|error| TokenError::Transient {
-                cause: error.to_string(),
+            let unsent = |cause: String| TokenError::Transient {
+                cause,
                 unsent: true,
                 retry_after: None,
-            })?;
+            };
+            let provider = self.provider(&binding.issuer).await;
+            let provider = provider.map_err(|error| unsent(error.to_string()))?;
+            let authentication = self.authentication(binding, &provider).await;
+            let authentication = authentication.map_err(unsent)?;
             let granted = (!granted.is_empty()).then_some(granted);
-            oauth::refresh(&self.http, &provider, binding, token, granted).await
+            oauth::refresh(
+                &self.http,
+                &provider,
+                binding,
+                &authentication,
+                token,
+                granted,
+            )
+            .await
         }
         .boxed()
     }
@@ -136,11 +172,16 @@ impl TokenService for OAuthService {
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome> {
         async move {
-            match self.provider(&binding.issuer).await {
-                Ok(provider) => oauth::revoke(&self.http, &provider, binding, token, hint).await,
-                Err(error) => RevocationOutcome::Failed {
-                    cause: error.to_string(),
-                },
+            let failed = |cause: String| RevocationOutcome::Failed { cause };
+            let provider = match self.provider(&binding.issuer).await {
+                Ok(provider) => provider,
+                Err(error) => return failed(error.to_string()),
+            };
+            match self.authentication(binding, &provider).await {
+                Ok(client) => {
+                    oauth::revoke(&self.http, &provider, binding, &client, token, hint).await
+                }
+                Err(cause) => failed(cause),
             }
         }
         .boxed()

@@ -91,6 +91,17 @@ pub enum Signature {
     None,
 }
 
+/// Whether programs may register themselves (RFC 7591).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// There is no endpoint.
+    Off,
+    /// Everybody, without a secret where none is asked for.
+    Open,
+    /// Everybody, and each gets a secret for HTTP Basic, whatever was asked for.
+    Secret,
+}
+
 /// A change to the tokens of one kind.
 #[derive(Clone, Debug)]
 pub struct Twist {
@@ -167,6 +178,10 @@ pub struct Behaviour {
     pub understands_audience: bool,
     /// The audience of tokens for which no resource was asked; `None` at first: they are opaque and for nobody.
     pub default_audience: Option<String>,
+    /// Whether programs may register themselves (they may not).
+    pub registration: Registration,
+    /// Members set in the answers to registrations; `None` takes a member out.
+    pub registration_answer: Vec<(String, Option<Value>)>,
     /// Whether an unknown `scope` ends an authorization (it does not: the scope is not granted).
     pub refuses_unknown_scopes: bool,
 }
@@ -192,6 +207,8 @@ impl Default for Behaviour {
             resource_must_repeat: true,
             understands_audience: false,
             default_audience: None,
+            registration: Registration::Off,
+            registration_answer: Vec::new(),
             refuses_unknown_scopes: false,
         }
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 use super::token::KNOWN_SCOPES;
-use super::{Handle, Shared, authorize, paths, token};
+use super::{Handle, Registration, Shared, authorize, paths, register, token};
 use crate::listening::{Answers, Body, Ending, Whole, complete, partly};
 use crate::plain;
 
@@ -141,6 +141,9 @@ fn honest(shared: &Arc<Shared>, path: &str, parts: &Parts, body: &[u8]) -> Whole
         }
         (&Method::GET, paths::AUTHORIZE) => authorize::authorize(shared, parts),
         (&Method::GET, paths::END_SESSION) => plain::page(StatusCode::OK, "Signed out"),
+        (_, paths::REGISTER) if behaviour.registration != Registration::Off => {
+            register::register(shared, parts, body)
+        }
         (_, paths::TOKEN) => token::token(shared, parts, body),
         (_, paths::REVOKE) => token::revoke(shared, parts, body),
         _ => plain::page(StatusCode::NOT_FOUND, "No such page"),
@@ -169,6 +172,10 @@ fn metadata(shared: &Shared) -> Whole {
         "authorization_response_iss_parameter_supported": behaviour.advertises_issuer,
     });
     let members = document.as_object_mut().expect("an object");
+    if behaviour.registration != Registration::Off {
+        let endpoint = at(paths::REGISTER).into();
+        members.insert("registration_endpoint".to_owned(), endpoint);
+    }
     for (name, value) in behaviour.metadata {
         match value {
             Value::Null => members.remove(&name),

@@ -1,5 +1,6 @@
 //! `thv registry login`: settles which registry and which client are meant, writes that when it is
-//! new, and lets a person log in. The login itself is the auth crate's.
+//! new, and lets a person log in. The login itself is the auth crate's; what is done when only the
+//! registry's URL is known is in `login_search`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +18,17 @@ use crate::opener::Browser;
 use crate::output::Output;
 use crate::wire_up::{self, Catalogs};
 
+use super::login_search::{self, Searched};
+
 /// What a login is for, of flags and configuration together: flags win.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    request: SourceRequest,
-    login: LoginRequest,
-    /// Whether the configuration says all of this already.
-    is_configured: bool,
+enum Plan {
+    /// The configuration says all of it already.
+    AsConfigured,
+    /// This is to be written first.
+    Set(SourceRequest, LoginRequest),
+    /// Issuer or client have to be found out.
+    Search(Searched),
 }
 
 pub(super) async fn run(
@@ -33,11 +38,16 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
-    let wanted = wanted(args, &config)?;
-    if !wanted.is_configured {
-        let change = catalogs
-            .registries
-            .set(&wanted.request, Some(&wanted.login));
+    let change = match plan(args, &config)? {
+        Plan::AsConfigured => None,
+        Plan::Set(request, login) => Some((request, login)),
+        Plan::Search(searched) => {
+            let login = login_search::run(&searched, args, &catalogs, world, output).await?;
+            Some((searched.request, login))
+        }
+    };
+    if let Some((request, login)) = &change {
+        let change = catalogs.registries.set(request, Some(login));
         super::patiently(
             "Checking registry and issuer",
             world,
@@ -48,56 +58,117 @@ pub(super) async fn run(
     }
     let done = log_in(args, &catalogs, world, output).await?;
     output.remark(&words(&done));
+    if change.is_some() {
+        output.remark("`thv registry list` shows what the registry offers.");
+    }
     Ok(())
 }
 
-fn wanted(args: &LoginArgs, config: &Config) -> Result<Wanted, CommandError> {
-    let before = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
-    let request = request(args, config);
+/// A registry that is named keeps the login that is configured where it is the configured one, or where `--registry` named it, as
+/// the Go program has it. What is missing then is looked for.
+fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
+    let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let is_another = args
+        .url
+        .as_ref()
+        .is_some_and(|url| configured_url(config) != Some(url));
+    let before = oauth.filter(|_| !is_another);
     let of = |flag: &Option<String>, known: fn(&OAuthSettings) -> &String| {
         let known = before.map(known).filter(|known| !known.is_empty());
         flag.clone().or_else(|| known.cloned())
     };
     let issuer = of(&args.auth.issuer, |oauth| &oauth.issuer);
     let client_id = of(&args.auth.client_id, |oauth| &oauth.client_id);
-    match (request, issuer, client_id) {
-        (Some(request), Some(issuer), Some(client_id)) => Ok(Wanted {
-            request,
-            login: LoginRequest {
-                issuer,
-                client_id,
-                audience: args.auth.audience.clone(),
-                scopes: (!args.auth.scopes.is_empty()).then(|| args.auth.scopes.clone()),
-            },
-            is_configured: args.registry.is_none() && args.auth.is_empty(),
-        }),
-        (request, issuer, client_id) => {
-            let missing: Vec<&str> = [
-                (request.is_none(), "--registry"),
-                (issuer.is_none(), "--issuer"),
-                (client_id.is_none(), "--client-id"),
-            ]
-            .into_iter()
-            .filter_map(|(is_missing, flag)| is_missing.then_some(flag))
-            .collect();
-            Err(CommandError::LoginIncomplete {
-                local_file: local_file(args, config),
-                missing: missing.join(", "),
-            })
+    let request = request(args, config, is_another);
+    let is_named = args.registry.is_some() || is_another;
+    let lacks_registry = request.is_none();
+    if let (Some(request), Some(issuer), Some(client_id), false) =
+        (&request, &issuer, &client_id, args.register)
+    {
+        if !is_named && args.auth.is_empty() && args.callback_port.is_none() {
+            return Ok(Plan::AsConfigured);
         }
+        let login = LoginRequest {
+            issuer: issuer.clone(),
+            client_id: client_id.clone(),
+            audience: args.auth.audience.clone(),
+            scopes: (!args.auth.scopes.is_empty()).then(|| args.auth.scopes.clone()),
+            callback_port: args.callback_port,
+        };
+        return Ok(Plan::Set(request.clone(), login));
+    }
+    if let Some(request) = request
+        && let Some((registry_url, allow_private_ip)) = address(&request)
+        && let Some(first_request) = thv_registry::first_request(&registry_url)
+    {
+        let known = before.filter(|_| !is_named);
+        return Ok(Plan::Search(Searched {
+            is_known: known.is_some_and(|oauth| Some(&oauth.issuer) == issuer.as_ref()),
+            callback_port: args
+                .callback_port
+                .or_else(|| known.and_then(|oauth| oauth.callback_port)),
+            client_id: client_id.filter(|_| !args.register),
+            request,
+            registry_url,
+            allow_private_ip,
+            first_request,
+            issuer,
+        }));
+    }
+    let needed = [
+        (lacks_registry, "--registry"),
+        (issuer.is_none(), "--issuer"),
+        (client_id.is_none(), "--client-id"),
+    ];
+    let missing: Vec<&str> = needed
+        .into_iter()
+        .filter_map(|(is_missing, flag)| is_missing.then_some(flag))
+        .collect();
+    Err(CommandError::LoginIncomplete {
+        local_file: local_file(args, config),
+        missing: missing.join(", "),
+    })
+}
+
+fn configured_url(config: &Config) -> Option<&String> {
+    match &config.source {
+        RegistrySource::Url(url) | RegistrySource::Api(url) => Some(url),
+        RegistrySource::BuiltIn | RegistrySource::File(_) => None,
+    }
+}
+
+/// The registry's address, and whether it may be a private one.
+fn address(request: &SourceRequest) -> Option<(String, bool)> {
+    match request {
+        SourceRequest::Detect {
+            input: url,
+            allow_private_ip,
+        }
+        | SourceRequest::Url {
+            url,
+            allow_private_ip,
+        }
+        | SourceRequest::Api {
+            url,
+            allow_private_ip,
+        } => Some((url.clone(), *allow_private_ip)),
+        SourceRequest::BuiltIn | SourceRequest::File { .. } => None,
     }
 }
 
 /// The path of a registry that takes no login, when that is the one that is meant.
 fn local_file(args: &LoginArgs, config: &Config) -> Option<String> {
     match &config.source {
-        RegistrySource::File(path) if args.registry.is_none() => Some(path.display().to_string()),
+        RegistrySource::File(path) if args.registry.is_none() && args.url.is_none() => {
+            Some(path.display().to_string())
+        }
         _ => None,
     }
 }
 
-fn request(args: &LoginArgs, config: &Config) -> Option<SourceRequest> {
-    if let Some(registry) = &args.registry {
+fn request(args: &LoginArgs, config: &Config, is_another: bool) -> Option<SourceRequest> {
+    let another = args.url.as_ref().filter(|_| is_another);
+    if let Some(registry) = args.registry.as_ref().or(another) {
         return Some(SourceRequest::Detect {
             input: registry.clone(),
             allow_private_ip: args.allow_private_ip,
@@ -212,19 +283,19 @@ mod tests {
 
     #[test]
     fn a_configured_login_needs_no_flags() {
-        let wanted = wanted(&args(&[]), &config(api(), true)).unwrap();
-        assert!(wanted.is_configured);
+        for line in [&[][..], &["https://r.example"]] {
+            let plan = plan(&args(line), &config(api(), true)).unwrap();
+            assert_eq!(plan, Plan::AsConfigured, "{line:?}");
+        }
     }
 
     #[test]
     fn w17_another_registry_keeps_the_issuer_that_is_configured() {
-        let wanted = wanted(
-            &args(&["--registry", "https://other.example"]),
-            &config(api(), true),
-        )
-        .unwrap();
-        assert!(!wanted.is_configured);
-        assert_eq!(wanted.login.issuer, "https://id.example");
+        let flags = args(&["--registry", "https://other.example"]);
+        match plan(&flags, &config(api(), true)).unwrap() {
+            Plan::Set(_, login) => assert_eq!(login.issuer, "https://id.example"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -238,16 +309,50 @@ mod tests {
             "--client-id",
             "thv",
         ];
-        assert!(wanted(&args(&flags), &config(file.clone(), false)).is_ok());
-        let error = wanted(&args(&[]), &config(file, false)).unwrap_err();
+        assert!(plan(&args(&flags), &config(file.clone(), false)).is_ok());
+        let error = plan(&args(&[]), &config(file, false)).unwrap_err();
         assert!(error.to_string().contains("/a/b.json"), "{error}");
     }
 
     #[test]
     fn w17_all_that_is_missing_is_said_at_once() {
         let issuer_only = args(&["--issuer", "https://id.example"]);
-        let error = wanted(&issuer_only, &config(RegistrySource::BuiltIn, false)).unwrap_err();
+        let error = plan(&issuer_only, &config(RegistrySource::BuiltIn, false)).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("--registry, --client-id"), "{text}");
+    }
+
+    fn searched(line: &[&str], config: &Config) -> Searched {
+        match plan(&args(line), config).unwrap() {
+            Plan::Search(searched) => searched,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_registry_can_tell_is_asked_of_it() {
+        let bare = searched(
+            &["https://other.example/x", "-p"],
+            &config(RegistrySource::BuiltIn, false),
+        );
+        assert_eq!(
+            bare.first_request.as_str(),
+            "https://other.example/x/v0.1/servers?limit=1&version=latest"
+        );
+        assert_eq!((bare.issuer, bare.client_id), (None, None));
+        assert!(bare.allow_private_ip && !bare.is_known);
+        let other = searched(&["https://other.example"], &config(api(), true));
+        assert_eq!((other.issuer, other.client_id), (None, None));
+        let named = searched(&["--issuer", "https://id.example"], &config(api(), false));
+        assert_eq!(named.issuer.as_deref(), Some("https://id.example"));
+        let anew = searched(&["--register"], &config(api(), true));
+        assert_eq!(anew.issuer.as_deref(), Some("https://id.example"));
+        assert!(anew.client_id.is_none() && anew.is_known);
+    }
+
+    #[test]
+    fn a_path_is_no_registry_to_log_in_to() {
+        let error = plan(&args(&["./servers.json"]), &config(api(), true)).unwrap_err();
+        assert!(error.to_string().contains("--issuer"), "{error}");
     }
 }
