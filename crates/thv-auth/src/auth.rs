@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, Paths};
+use thv_config::{Config, ConfigError, ConfigStore, OAuthSettings, Paths};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +118,8 @@ impl Auth {
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             ..how
         };
-        let (binding, how) = self.with_client(Binding::of(&config)?, how).await?;
+        let binding = self.stepped_up(Binding::of(&config)?).await?;
+        let (binding, how) = self.with_client(binding, how).await?;
         let store = self.config.clone();
         let wanted = binding.clone();
         let how = LoginHow {
@@ -152,6 +153,20 @@ impl Auth {
         let _turn = self.registering.lock().await;
         let vault = self.engine.vault();
         client_for(&self.http, vault, found, choice, self.clock.now()).await
+    }
+
+    /// The login with the scopes that the registry has asked for since the last one: the union of both is configured.
+    async fn stepped_up(&self, binding: Binding) -> Result<Binding, AuthFailure> {
+        let (vault, bound) = (self.engine.vault().clone(), binding.clone());
+        let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
+        // A store that cannot be read is told by the login itself.
+        let wanted = wanted.unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(binding);
+        }
+        let scopes = [binding.scopes.as_slice(), &wanted].concat();
+        self.configure(binding, move |oauth| oauth.scopes = scopes)
+            .await
     }
 
     /// The login as the client that is configured. Where this program has registered that client and the provider has forgotten
@@ -201,22 +216,24 @@ impl Auth {
         if client.client_id == binding.client_id {
             return Ok((binding, how));
         }
-        let binding = self.configure_client(binding, client.client_id).await?;
+        let binding = self
+            .configure(binding, |oauth| oauth.client_id = client.client_id)
+            .await?;
         Ok((binding, how))
     }
 
-    /// Configures another client for `binding`, unless something else is configured by now.
-    async fn configure_client(
+    /// Changes the settings of `binding`, unless something else is configured by now. What is configured then.
+    async fn configure(
         &self,
         binding: Binding,
-        client_id: String,
+        change: impl FnOnce(&mut OAuthSettings) + Send + 'static,
     ) -> Result<Binding, AuthFailure> {
         self.config
             .update_async(move |config: &mut Config| {
                 if Binding::of(config).is_ok_and(|now| now == binding)
                     && let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut())
                 {
-                    oauth.client_id = client_id;
+                    change(oauth);
                     oauth.cached_refresh_token_ref = None;
                     oauth.cached_token_expiry = None;
                 }

@@ -49,5 +49,9 @@ pub const SKEW_MAX: Duration = Duration::from_hours(48);
 /// How many of the last observations of a server's clock count.
 pub const SKEW_SAMPLES: usize = 5;
 
+/// Most scopes that a login asks for after a registry has asked for more: a registry that names new ones without end is not
+/// followed without end.
+pub const STEP_UP_SCOPES_MAX: usize = 32;
+
 /// How long a provider's endpoints are remembered.
 pub const DISCOVERY_TTL: Duration = Duration::from_hours(1);

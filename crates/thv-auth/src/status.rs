@@ -114,6 +114,9 @@ pub struct ReportedScopes {
     pub requested: Vec<String>,
     /// Granted, as far as the provider named them.
     pub granted: Vec<String>,
+    /// What the registry wanted beyond those; the next login asks for them too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<String>,
 }
 
 /// The secret store.
@@ -206,6 +209,9 @@ impl AuthReport {
             ..Self::anonymous()
         };
         report.scopes.requested.clone_from(&binding.scopes);
+        let (vault, bound) = (engine.vault().clone(), binding.clone());
+        let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
+        report.scopes.wanted = wanted.unwrap_or_default();
         if let Some(grant) = view.grant() {
             report.add(engine, grant);
         }

@@ -4,6 +4,7 @@
 //! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
 mod clients;
+mod step_up;
 
 use std::fmt::Debug;
 use std::path::PathBuf;

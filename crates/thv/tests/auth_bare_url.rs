@@ -12,7 +12,7 @@
 
 mod auth_kit;
 
-use auth_kit::{Stage, names};
+use auth_kit::{REFRESH, STANDARD, Stage, assert_needs_login, names, report, until_status};
 use serde_json::json;
 use thv_testkit::binary::Ran;
 use thv_testkit::browse::browse;
@@ -261,4 +261,38 @@ async fn every_dead_end_says_what_to_type_next() {
         &["asks for no login", "thv config set-registry"],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_login_with_too_few_scopes_is_said_once_and_the_next_asks_for_the_union() {
+    let stage = bare().await;
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    let resource = stage.registry.url();
+    let guard = Guard::of(&stage.provider, &resource);
+    stage.registry.protect(guard.scope("registry:write"));
+    let server = stage.server().await;
+    let answer = server.post(REFRESH, &json!({})).await;
+    assert_needs_login(&answer, "insufficient_scope");
+    assert_needs_login(&server.get(STANDARD).await, "insufficient_scope");
+    let told = report(&server).await;
+    assert_eq!(told["reason"], "insufficient_scope", "{told}");
+    assert_eq!(
+        told["scopes"]["wanted"],
+        json!(["registry:write"]),
+        "{told}"
+    );
+    assert_eq!(stage.refreshes(), 0, "a renewal does not help");
+    assert!(stage.opener.urls().is_empty(), "nobody is asked");
+    let answer = stage.log_in(&server).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let asked = stage.provider.requests_for(paths::AUTHORIZE);
+    assert_eq!(
+        asked[1].param("scope"),
+        Some("openid registry:write offline_access")
+    );
+    until_status(&server, STANDARD, 200).await;
+    assert_eq!(names(&server).await.len(), 6);
+    let told = report(&server).await;
+    assert_eq!(told["scopes"]["wanted"], serde_json::Value::Null, "{told}");
+    assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
 }

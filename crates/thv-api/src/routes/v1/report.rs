@@ -86,6 +86,9 @@ struct ScopesSchema {
     requested: Vec<String>,
     /// Granted.
     granted: Vec<String>,
+    /// What the registry wanted beyond those; the next login asks for them too.
+    #[schema(nullable = false)]
+    wanted: Option<Vec<String>>,
 }
 
 /// The secret store.
@@ -129,7 +132,7 @@ mod tests {
     use serde_json::Value;
     use thv_auth::grant::GrantOrigin;
     use thv_auth::status::{
-        AuthReport, PendingLogin, ReportedAccount, ReportedRefresh, ReportedStore,
+        AuthReport, PendingLogin, ReportedAccount, ReportedRefresh, ReportedScopes, ReportedStore,
     };
     use utoipa::PartialSchema;
 
@@ -151,6 +154,10 @@ mod tests {
             client_id: text(),
             resource: text(),
             audience: text(),
+            scopes: ReportedScopes {
+                wanted: vec!["x".to_owned()],
+                ..ReportedScopes::default()
+            },
             source: Some(GrantOrigin::Login),
             store: ReportedStore {
                 kind: Some("x"),
