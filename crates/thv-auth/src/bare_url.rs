@@ -51,6 +51,8 @@ pub struct LoginSearch {
 pub struct FoundLogin {
     /// What tokens are asked for (RFC 8707); absent where the registry publishes nothing about itself.
     pub resource: Option<String>,
+    /// Where the registry's metadata are, when it has any.
+    pub metadata_url: Option<Url>,
     /// The provider, as its metadata were read: the rest of a set-up uses this and does not look again.
     pub provider: Provider,
     /// The scopes to ask for; empty when neither registry nor provider said anything.
@@ -224,6 +226,7 @@ pub async fn find_login(http: &Http, search: &LoginSearch) -> Result<FoundLogin,
     }
     let scopes = scopes(challenge.scope, metadata.as_ref(), &provider);
     Ok(FoundLogin {
+        metadata_url: metadata.as_ref().map(|metadata| metadata.url.clone()),
         resource: metadata.map(|metadata| metadata.resource),
         provider,
         scopes,

@@ -14,6 +14,7 @@ pub mod login;
 pub mod logout;
 pub mod oauth;
 pub mod opener;
+pub mod pin;
 pub mod refresh;
 pub mod relaxation;
 pub mod skew;

@@ -20,6 +20,8 @@ pub enum Relaxation {
     /// The issuer is spelled with a slash at its end in one document and without in the other. Always conceded for an issuer
     /// without a path, and shown.
     IssuerRootSlash,
+    /// The provider offers to bind tokens to a key (RFC 9449) and gave one that is not. Shown, and not for anybody to choose.
+    BearerDespiteDpop,
 }
 
 /// The rules that are not applied to one registry.
@@ -33,11 +35,12 @@ pub struct UnknownRelaxation {
     pub name: String,
 }
 
-const ALL: [Relaxation; 4] = [
+const ALL: [Relaxation; 5] = [
     Relaxation::MissingPkceMetadata,
     Relaxation::ResourceParentPath,
     Relaxation::UnlistedIssuer,
     Relaxation::IssuerRootSlash,
+    Relaxation::BearerDespiteDpop,
 ];
 
 impl Relaxation {
@@ -48,6 +51,7 @@ impl Relaxation {
             Self::ResourceParentPath => "allow_resource_parent_path",
             Self::UnlistedIssuer => "allow_unlisted_issuer",
             Self::IssuerRootSlash => "issuer_root_slash",
+            Self::BearerDespiteDpop => "bearer_despite_dpop",
         }
     }
 }

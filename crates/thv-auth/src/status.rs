@@ -12,6 +12,7 @@ use thv_secrets::StoreKind;
 use crate::binding::Binding;
 use crate::credentials::{AuthError, Credentials as _, LoginReason};
 use crate::grant::{Grant, GrantOrigin};
+use crate::pin::Pin;
 use crate::refresh::{Need, RefreshEngine, View, blocking};
 use crate::skew::shifted;
 use crate::tokens::GrantCredentials;
@@ -236,6 +237,9 @@ impl AuthReport {
         self.source = Some(grant.origin);
         self.token_type = Some(grant.token_type.clone());
         self.expires_at = grant.expires_at.map(|expiry| shifted(expiry, -offset));
+        for relaxation in grant.pin.iter().flat_map(Pin::relaxations) {
+            self.relaxations.push(relaxation.as_str());
+        }
         self.refreshable = grant.refresh_token.is_some() && grant.dead.is_none();
         self.refresh_outcome_unknown_since = grant
             .intent

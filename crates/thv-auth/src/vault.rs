@@ -19,6 +19,7 @@ use thv_secrets::{Patience, SecretMap, SecretName, SecretStore, Secrets, Secrets
 
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
+use crate::pin::Pin;
 use crate::takeover;
 
 /// What the sealing key is derived for.
@@ -90,6 +91,8 @@ pub struct WipedTokens {
     pub refresh: Option<SecretString>,
     /// The access token.
     pub access: Option<SecretString>,
+    /// What had to stay as it was for these tokens to be sent.
+    pub pin: Option<Pin>,
 }
 
 // === impl ConfiguredStore ===
@@ -234,6 +237,7 @@ impl Vault {
                 wiped.tokens.push(WipedTokens {
                     refresh: grant.refresh_token,
                     access: grant.access_token,
+                    pin: grant.pin,
                 });
             }
             if let Some(login) = takeover::find(secrets, binding) {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Death, Grant, GrantOrigin, RefreshIntent};
 use crate::oauth::Account;
+use crate::pin::Pin;
 
 /// The layout of the record. A record with a higher number is left alone.
 const VERSION: u32 = 1;
@@ -55,6 +56,8 @@ struct Record {
     account: Option<Account>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<RefreshIntent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead: Option<Death>,
 }
@@ -111,6 +114,7 @@ impl Grant {
             scopes: self.scopes.clone(),
             account: self.account.clone(),
             intent: self.intent.clone(),
+            pin: self.pin.clone(),
             dead: self.dead.clone(),
         };
         let plaintext = serde_json::to_vec(&record).map_err(malformed)?;
@@ -144,6 +148,7 @@ impl Grant {
             scopes: record.scopes,
             account: record.account,
             intent: record.intent,
+            pin: record.pin,
             dead: record.dead,
         })
     }

@@ -4,7 +4,7 @@
 //! leads to them, the code is redeemed once and with the endpoints that the address came from, the grant is stored before the
 //! browser is told so, and the sockets are gone before the caller hears of it. Who waits, and for how long, is `mod`'s part.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::pending;
@@ -29,6 +29,7 @@ use crate::oauth::metadata::DiscoveryPolicy;
 use crate::oauth::{
     self, Account, Attempt, DiscoveryError, Provider, TokenError, TokenHint, TokenSet,
 };
+use crate::pin::{Pin, metadata_at_login};
 use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
@@ -40,6 +41,8 @@ pub(super) struct Flow {
     pub(super) binding: Binding,
     pub(super) how: LoginHow,
     pub(super) progress: Arc<Progress>,
+    /// What the grant is pinned to; known once the provider is.
+    pub(super) pin: OnceLock<Pin>,
 }
 
 /// A login that somebody can answer.
@@ -97,11 +100,19 @@ impl Flow {
                 cause: "this program has none to open".to_owned(),
             });
         }
-        let previous = self.prove_store().await?;
+        let (previous, metadata_url) = self.prove_store().await?;
         let http = &self.logins.http;
-        let provider = oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT)
-            .await
-            .map_err(|error| self.not_discovered(&error))?;
+        let (provider, metadata) = tokio::join!(
+            oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT),
+            Box::pin(metadata_at_login(
+                http,
+                &self.binding,
+                metadata_url.as_ref()
+            )),
+        );
+        let provider = provider.map_err(|error| self.not_discovered(&error))?;
+        let pin = Pin::of(&self.binding, &provider, metadata.as_ref());
+        let _ = self.pin.set(pin);
         let loopback = self.listen().await?;
         self.progress
             .stage
@@ -126,22 +137,26 @@ impl Flow {
         })
     }
 
-    /// Proves that a grant could be kept, and reads who was logged in before.
-    async fn prove_store(&self) -> Result<Option<Account>, LoginError> {
+    /// Proves that a grant could be kept, and reads who was logged in before and where the registry's metadata are.
+    async fn prove_store(&self) -> Result<(Option<Account>, Option<Url>), LoginError> {
         let vault = self.logins.vault.clone();
         let binding = self.binding.clone();
         let proved = tokio::task::spawn_blocking(move || {
             vault.probe()?;
             // A record that cannot be read is one more reason to log in.
-            let previous = vault.load(&binding).ok().flatten();
-            Ok(previous.and_then(|grant| grant.account))
+            Ok(vault.load(&binding).ok().flatten())
         });
-        proved
-            .await
-            .map_err(broken)?
-            .map_err(|error: VaultError| LoginError::StoreUnusable {
+        let previous = proved.await.map_err(broken)?.map_err(|error: VaultError| {
+            LoginError::StoreUnusable {
                 hint: error.to_string(),
-            })
+            }
+        })?;
+        let Some(previous) = previous else {
+            return Ok((None, self.how.metadata_url.clone()));
+        };
+        let known = previous.pin.and_then(|pin| pin.resource_metadata);
+        let known = known.and_then(|url| Url::parse(&url).ok());
+        Ok((previous.account, self.how.metadata_url.clone().or(known)))
     }
 
     async fn listen(&self) -> Result<Loopback, LoginError> {
@@ -344,10 +359,14 @@ impl Flow {
         let binding = self.binding.clone();
         let superseded = self.progress.superseded.clone();
         let still_wanted = self.how.still_wanted.clone();
+        let pin = self.pin.get().cloned();
         let now = self.logins.world.clock.now();
         let storing = tokio::task::spawn_blocking(move || {
             let login_id = new_login_id().map_err(|error| not_stored(&error))?;
-            let grant = Grant::of_login(tokens, account, &asked, login_id, now);
+            let grant = Grant {
+                pin,
+                ..Grant::of_login(tokens, account, &asked, login_id, now)
+            };
             if superseded.is_cancelled() || still_wanted.is_some_and(|wanted| !wanted()) {
                 return Err(LoginError::Cancelled);
             }

@@ -18,7 +18,7 @@ mod session;
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,6 +61,8 @@ pub struct LoginHow {
     pub redirect: RedirectForm,
     /// How the client proves itself.
     pub authentication: ClientAuthentication,
+    /// Where the registry's metadata are (RFC 9728), when that is known and not one of the well-known places.
+    pub metadata_url: Option<Url>,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.
     pub still_wanted: Option<StillWanted>,
 }
@@ -257,6 +259,7 @@ impl Logins {
                     binding: binding.clone(),
                     how: how.clone(),
                     progress: Arc::clone(&progress),
+                    pin: OnceLock::new(),
                 };
                 let conclusion = Conclusion {
                     logins: Arc::clone(&self.inner),

@@ -74,6 +74,8 @@ pub struct Provider {
     pub client_id_metadata_document_supported: bool,
     /// How clients may prove themselves at the token endpoint, if the provider lists that.
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// Whether the provider binds tokens to keys of their clients, where they want that (RFC 9449 section 5.1).
+    pub offers_dpop: bool,
     /// The grant types that the provider lists, if it does.
     pub grant_types_supported: Option<Vec<String>>,
     /// The provider's clock when it answered, from the `Date` header.
@@ -282,6 +284,10 @@ fn read(
         token_endpoint_auth_methods_supported: texts("token_endpoint_auth_methods_supported")
             .ok()
             .flatten(),
+        offers_dpop: texts("dpop_signing_alg_values_supported")
+            .ok()
+            .flatten()
+            .is_some_and(|algorithms| !algorithms.is_empty()),
         grant_types_supported: texts("grant_types_supported").ok().flatten(),
         server_date: server_date(reply),
         issuer,

@@ -13,18 +13,31 @@ use thv_http::Http;
 
 use crate::binding::Binding;
 use crate::limits::DISCOVERY_TTL;
+use crate::oauth::registration::token_host;
 use crate::oauth::{
     self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome,
     TokenError, TokenHint, TokenSet,
 };
+use crate::pin::{Pin, names_another_issuer};
 use crate::refresh::blocking;
 use crate::vault::Vault;
 
 /// Who renews tokens and takes them back.
 pub trait TokenService: Debug + Send + Sync + 'static {
-    /// Finds the provider's endpoints, so that nothing but the renewal itself can fail afterwards. The error says why that
-    /// is not possible now.
-    fn prepare<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>>;
+    /// Finds the provider's endpoints, so that nothing but the renewal itself can fail afterwards, and compares them with
+    /// those of the login.
+    fn prepare<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: Option<&'a Pin>,
+    ) -> BoxFuture<'a, Result<(), Unprepared>>;
+
+    /// Whether the registry names another issuer than at the login. Asks the registry, without a token.
+    fn names_another_issuer<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: &'a Pin,
+    ) -> BoxFuture<'a, bool>;
 
     /// Spends `token` for new ones, with the scopes that were `granted` last.
     fn refresh<'a>(
@@ -41,6 +54,24 @@ pub trait TokenService: Debug + Send + Sync + 'static {
         token: &'a SecretString,
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome>;
+}
+
+/// Why nothing can be asked of the provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unprepared {
+    /// Its endpoints are not known now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Its token endpoint is on another host than at the login.
+    #[error(
+        "the identity provider's token endpoint is on {found}, and was on {expected} at the login"
+    )]
+    Moved {
+        /// The host of the login.
+        expected: String,
+        /// The host now.
+        found: String,
+    },
 }
 
 /// Identity providers over HTTP; their endpoints are remembered for [`DISCOVERY_TTL`]. Clones share what they remember.
@@ -125,14 +156,31 @@ impl OAuthService {
 }
 
 impl TokenService for OAuthService {
-    fn prepare<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {
+    fn prepare<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: Option<&'a Pin>,
+    ) -> BoxFuture<'a, Result<(), Unprepared>> {
         async move {
-            match self.provider(&binding.issuer).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
+            let provider = self.provider(&binding.issuer).await;
+            let provider = provider.map_err(|error| Unprepared::Unavailable(error.to_string()))?;
+            match pin {
+                Some(pin) if !pin.is_token_host_of(&provider) => Err(Unprepared::Moved {
+                    expected: pin.token_host.clone(),
+                    found: token_host(&provider),
+                }),
+                _ => Ok(()),
             }
         }
         .boxed()
+    }
+
+    fn names_another_issuer<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: &'a Pin,
+    ) -> BoxFuture<'a, bool> {
+        names_another_issuer(&self.http, binding, pin).boxed()
     }
 
     fn refresh<'a>(

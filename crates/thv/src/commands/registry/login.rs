@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thv_auth::LoginReason;
 use thv_auth::login::{LoginDone, LoginHow};
 use thv_auth::opener::Opener;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
 use tokio::sync::mpsc;
+use url::Url;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
@@ -38,12 +40,18 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
-    let change = match plan(args, &config)? {
+    let mut plan = plan(args, &config)?;
+    if plan == Plan::AsConfigured && has_other_issuer(&catalogs).await {
+        plan = search_again(args, &config).unwrap_or(plan);
+    }
+    let mut metadata_url = None;
+    let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
-            let login = login_search::run(&searched, args, &catalogs, world, output).await?;
-            Some((searched.request, login))
+            let found = login_search::run(&searched, args, &catalogs, world, output).await?;
+            metadata_url = found.1;
+            Some((searched.request, found.0))
         }
     };
     if let Some((request, login)) = &change {
@@ -56,7 +64,7 @@ pub(super) async fn run(
         )
         .await?;
     }
-    let done = log_in(args, &catalogs, world, output).await?;
+    let done = log_in(args, metadata_url, &catalogs, world, output).await?;
     output.remark(&words(&done));
     if change.is_some() {
         output.remark("`thv registry list` shows what the registry offers.");
@@ -102,12 +110,15 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
         && let Some(first_request) = thv_registry::first_request(&registry_url)
     {
         let known = before.filter(|_| !is_named);
+        let client_of = args.auth.client_id.is_none();
+        let client_of = before.filter(|_| client_of);
         return Ok(Plan::Search(Searched {
             is_known: known.is_some_and(|oauth| Some(&oauth.issuer) == issuer.as_ref()),
             callback_port: args
                 .callback_port
                 .or_else(|| known.and_then(|oauth| oauth.callback_port)),
             client_id: client_id.filter(|_| !args.register),
+            client_of: client_of.map(|oauth| oauth.issuer.clone()),
             request,
             registry_url,
             allow_private_ip,
@@ -128,6 +139,30 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
         local_file: local_file(args, config),
         missing: missing.join(", "),
     })
+}
+
+/// Whether the login ended because the registry or its issuer is not as it was: then the registry is asked anew where to log in.
+async fn has_other_issuer(catalogs: &Catalogs) -> bool {
+    let report = catalogs.auth.report().await;
+    report.is_ok_and(|report| report.reason == Some(LoginReason::IssuerChanged.as_str()))
+}
+
+/// The plan for a registry of which nothing but its URL is believed any more.
+fn search_again(args: &LoginArgs, config: &Config) -> Option<Plan> {
+    let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref())?;
+    let request = request(args, config, false)?;
+    let (registry_url, allow_private_ip) = address(&request)?;
+    Some(Plan::Search(Searched {
+        first_request: thv_registry::first_request(&registry_url)?,
+        is_known: false,
+        callback_port: oauth.callback_port,
+        client_id: Some(oauth.client_id.clone()),
+        client_of: Some(oauth.issuer.clone()),
+        issuer: None,
+        request,
+        registry_url,
+        allow_private_ip,
+    }))
 }
 
 fn configured_url(config: &Config) -> Option<&String> {
@@ -192,6 +227,7 @@ fn request(args: &LoginArgs, config: &Config, is_another: bool) -> Option<Source
 /// the person interrupts; the port is free again then.
 async fn log_in(
     args: &LoginArgs,
+    metadata_url: Option<Url>,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
@@ -205,6 +241,7 @@ async fn log_in(
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
         })),
+        metadata_url,
         ..LoginHow::default()
     };
     let limit = Duration::from_secs(args.timeout);

@@ -24,19 +24,21 @@ pub(super) struct Searched {
     pub(super) allow_private_ip: bool,
     pub(super) issuer: Option<String>,
     pub(super) client_id: Option<String>,
+    /// The issuer that the client is of, when it is the configured one and not one that was named with it.
+    pub(super) client_of: Option<String>,
     pub(super) callback_port: Option<u16>,
     /// Whether the issuer is the configured one of this registry.
     pub(super) is_known: bool,
 }
 
-/// The login to configure.
+/// The login to configure, and where the registry said so.
 pub(super) async fn run(
     searched: &Searched,
     args: &LoginArgs,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
-) -> Result<LoginRequest, CommandError> {
+) -> Result<(LoginRequest, Option<Url>), CommandError> {
     let search = LoginSearch {
         registry_url: searched.registry_url.clone(),
         first_request: searched.first_request.clone(),
@@ -54,7 +56,10 @@ pub(super) async fn run(
     .await?;
     confirm(searched, args, &found, output).await?;
     let choice = ClientChoice {
-        client_id: searched.client_id.clone(),
+        client_id: searched.client_id.clone().filter(|_| {
+            let issuer = &found.provider.issuer;
+            searched.client_of.as_ref().is_none_or(|of| of == issuer)
+        }),
         metadata_document: args.client_metadata.clone(),
         callback_port: searched.callback_port,
         anew: args.register,
@@ -72,13 +77,14 @@ pub(super) async fn run(
     } else {
         args.auth.scopes.clone()
     };
-    Ok(LoginRequest {
+    let login = LoginRequest {
         issuer: found.provider.issuer,
         client_id,
         audience: args.auth.audience.clone().or(found.resource),
         scopes: (!scopes.is_empty()).then_some(scopes),
         callback_port: searched.callback_port,
-    })
+    };
+    Ok((login, found.metadata_url))
 }
 
 /// Shows who would learn the person's password, and asks where somebody can answer. A registry
