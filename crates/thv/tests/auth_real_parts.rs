@@ -25,6 +25,7 @@ use thv_testkit::home::Home;
 use thv_testkit::identity::IdentityProvider;
 use thv_testkit::opener::Opener;
 use thv_testkit::registry::{FakeRegistry, Guard};
+use thv_testkit::running::Running;
 use thv_testkit::wait::until_true;
 
 /// A registry that takes the npm provider's tokens, and a home that is configured for it.
@@ -110,6 +111,35 @@ async fn the_certified_provider_a_login_gives_tokens_that_the_registry_takes() {
             .iter()
             .all(|bearer| bearer.refused.is_none())
     );
+}
+
+#[tokio::test]
+async fn the_certified_provider_registers_us_and_a_url_leads_to_the_catalog() {
+    let real = Real::new(&[("ACCESS_TTL", "3")]).await;
+    std::fs::remove_file(real.home.config_file()).unwrap();
+    let (url, port) = (real.registry.url(), free_port().to_string());
+    let mut env = real.opener.env();
+    let password = auth_kit::PASSWORD.to_owned();
+    env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
+    let arguments = ["registry", "login", &url, "-p", "--no-browser"];
+    let arguments = [&arguments[..], &["--callback-port", &port]].concat();
+    let running = Running::start(THV, &real.home, &arguments, env);
+    let authorize = format!("{}/auth", real.provider.issuer);
+    let page = browse(&running.word_on_stderr(&authorize).await).await;
+    assert_eq!(page.answer.status, 200, "{page:?}");
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let config = real.home.config();
+    assert!(!config.contains("client_id: thv-cli"), "{config}");
+    let server = real.server().await;
+    assert_eq!(names(&server).await, real.registry.live_names());
+    assert_eq!(report(&server).await["account"]["sub"], "alice");
+    real.until_renewed(&server, 1).await;
+    let asked = |path: &str| {
+        let fits = |event: &&Value| event["event"] == "request" && event["path"] == path;
+        real.provider.events().iter().filter(fits).count()
+    };
+    assert_eq!(asked("/reg"), 1);
 }
 
 #[tokio::test]

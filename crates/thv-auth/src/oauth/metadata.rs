@@ -47,6 +47,10 @@ pub enum PkceSupport {
 
 /// A provider's endpoints, as its metadata name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what metadata say in so many words, one by one"
+)]
 pub struct Provider {
     /// The issuer in the document's own spelling, which every later comparison uses byte by byte.
     pub issuer: String,

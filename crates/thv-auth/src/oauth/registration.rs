@@ -173,7 +173,14 @@ fn metadata(provider: &Provider, request: &RegistrationRequest<'_>) -> serde_jso
         "response_types": ["code"],
         "token_endpoint_auth_method": method,
     });
+    // Providers refuse a client whole for one scope that they do not list, such as one of a resource; without any they allow
+    // what they would allow everybody.
+    let are_listed = provider
+        .scopes_supported
+        .as_ref()
+        .is_some_and(|listed| request.scopes.iter().all(|scope| listed.contains(scope)));
     if !request.scopes.is_empty()
+        && are_listed
         && let Some(members) = metadata.as_object_mut()
     {
         members.insert("scope".to_owned(), request.scopes.join(" ").into());
@@ -390,14 +397,16 @@ mod tests {
         let open = metadata(&provider(), &request);
         assert_eq!(open["token_endpoint_auth_method"], "none");
         assert_eq!(open["application_type"], "native");
-        assert_eq!(open["scope"], "a b");
+        assert_eq!(open["scope"], serde_json::Value::Null);
         assert_eq!(open["grant_types"][1], "refresh_token");
         let picky = Provider {
+            scopes_supported: Some(vec!["b".into(), "a".into(), "c".into()]),
             token_endpoint_auth_methods_supported: Some(vec!["client_secret_post".into()]),
             grant_types_supported: Some(vec!["authorization_code".into()]),
             ..provider()
         };
         let asked = metadata(&picky, &request);
+        assert_eq!(asked["scope"], "a b");
         assert_eq!(asked["token_endpoint_auth_method"], "client_secret_post");
         assert_eq!(asked["grant_types"], json!(["authorization_code"]));
     }
