@@ -16,7 +16,7 @@ use auth_kit::{REFRESH, STANDARD, Stage, assert_needs_login, names, report, unti
 use serde_json::json;
 use thv_testkit::binary::Ran;
 use thv_testkit::browse::browse;
-use thv_testkit::provider::{Registration, paths};
+use thv_testkit::provider::{CLIENT, Client, Registration, paths};
 use thv_testkit::registry::Guard;
 
 /// A protected registry, a provider that registers programs, and a home in which nothing is configured.
@@ -190,6 +190,89 @@ async fn a_client_that_the_provider_has_forgotten_is_registered_once_more() {
     let ran = log_in(&stage, &[]).await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());
     assert_eq!(stage.provider.requests_for(paths::REGISTER).len(), 2);
+}
+
+#[tokio::test]
+async fn a_login_of_a_client_that_the_provider_has_forgotten_has_ended() {
+    let stage = bare().await;
+    stage.live_for(2);
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    let client = stage.provider.client_ids().pop().unwrap();
+    stage.provider.forget_client(&client);
+    let end = stage.provider.now() + 3;
+    thv_testkit::wait::until_true("the token to expire", || stage.provider.now() >= end).await;
+    for _ in 0..3 {
+        let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        assert!(ran.stderr.contains("thv registry login"), "{}", ran.stderr);
+    }
+    assert_eq!(stage.refreshes(), 1, "a verdict is asked for once");
+    stage.live_for(300);
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
+    assert_eq!(stage.provider.requests_for(paths::REGISTER).len(), 2);
+}
+
+#[tokio::test]
+async fn relaxed_rules_are_named_in_the_status() {
+    let stage = bare().await;
+    stage.provider.behave(|behaviour| {
+        behaviour.advertise("code_challenge_methods_supported", serde_json::Value::Null);
+    });
+    let ran = log_in(&stage, &["--relax", "allow_missing_pkce_metadata"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(
+        ran.stderr.contains("allow_missing_pkce_metadata"),
+        "{}",
+        ran.stderr
+    );
+    let ran = stage.cli(&["registry", "status"]).await;
+    assert!(
+        ran.stdout.contains("allow_missing_pkce_metadata"),
+        "{}",
+        ran.stdout
+    );
+    let asked = stage.provider.requests_for(paths::AUTHORIZE);
+    assert_eq!(asked[0].param("code_challenge_method"), Some("S256"));
+    let ran = stage
+        .cli(&["registry", "login", "--relax", "everything"])
+        .await;
+    assert_eq!(ran.code, 2, "{}", ran.transcript());
+    assert!(
+        ran.stderr.contains("allow_unlisted_issuer"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_client_of_ones_own_needs_no_registration() {
+    let stage = bare().await;
+    stage.provider.behave(|behaviour| {
+        behaviour.registration = Registration::Off;
+        behaviour.advertise("client_id_metadata_document_supported", true);
+    });
+    let ran = log_in(&stage, &["--client-id", CLIENT]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let asked = stage.provider.requests_for(paths::AUTHORIZE);
+    assert_eq!(asked[0].param("client_id"), Some(CLIENT));
+    assert!(
+        asked[0]
+            .param("redirect_uri")
+            .unwrap()
+            .starts_with("http://localhost:")
+    );
+    // A document of one's own is a client where the provider reads such.
+    let document = "https://app.example/client.json";
+    stage
+        .provider
+        .register(Client::public(document, &["http://localhost/callback"]));
+    std::fs::remove_file(stage.home.config_file()).unwrap();
+    let ran = log_in(&stage, &["--client-metadata", document]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let asked = stage.provider.requests_for(paths::AUTHORIZE);
+    assert_eq!(asked[1].param("client_id"), Some(document));
+    assert!(stage.provider.requests_for(paths::REGISTER).is_empty());
 }
 
 #[tokio::test]
