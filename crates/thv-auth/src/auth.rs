@@ -110,16 +110,7 @@ impl Auth {
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
     /// the future leaves it.
     pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
-        let config = self.config.load_async().await?;
-        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
-        let how = LoginHow {
-            callback_port: how
-                .callback_port
-                .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
-            ..how
-        };
-        let binding = self.stepped_up(Binding::of(&config)?).await?;
-        let (binding, how) = self.with_client(binding, how).await?;
+        let (binding, how) = self.settle(how).await?;
         let store = self.config.clone();
         let wanted = binding.clone();
         let how = LoginHow {
@@ -136,6 +127,21 @@ impl Auth {
         };
         self.of(&binding).look().await;
         Ok(done)
+    }
+
+    /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.
+    async fn settle(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
+        let _turn = self.registering.lock().await;
+        let config = self.config.load_async().await?;
+        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+        let how = LoginHow {
+            callback_port: how
+                .callback_port
+                .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
+            ..how
+        };
+        let binding = self.stepped_up(Binding::of(&config)?).await?;
+        self.with_client(binding, how).await
     }
 
     /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
@@ -176,7 +182,6 @@ impl Auth {
         binding: Binding,
         how: LoginHow,
     ) -> Result<(Binding, LoginHow), AuthFailure> {
-        let _turn = self.registering.lock().await;
         let vault = self.engine.vault().clone();
         let (issuer, client_id) = (binding.issuer.clone(), binding.client_id.clone());
         let ours = blocking(move || vault.registration_of(&issuer, &client_id)).await;
