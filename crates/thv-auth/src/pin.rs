@@ -11,7 +11,6 @@ use thv_http::Http;
 use url::Url;
 
 use crate::binding::Binding;
-use crate::oauth::issuer::is_same_issuer;
 use crate::oauth::registration::token_host;
 use crate::oauth::resource::{Resource, ResourceFault, ResourceMetadata, discover_resource, fetch};
 use crate::oauth::{PkceSupport, Provider};
@@ -48,7 +47,7 @@ impl Pin {
         if provider.issuer != binding.issuer {
             relaxed.insert(Relaxation::IssuerRootSlash);
         }
-        let names_it = metadata.is_some_and(|metadata| names(metadata, &binding.issuer));
+        let names_it = metadata.is_some_and(|metadata| metadata.names(&binding.issuer));
         if let Some(metadata) = metadata {
             relaxed.extend(&metadata.relaxed);
             if !names_it && !metadata.authorization_servers.is_empty() {
@@ -103,7 +102,7 @@ pub(crate) async fn names_another_issuer(http: &Http, binding: &Binding, pin: &P
     };
     match fetch(http, &resource(binding), &place, &all_relaxed()).await {
         Ok(metadata) => {
-            !metadata.authorization_servers.is_empty() && !names(&metadata, &binding.issuer)
+            !metadata.authorization_servers.is_empty() && !metadata.names(&binding.issuer)
         }
         Err(fault) => {
             if !matches!(fault, ResourceFault::Http(_)) {
@@ -112,11 +111,6 @@ pub(crate) async fn names_another_issuer(http: &Http, binding: &Binding, pin: &P
             false
         }
     }
-}
-
-fn names(metadata: &ResourceMetadata, issuer: &str) -> bool {
-    let mut listed = metadata.authorization_servers.iter();
-    listed.any(|listed| is_same_issuer(issuer, listed))
 }
 
 fn resource(binding: &Binding) -> Resource<'_> {

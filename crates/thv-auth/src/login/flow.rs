@@ -23,9 +23,11 @@ use super::page::Page;
 use super::session::{Answer, Session};
 use super::{DEFAULT_CALLBACK_PORT, Inner, LOGIN_TIME, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
-use crate::grant::Grant;
+use crate::grant::{DeathReason, Grant};
 use crate::limits::SKEW_MAX;
+use crate::oauth::issuer::shown_issuer;
 use crate::oauth::metadata::DiscoveryPolicy;
+use crate::oauth::resource::ResourceMetadata;
 use crate::oauth::{
     self, Account, Attempt, DiscoveryError, Provider, TokenError, TokenHint, TokenSet,
 };
@@ -100,7 +102,8 @@ impl Flow {
                 cause: "this program has none to open".to_owned(),
             });
         }
-        let (previous, metadata_url) = self.prove_store().await?;
+        let previous = self.prove_store().await?;
+        let metadata_url = self.metadata_url(previous.as_ref());
         let http = &self.logins.http;
         let (provider, metadata) = tokio::join!(
             oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT),
@@ -111,6 +114,9 @@ impl Flow {
             )),
         );
         let provider = provider.map_err(|error| self.not_discovered(&error))?;
+        if let Some(cause) = still_elsewhere(&self.binding, previous.as_ref(), metadata.as_ref()) {
+            return Err(LoginError::Settings { cause });
+        }
         let pin = Pin::of(&self.binding, &provider, metadata.as_ref());
         let _ = self.pin.set(pin);
         let loopback = self.listen().await?;
@@ -133,12 +139,12 @@ impl Flow {
             loopback,
             session: Arc::new(session),
             answer,
-            previous,
+            previous: previous.and_then(|grant| grant.account),
         })
     }
 
-    /// Proves that a grant could be kept, and reads who was logged in before and where the registry's metadata are.
-    async fn prove_store(&self) -> Result<(Option<Account>, Option<Url>), LoginError> {
+    /// Proves that a grant could be kept, and reads the one from before.
+    async fn prove_store(&self) -> Result<Option<Grant>, LoginError> {
         let vault = self.logins.vault.clone();
         let binding = self.binding.clone();
         let proved = tokio::task::spawn_blocking(move || {
@@ -146,17 +152,20 @@ impl Flow {
             // A record that cannot be read is one more reason to log in.
             Ok(vault.load(&binding).ok().flatten())
         });
-        let previous = proved.await.map_err(broken)?.map_err(|error: VaultError| {
-            LoginError::StoreUnusable {
+        proved
+            .await
+            .map_err(broken)?
+            .map_err(|error: VaultError| LoginError::StoreUnusable {
                 hint: error.to_string(),
-            }
-        })?;
-        let Some(previous) = previous else {
-            return Ok((None, self.how.metadata_url.clone()));
-        };
-        let known = previous.pin.and_then(|pin| pin.resource_metadata);
-        let known = known.and_then(|url| Url::parse(&url).ok());
-        Ok((previous.account, self.how.metadata_url.clone().or(known)))
+            })
+    }
+
+    /// Where the registry's metadata are: where somebody has just found them, else where they were at the login before.
+    fn metadata_url(&self, previous: Option<&Grant>) -> Option<Url> {
+        let pin = previous.and_then(|grant| grant.pin.as_ref());
+        let known = pin.and_then(|pin| pin.resource_metadata.as_deref());
+        let known = known.and_then(|url| Url::parse(url).ok());
+        self.how.metadata_url.clone().or(known)
     }
 
     async fn listen(&self) -> Result<Loopback, LoginError> {
@@ -396,6 +405,29 @@ impl Flow {
     fn registry(&self) -> &str {
         self.binding.registry_url.host_str().unwrap_or_default()
     }
+}
+
+/// Why a login would bring back what has just been ended: the registry names other issuers than the one that is configured.
+fn still_elsewhere(
+    binding: &Binding,
+    previous: Option<&Grant>,
+    metadata: Option<&ResourceMetadata>,
+) -> Option<String> {
+    let death = previous?.dead.as_ref()?;
+    let metadata = metadata?;
+    let listed = &metadata.authorization_servers;
+    if death.reason != DeathReason::IssuerChanged
+        || listed.is_empty()
+        || metadata.names(&binding.issuer)
+    {
+        return None;
+    }
+    let listed: Vec<String> = listed.iter().map(|issuer| shown_issuer(issuer)).collect();
+    Some(format!(
+        "the registry names {} as its identity provider, and not {} any more; `thv registry login` on the command line shows and configures that",
+        listed.join(", "),
+        binding.issuer
+    ))
 }
 
 fn expired(turned_away: u64) -> LoginError {

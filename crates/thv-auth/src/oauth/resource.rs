@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::oauth::answer::shown;
 use crate::oauth::challenge::is_scope;
+use crate::oauth::issuer::is_same_issuer;
 use crate::oauth::json::Members;
 use crate::relaxation::{Relaxation, Relaxations};
 
@@ -86,6 +87,14 @@ pub enum ResourceFault {
     /// The registry takes tokens in no way that is safe to use (RFC 9728 section 2, `bearer_methods_supported`).
     #[error("the registry takes no bearer tokens in the Authorization header")]
     NoHeaderMethod,
+}
+
+impl ResourceMetadata {
+    /// Whether `issuer` is one of the registry's.
+    pub fn names(&self, issuer: &str) -> bool {
+        let mut listed = self.authorization_servers.iter();
+        listed.any(|listed| is_same_issuer(issuer, listed))
+    }
 }
 
 impl ResourceError {

@@ -7,7 +7,7 @@ use thv_testkit::provider::{Fault, Provider, Registration, Rule, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
 use thv_testkit::wait::until_true;
 
-use crate::auth_kit::{REFRESH, STANDARD, Stage, assert_needs_login, names, report};
+use crate::auth_kit::{LOGIN, REFRESH, STANDARD, Stage, assert_needs_login, names, report};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -177,6 +177,11 @@ async fn case_07_a_registry_that_names_another_issuer_gets_no_token() {
     assert!(stage.registry.bearers().is_empty(), "a token was sent");
     assert!(stage.provider.requests_for(paths::TOKEN).is_empty());
     assert!(other.requests().is_empty(), "{:?}", other.requests());
+    // A login at the old issuer would bring back what was ended.
+    let answer = server.post(LOGIN, &json!({})).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.text().contains(&other.issuer()), "{answer:?}");
+    assert!(stage.opener.urls().is_empty());
     // The word of the person who logs in again is what counts, and the old client stays where it belongs.
     let running = stage.start_cli(&["registry", "login", "--no-browser"]);
     let url = running.word_on_stderr(&other.at(paths::AUTHORIZE)).await;
@@ -190,6 +195,23 @@ async fn case_07_a_registry_that_names_another_issuer_gets_no_token() {
     })
     .await;
     assert_eq!(names(&server).await.len(), 6);
+}
+
+#[tokio::test]
+async fn case_07_metadata_that_say_nothing_end_no_login() {
+    let stage = bare().await;
+    logged_in(&stage, &[]).await;
+    let (url, issuer) = (stage.registry.url(), stage.provider.issuer());
+    for said in [
+        json!({"resource": url, "authorization_servers": ["https://new.example", issuer]}),
+        json!({"resource": url}),
+        json!({"resource": "https://other.example", "authorization_servers": ["https://evil.example"]}),
+        json!([]),
+    ] {
+        stage.registry.describe(said.clone());
+        let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+        assert_eq!(ran.code, 0, "{said}: {}", ran.transcript());
+    }
 }
 
 #[tokio::test]
