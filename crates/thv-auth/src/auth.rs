@@ -14,8 +14,8 @@ use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
 
 use crate::bare_url::{
-    ClientChoice, ClientError, FoundLogin, LoginSearch, REGISTERED_FORM, SearchError, WantedClient,
-    client_for, find_login, living_client, redirect_uri,
+    ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError, WantedClient, client_for,
+    find_login, living_client,
 };
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{CredentialSource, Credentials};
@@ -196,17 +196,14 @@ impl Auth {
                 cause: error.to_string(),
                 transient: error.is_transient(),
             })?;
-        let redirect_uris = match how.callback_port {
-            // Any port will do (RFC 8252 section 7.3).
-            Some(0) => registered.redirect_uris.clone(),
-            port => vec![redirect_uri(
-                port.unwrap_or(DEFAULT_CALLBACK_PORT),
-                &provider,
-            )],
+        // Any port will do for a loopback address (RFC 8252 section 7.3).
+        let port = match how.callback_port {
+            Some(0) => registered.port(),
+            port => port,
         };
         let wanted = WantedClient {
             provider: &provider,
-            redirect_uris,
+            port: port.unwrap_or(DEFAULT_CALLBACK_PORT),
             scopes: requested_scopes(&provider, &binding.scopes),
             allow_private_ip: binding.allow_private_ip,
             anew: false,
@@ -214,15 +211,16 @@ impl Auth {
         };
         let client = living_client(&self.http, self.engine.vault(), &wanted).await?;
         let how = LoginHow {
-            redirect: REGISTERED_FORM,
-            authentication: client.authentication,
+            redirect: client.form,
+            authentication: client.registration.authentication,
             ..how
         };
-        if client.client_id == binding.client_id {
+        let client_id = client.registration.client_id;
+        if client_id == binding.client_id {
             return Ok((binding, how));
         }
         let binding = self
-            .configure(binding, |oauth| oauth.client_id = client.client_id)
+            .configure(binding, |oauth| oauth.client_id = client_id)
             .await?;
         Ok((binding, how))
     }

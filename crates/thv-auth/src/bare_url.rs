@@ -11,7 +11,7 @@ use thv_http::{Http, HttpError, Limits, Policy, Request, display_url};
 use url::Url;
 
 pub use client::{ClientChoice, ClientError, client_for};
-pub(crate) use client::{REGISTERED_FORM, WantedClient, living_client, redirect_uri};
+pub(crate) use client::{WantedClient, living_client};
 
 use crate::oauth::challenge::BearerChallenge;
 use crate::oauth::issuer::{is_same_issuer, shown_issuer};

@@ -141,7 +141,8 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::Auth(failure) => describe_auth(failure),
         CommandError::Search(search) => describe_search(search),
         CommandError::Client(client) => describe_client(client),
-        CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired),
+        CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("ask who runs the registry; `--issuer <url>` names the identity provider that you trust"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)

@@ -251,6 +251,38 @@ async fn relaxed_rules_are_named_in_the_status() {
 }
 
 #[tokio::test]
+async fn a_provider_that_wants_a_name_in_place_of_an_address_gets_one() {
+    let stage = bare().await;
+    stage.provider.behave(|behaviour| {
+        behaviour.registration_refuses = Some("http://127.0.0.1".to_owned());
+    });
+    for _ in 0..2 {
+        let ran = log_in(&stage, &[]).await;
+        assert_eq!(ran.code, 0, "{}", ran.transcript());
+    }
+    let asked = stage.provider.requests_for(paths::AUTHORIZE);
+    let wanted = format!("http://localhost:{}/callback", stage.port);
+    assert_eq!(asked[1].param("redirect_uri"), Some(wanted.as_str()));
+    assert_eq!(stage.provider.requests_for(paths::REGISTER).len(), 2);
+}
+
+#[tokio::test]
+async fn the_registry_is_asked_once_in_a_while_whether_its_issuer_is_still_the_one() {
+    let stage = bare().await;
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    stage.registry.clear_journal();
+    let server = stage.server().await;
+    for _ in 0..3 {
+        assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
+    }
+    let asked = stage
+        .registry
+        .requests_for("/.well-known/oauth-protected-resource");
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].header("authorization").is_none());
+}
+
+#[tokio::test]
 async fn a_client_of_ones_own_needs_no_registration() {
     let stage = bare().await;
     stage.provider.behave(|behaviour| {

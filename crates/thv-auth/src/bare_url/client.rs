@@ -15,9 +15,12 @@ use crate::oauth::{Provider, requested_scopes};
 use crate::refresh::blocking;
 use crate::vault::{Vault, VaultError};
 
-/// The redirect URI of clients that we register ourselves: one that no other issuer is given (RFC 8252 section 8.10), at an
-/// address that no name can lead away from.
-pub(crate) const REGISTERED_FORM: RedirectForm = RedirectForm::PerIssuer(LoopbackName::Ipv4);
+/// The redirect URIs of clients that we register ourselves, in the order in which they are tried: one that no other issuer is
+/// given (RFC 8252 section 8.10), at an address that no name can lead away from; and for providers that refuse it the plain one.
+const FORMS: [RedirectForm; 2] = [
+    RedirectForm::PerIssuer(LoopbackName::Ipv4),
+    RedirectForm::Registered,
+];
 
 /// Which client somebody wants to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,21 +77,14 @@ pub async fn client_for(
     let port = choice.callback_port.unwrap_or(DEFAULT_CALLBACK_PORT);
     let wanted = WantedClient {
         provider: &found.provider,
-        redirect_uris: vec![redirect_uri(port, &found.provider)],
+        port,
         scopes: requested_scopes(&found.provider, &found.scopes),
         allow_private_ip: found.allow_private_ip,
         anew: choice.anew,
         now,
     };
-    Ok(living_client(http, vault, &wanted).await?.client_id)
-}
-
-/// The redirect URI that our own clients have at this provider.
-pub(crate) fn redirect_uri(port: u16, provider: &Provider) -> String {
-    REGISTERED_FORM
-        .uri(port, &provider.issuer)
-        .as_str()
-        .to_owned()
+    let client = living_client(http, vault, &wanted).await?;
+    Ok(client.registration.client_id)
 }
 
 /// The rules of the client-id metadata document draft (section 3) that can be checked without fetching it.
@@ -113,7 +109,8 @@ fn check_metadata_document(text: &str) -> Result<(), ClientError> {
 /// A client that is wanted at a provider.
 pub(crate) struct WantedClient<'w> {
     pub(crate) provider: &'w Provider,
-    pub(crate) redirect_uris: Vec<String>,
+    /// Where the browser returns to.
+    pub(crate) port: u16,
     pub(crate) scopes: Vec<String>,
     pub(crate) allow_private_ip: bool,
     /// Whether one that was registered before is left aside.
@@ -121,30 +118,64 @@ pub(crate) struct WantedClient<'w> {
     pub(crate) now: Timestamp,
 }
 
-/// The client that was registered for this provider and these redirect URIs and that the provider still knows; a new one in its
-/// place otherwise. Whoever else registers meanwhile wins, so that all use one client.
+/// A client of ours that the provider knows.
+pub(crate) struct LivingClient {
+    pub(crate) registration: Registration,
+    /// The form of its redirect URI.
+    pub(crate) form: RedirectForm,
+}
+
+/// The client that was registered for this provider and one of our redirect URIs and that the provider still knows; a new one in
+/// its place otherwise. Whoever else registers meanwhile wins, so that all use one client.
 pub(crate) async fn living_client(
     http: &Http,
     vault: &Vault,
     wanted: &WantedClient<'_>,
-) -> Result<Registration, ClientError> {
-    let before = stored(vault, wanted).await?;
-    if let Some(client) = &before
-        && !wanted.anew
-        && client.is_usable(wanted.provider, wanted.now)
-        && ask_after_client(http, wanted.provider, client, wanted.allow_private_ip).await
-            != ClientStanding::Unknown
-    {
-        return Ok(client.clone());
+) -> Result<LivingClient, ClientError> {
+    let mut before = Vec::new();
+    for form in FORMS {
+        let known = stored(vault, wanted, form).await?;
+        if let Some(client) = &known
+            && !wanted.anew
+            && client.is_usable(wanted.provider, wanted.now)
+            && ask_after_client(http, wanted.provider, client, wanted.allow_private_ip).await
+                != ClientStanding::Unknown
+        {
+            return Ok(LivingClient {
+                registration: client.clone(),
+                form,
+            });
+        }
+        before.push((form, known.map(|client| client.client_id)));
     }
-    let expected = before.map(|client| client.client_id);
     if wanted.provider.registration_endpoint.is_none() {
         return Err(RegistrationError::NotOffered.into());
     }
     let prover = vault.clone();
     blocking(move || prover.probe()).await?;
+    let mut refused = RegistrationError::NotOffered;
+    for (form, expected) in before {
+        match registered(http, vault, wanted, form, expected).await {
+            Err(ClientError::Registration(error)) if error.is_about_redirect_uri() => {
+                refused = error;
+            }
+            Ok(registration) => return Ok(LivingClient { registration, form }),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.into())
+}
+
+/// Registers a client and keeps it in the place of the one that was `expected`.
+async fn registered(
+    http: &Http,
+    vault: &Vault,
+    wanted: &WantedClient<'_>,
+    form: RedirectForm,
+    expected: Option<String>,
+) -> Result<Registration, ClientError> {
     let request = RegistrationRequest {
-        redirect_uris: &wanted.redirect_uris,
+        redirect_uris: &wanted.redirect_uris(form),
         scopes: &wanted.scopes,
         allow_private_ip: wanted.allow_private_ip,
         now: wanted.now,
@@ -161,7 +192,7 @@ pub(crate) async fn living_client(
     let outcome = blocking(move || keeper.keep_registration(expected.as_deref(), &kept)).await;
     match outcome {
         Ok(()) => Ok(client),
-        Err(VaultError::Moved) => Ok(stored(vault, wanted).await?.unwrap_or(client)),
+        Err(VaultError::Moved) => Ok(stored(vault, wanted, form).await?.unwrap_or(client)),
         Err(error) => Err(error.into()),
     }
 }
@@ -170,16 +201,24 @@ pub(crate) async fn living_client(
 async fn stored(
     vault: &Vault,
     wanted: &WantedClient<'_>,
+    form: RedirectForm,
 ) -> Result<Option<Registration>, VaultError> {
     let vault = vault.clone();
     let issuer = wanted.provider.issuer.clone();
-    let uris = wanted.redirect_uris.clone();
+    let uris = wanted.redirect_uris(form);
     match blocking(move || vault.registration(&issuer, &uris)).await {
         Err(VaultError::Record(error)) => {
             tracing::debug!(%error, "a registered client is not used");
             Ok(None)
         }
         other => other,
+    }
+}
+
+impl WantedClient<'_> {
+    fn redirect_uris(&self, form: RedirectForm) -> Vec<String> {
+        let uri = form.uri(self.port, &self.provider.issuer);
+        vec![uri.as_str().to_owned()]
     }
 }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
 use thv_http::{Http, Limits, Reply, Request, secrecy};
+use url::Url;
 
 use crate::oauth::answer::shown;
 use crate::oauth::authentication::ClientAuthentication;
@@ -93,9 +94,24 @@ pub enum RegistrationError {
     },
 }
 
+// === impl RegistrationError ===
+
+impl RegistrationError {
+    /// Whether another redirect URI may be welcome (RFC 7591 section 3.2.2).
+    pub(crate) fn is_about_redirect_uri(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error == "invalid_redirect_uri")
+    }
+}
+
 // === impl Registration ===
 
 impl Registration {
+    /// The port that the browser returns to.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let uri = Url::parse(self.redirect_uris.first()?).ok()?;
+        uri.port_or_known_default()
+    }
+
     /// Whether the client can still be used at `now`, at a provider whose metadata are these: its secret has not ended, and would
     /// go to the host that gave it.
     pub fn is_usable(&self, provider: &Provider, now: Timestamp) -> bool {
@@ -295,7 +311,6 @@ fn in_brackets(text: Option<&str>) -> String {
 mod tests {
     use proptest::prelude::*;
     use secrecy::ExposeSecret as _;
-    use url::Url;
 
     use super::*;
     use crate::oauth::metadata::PkceSupport;

@@ -180,6 +180,8 @@ pub struct Behaviour {
     pub default_audience: Option<String>,
     /// Whether programs may register themselves (they may not).
     pub registration: Registration,
+    /// Redirect URIs that begin with this are not registered.
+    pub registration_refuses: Option<String>,
     /// Members set in the answers to registrations; `None` takes a member out.
     pub registration_answer: Vec<(String, Option<Value>)>,
     /// Whether an unknown `scope` ends an authorization (it does not: the scope is not granted).
@@ -208,6 +210,7 @@ impl Default for Behaviour {
             understands_audience: false,
             default_audience: None,
             registration: Registration::Off,
+            registration_refuses: None,
             registration_answer: Vec::new(),
             refuses_unknown_scopes: false,
         }

@@ -36,6 +36,10 @@ fn registered(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<Value, &'st
         return Err("invalid_redirect_uri");
     }
     let behaviour = shared.behaviour();
+    let refuses = behaviour.registration_refuses.as_deref();
+    if refuses.is_some_and(|prefix| uris.iter().any(|uri| uri.starts_with(prefix))) {
+        return Err("invalid_redirect_uri");
+    }
     let id = format!("registered-{}", jwt::random(9));
     let mut client = Client::public(&id, &uris);
     let mut answer = asked.clone();
