@@ -146,7 +146,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`--timeout <seconds>` gives more time, up to 300"),
+            .hint("`--timeout <seconds>` gives more time, up to 300; if the browser showed that the client is unknown, `--register` has thv registered anew"),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {

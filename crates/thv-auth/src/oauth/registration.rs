@@ -112,12 +112,15 @@ impl Registration {
         uri.port_or_known_default()
     }
 
-    /// Whether the client can still be used at `now`, at a provider whose metadata are these: its secret has not ended, and would
-    /// go to the host that gave it.
+    /// Whether a login can be made as this client at `now`, at a provider whose metadata are these: its secret has not ended,
+    /// and goes where it may.
     pub fn is_usable(&self, provider: &Provider, now: Timestamp) -> bool {
-        self.issuer == provider.issuer
-            && self.secret_expires_at.is_none_or(|end| now < end)
-            && self.token_host == token_host(provider)
+        self.secret_expires_at.is_none_or(|end| now < end) && self.is_of(provider)
+    }
+
+    /// Whether the secret would go to the host that gave it.
+    pub(crate) fn is_of(&self, provider: &Provider) -> bool {
+        self.issuer == provider.issuer && self.token_host == token_host(provider)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use thv_auth::relaxation::Relaxations;
-use thv_auth::{ClientChoice, FoundLogin, LoginSearch};
+use thv_auth::{ClientChoice, FoundLogin, LoginSearch, SearchError};
 use thv_config::world::World;
 use thv_registry::{LoginRequest, SourceRequest};
 use url::Url;
@@ -39,22 +39,24 @@ pub(super) async fn run(
     world: &World,
     output: &mut Output,
 ) -> Result<(LoginRequest, Option<Url>), CommandError> {
-    let search = LoginSearch {
+    let mut search = LoginSearch {
         registry_url: searched.registry_url.clone(),
         first_request: searched.first_request.clone(),
         allow_private_ip: searched.allow_private_ip,
         issuer: searched.issuer.clone(),
         relaxations: args.relax.iter().copied().collect(),
     };
-    let finding = catalogs.auth.find_login(&search);
-    let found = super::patiently(
-        "Asking the registry where to log in",
-        world,
-        output,
-        Box::pin(finding),
-    )
-    .await?;
-    confirm(searched, args, &found, output).await?;
+    let found = match find(&search, catalogs, world, output).await {
+        Err(SearchError::SeveralIssuers { issuers, .. }) if can_answer() => {
+            search.issuer = Some(pick(issuers, output).await?);
+            find(&search, catalogs, world, output).await?
+        }
+        found => {
+            let found = found?;
+            confirm(searched, args, &found, output).await?;
+            found
+        }
+    };
     let choice = ClientChoice {
         client_id: searched.client_id.clone().filter(|_| {
             let issuer = &found.provider.issuer;
@@ -87,6 +89,59 @@ pub(super) async fn run(
     Ok((login, found.metadata_url))
 }
 
+async fn find(
+    search: &LoginSearch,
+    catalogs: &Catalogs,
+    world: &World,
+    output: &mut Output,
+) -> Result<FoundLogin, SearchError> {
+    let finding = Box::pin(catalogs.auth.find_login(search));
+    super::patiently(
+        "Asking the registry where to log in",
+        world,
+        output,
+        finding,
+    )
+    .await
+}
+
+/// Whether there is somebody to be asked.
+fn can_answer() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// One line of the person's.
+async fn answer() -> Result<String, CommandError> {
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let line = line
+        .await
+        .map_err(|error| CommandError::Serve(error.to_string()))?;
+    Ok(line.unwrap_or_default())
+}
+
+/// Asks at which of several identity providers the person wants to log in. None of them has been contacted.
+async fn pick(issuers: Vec<String>, output: &mut Output) -> Result<String, CommandError> {
+    output.remark("The registry takes logins of several identity providers:");
+    for (number, issuer) in (1..).zip(&issuers) {
+        output.remark(&format!("  {number}  {issuer}"));
+    }
+    output.remark("Which one do you have an account at? [number]");
+    let given = answer().await?;
+    picked(&issuers, &given)
+        .cloned()
+        .ok_or_else(|| CommandError::NotConfirmed {
+            issuer: issuers.join(" or "),
+        })
+}
+
+fn picked<'i>(issuers: &'i [String], answer: &str) -> Option<&'i String> {
+    let number: usize = answer.trim().parse().ok()?;
+    issuers.get(number.checked_sub(1)?)
+}
+
 /// Shows who would learn the person's password, and asks where somebody can answer. A registry
 /// could name anybody; who has named the issuer, or has logged in there before, is not asked.
 async fn confirm(
@@ -105,18 +160,11 @@ async fn confirm(
     ));
     show_relaxed(&found.relaxed, output);
     let is_chosen = args.yes || args.auth.issuer.is_some() || searched.is_known;
-    if is_chosen || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+    if is_chosen || !can_answer() {
         return Ok(());
     }
     output.remark("This identity provider is new here. Does it belong to this registry? [y/N]");
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map(|_| line)
-    });
-    let answer = answer
-        .await
-        .map_err(|error| CommandError::Serve(error.to_string()))?;
-    if is_yes(&answer.unwrap_or_default()) {
+    if is_yes(&answer().await?) {
         Ok(())
     } else {
         Err(CommandError::NotConfirmed {
@@ -145,6 +193,23 @@ fn is_yes(answer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_number_of_the_list_picks_an_issuer() {
+        let issuers = ["https://a.example", "https://b.example"].map(str::to_owned);
+        for (answer, index) in [
+            ("1\n", Some(0)),
+            (" 2 ", Some(1)),
+            ("0", None),
+            ("3", None),
+            ("", None),
+            ("y", None),
+            ("-1", None),
+        ] {
+            let expected = index.map(|index: usize| &issuers[index]);
+            assert_eq!(picked(&issuers, answer), expected, "{answer:?}");
+        }
+    }
 
     #[test]
     fn only_a_yes_is_one() {
