@@ -243,7 +243,7 @@ fn describe_search(search: &SearchError) -> Failure {
             "if you trust the identity provider, add `--relax allow_missing_pkce_metadata`",
         ),
         SearchError::Provider { .. } if search.is_transient() => {
-            failure.hint("try again; `thv registry login` changes nothing before it succeeds")
+            failure.hint("try again with the same command; nothing was changed")
         }
         SearchError::Provider { .. } => failure.hint(
             "tell who runs the registry; another of its identity providers can be named with `--issuer <url>`",
