@@ -391,6 +391,44 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_issuer_that_a_registry_names_is_no_way_into_the_network() {
+        let provider = thv_testkit::provider::Provider::start().await;
+        let options = thv_http::HttpOptions {
+            user_agent: "thv-test".to_owned(),
+            extra_ca: None,
+            insecure_urls: false,
+        };
+        let clock = thv_config::world::SystemClock::new();
+        let world = thv_config::world::World::new(clock, thv_config::world::MapEnv::new());
+        let http = Http::new(options, &world).expect("a client");
+        let search = |allow_private_ip, issuer: Option<String>| LoginSearch {
+            registry_url: "https://r.example".to_owned(),
+            first_request: Url::parse("https://r.example/v0.1/servers").expect("url"),
+            allow_private_ip,
+            issuer,
+            relaxations: Relaxations::new(),
+        };
+        let asked = async |search: LoginSearch, issuer: &str| {
+            super::provider(&http, &search, issuer).await.is_ok()
+        };
+        let issuer = provider.issuer();
+        assert!(!asked(search(false, None), &issuer).await);
+        let other = Some("https://id.example".to_owned());
+        assert!(!asked(search(false, other), &issuer).await);
+        for issuer in [
+            "http://169.254.169.254",
+            "https://10.0.0.1",
+            "https://[::1]:1",
+        ] {
+            assert!(!asked(search(false, None), issuer).await, "{issuer}");
+        }
+        assert!(provider.requests().is_empty(), "it was asked");
+        // Where the person names it, or allows the registry to be one of a private network.
+        assert!(asked(search(false, Some(issuer.clone())), &issuer).await);
+        assert!(asked(search(true, None), &issuer).await);
+    }
+
     #[test]
     fn urls_that_are_none_are_shown_without_their_password() {
         let error = registry_url("https://me:pw@r.example").expect_err("a password");
