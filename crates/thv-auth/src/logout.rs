@@ -15,6 +15,7 @@ use crate::limits::REVOCATION_DEADLINE;
 use crate::machine::settings::CredentialKind;
 use crate::machine::way::Way;
 use crate::oauth::{RevocationOutcome, TokenHint};
+use crate::pin::Pin;
 use crate::refresh::{RefreshEngine, TokenService};
 use crate::vault::{VaultError, Wiped};
 
@@ -118,7 +119,7 @@ async fn give_back(engine: &RefreshEngine, binding: &Binding, wiped: &Wiped) -> 
             let Some(token) = token else { continue };
             let outcome = tokio::select! {
                 biased;
-                outcome = revoke(&parts.service, binding, token, hint) => outcome,
+                outcome = revoke(&parts.service, binding, tokens.pin.as_ref(), token, hint) => outcome,
                 () = &mut deadline => too_slow(),
             };
             let is_over = matches!(&outcome, RevocationOutcome::Failed { .. });
@@ -135,12 +136,15 @@ async fn give_back(engine: &RefreshEngine, binding: &Binding, wiped: &Wiped) -> 
 async fn revoke(
     service: &Arc<dyn TokenService>,
     binding: &Binding,
+    pin: Option<&Pin>,
     token: &SecretString,
     hint: TokenHint,
 ) -> RevocationOutcome {
-    match service.prepare(binding).await {
+    match service.prepare(binding, pin).await {
         Ok(()) => service.revoke(binding, token, hint).await,
-        Err(cause) => RevocationOutcome::Failed { cause },
+        Err(error) => RevocationOutcome::Failed {
+            cause: error.to_string(),
+        },
     }
 }
 

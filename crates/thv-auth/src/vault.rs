@@ -3,6 +3,9 @@
 //! Everything here blocks and asks nobody but the store. A login that the Go program left is taken over on the way
 //! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
+mod clients;
+mod step_up;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use thv_secrets::{Patience, SecretMap, SecretName, SecretStore, Secrets, Secrets
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
 use crate::machine::secret::STORED_PREFIX;
+use crate::pin::Pin;
 use crate::takeover;
 
 /// What the sealing key is derived for.
@@ -88,6 +92,8 @@ pub struct WipedTokens {
     pub refresh: Option<SecretString>,
     /// The access token.
     pub access: Option<SecretString>,
+    /// What had to stay as it was for these tokens to be sent.
+    pub pin: Option<Pin>,
 }
 
 // === impl ConfiguredStore ===
@@ -207,7 +213,8 @@ impl Vault {
         stored
     }
 
-    /// Deletes every login to a registry, whoever stored it: all of the `registry` scope and the Go program's bare names.
+    /// Deletes every login to a registry, whoever stored it: all of the `registry` scope but registered clients, and the Go
+    /// program's bare names.
     /// A renewal in flight finds its record gone and stores nothing.
     pub fn wipe(&self, binding: &Binding) -> Result<Wiped, VaultError> {
         let store = match self.source.open(Patience::Request) {
@@ -231,6 +238,7 @@ impl Vault {
                 wiped.tokens.push(WipedTokens {
                     refresh: grant.refresh_token,
                     access: grant.access_token,
+                    pin: grant.pin,
                 });
             }
             if let Some(login) = takeover::find(secrets, binding) {
@@ -350,8 +358,11 @@ fn record_name(binding: &Binding) -> SecretName {
 
 /// What is kept for a configured credential is no login.
 fn is_registry_secret(name: &str) -> bool {
-    let scoped = name.strip_prefix(REGISTRY_SCOPE);
-    scoped.is_some_and(|name| !name.starts_with(STORED_PREFIX)) || name.starts_with(GO_BARE_PREFIX)
+    let is_login = name.starts_with(GO_BARE_PREFIX)
+        || name
+            .strip_prefix(REGISTRY_SCOPE)
+            .is_some_and(|name| !name.starts_with(STORED_PREFIX));
+    is_login && !clients::is_client_record(name)
 }
 
 /// The generation after `before`. A first one is drawn by lot, so that a record made anew after a deletion is not taken for

@@ -39,4 +39,5 @@ pub use search::SearchIn;
 pub use settings::{AuthConfig, RegistryInfo};
 pub use snapshot::{Counts, Edition, Snapshot};
 pub use source::SourceKind;
+pub use source::probe::first_request;
 pub use state::Revalidation;

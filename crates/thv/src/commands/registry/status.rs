@@ -109,6 +109,16 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         };
         fields.push(("Token", format!("until {} ({renewal})", in_seconds(at))));
     }
+    if !login.relaxations.is_empty() {
+        fields.push(("Relaxed", login.relaxations.join(", ")));
+    }
+    if !login.scopes.wanted.is_empty() {
+        let wanted = login.scopes.wanted.join(" ");
+        fields.push((
+            "Wanted",
+            format!("{wanted} (the next login asks for it too)"),
+        ));
+    }
     fields
 }
 
