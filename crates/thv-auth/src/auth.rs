@@ -14,19 +14,23 @@ use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::Full;
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
+use thv_config::{Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistriesStore};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
 
+use crate::bare_url::{
+    ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError, WantedClient, client_for,
+    find_login, living_client,
+};
 use crate::binding::{Binding, NoBinding};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
 use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
 use crate::login::budget::PromptBudget;
 use crate::login::{
-    LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins, NotTaken, Replaced,
-    StartedLogin,
+    DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins,
+    NotTaken, Replaced, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::machine::manage::ManageError;
@@ -34,8 +38,8 @@ use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
 use crate::machine::report::report;
 use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
-use crate::oauth::{DiscoveryPolicy, KeyCache, discover};
-use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched};
+use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
+use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
 use crate::status::{AuthReport, LiveCheck, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
@@ -52,6 +56,8 @@ pub struct Auth {
     logins: Logins,
     doctor: Doctor,
     budget: PromptBudget,
+    /// Held while a client is looked after or registered, so that two logins do not make two clients.
+    registering: tokio::sync::Mutex<()>,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
     machine: Parts,
@@ -79,6 +85,9 @@ pub enum AuthFailure {
         /// When there may be one again.
         retry_after: Duration,
     },
+    /// The client that was registered for the login is not known any more, and there is no new one.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The stored grant cannot be read or deleted.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -116,7 +125,7 @@ impl Auth {
         let vault = Vault::new(source, Arc::clone(&world.clock));
         let doctor = Doctor::new(world, paths, config, secrets, http, vault.clone());
         let keys = KeyCache::new();
-        let service = OAuthService::new(http.clone(), Arc::clone(&world.clock));
+        let service = OAuthService::new(http.clone(), Arc::clone(&world.clock), vault.clone());
         let engine = RefreshEngine::new(EngineParts {
             world: world.clone(),
             vault: vault.clone(),
@@ -133,6 +142,7 @@ impl Auth {
             budget: PromptBudget::new(paths.login_prompts_file(), Arc::clone(&world.clock)),
             logins: Logins::new(world.clone(), http.clone(), vault, keys),
             doctor,
+            registering: tokio::sync::Mutex::default(),
             credentials: Mutex::default(),
             machine,
             registries: Mutex::default(),
@@ -287,18 +297,13 @@ impl Auth {
     /// What a login to the configured registry is for, and how it is made: the configuration's part
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
     async fn equip(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
-        let config = self.config.load_async().await?;
-        let binding = Binding::of(&config)?;
-        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+        let (binding, how) = self.settled(how).await?;
         let store = self.config.clone();
         let wanted = binding.clone();
         let credentials = self.of(&binding);
         let (budget, key) = (self.budget.clone(), binding.key());
         let then = how.settle;
         let how = LoginHow {
-            callback_port: how
-                .callback_port
-                .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
             replaced: Some(self.replaced(&binding)),
             settle: Some(Arc::new(move || {
@@ -317,6 +322,122 @@ impl Auth {
             ..how
         };
         Ok((binding, how))
+    }
+
+    /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.
+    async fn settled(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
+        let _turn = self.registering.lock().await;
+        let config = self.config.load_async().await?;
+        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+        let how = LoginHow {
+            callback_port: how
+                .callback_port
+                .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
+            ..how
+        };
+        let binding = self.stepped_up(Binding::of(&config)?).await?;
+        self.with_client(binding, how).await
+    }
+
+    /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
+    pub async fn find_login(&self, search: &LoginSearch) -> Result<FoundLogin, SearchError> {
+        find_login(&self.http, search).await
+    }
+
+    /// The client to configure for a login that was found; registers this program where that is needed. What the
+    /// registration brings is kept before this returns.
+    pub async fn client_for(
+        &self,
+        found: &FoundLogin,
+        choice: &ClientChoice,
+    ) -> Result<String, ClientError> {
+        let _turn = self.registering.lock().await;
+        let vault = self.engine.vault();
+        client_for(&self.http, vault, found, choice, self.clock.now()).await
+    }
+
+    /// The login with the scopes that the registry has asked for since the last one: the union of both is configured.
+    async fn stepped_up(&self, binding: Binding) -> Result<Binding, AuthFailure> {
+        let (vault, bound) = (self.engine.vault().clone(), binding.clone());
+        let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
+        // A store that cannot be read is told by the login itself.
+        let wanted = wanted.unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(binding);
+        }
+        let scopes = [binding.scopes.as_slice(), &wanted].concat();
+        self.configure(binding, move |oauth| oauth.scopes = scopes)
+            .await
+    }
+
+    /// The login as the client that is configured. Where this program has registered that client and the provider has forgotten
+    /// it, a new one is registered, once, and configured in its place.
+    async fn with_client(
+        &self,
+        binding: Binding,
+        how: LoginHow,
+    ) -> Result<(Binding, LoginHow), AuthFailure> {
+        let vault = self.engine.vault().clone();
+        let (issuer, client_id) = (binding.issuer.clone(), binding.client_id.clone());
+        let ours = blocking(move || vault.registration_of(&issuer, &client_id)).await;
+        // A store that cannot be read is told by the login itself.
+        let Ok(Some(registered)) = ours else {
+            return Ok((binding, how));
+        };
+        let provider = discover(&self.http, &binding.issuer, DiscoveryPolicy::DEFAULT)
+            .await
+            .map_err(|error| LoginError::Discovery {
+                issuer: binding.issuer.clone(),
+                cause: error.to_string(),
+                transient: error.is_transient(),
+            })?;
+        // Any port will do for a loopback address (RFC 8252 section 7.3).
+        let port = match how.callback_port {
+            Some(0) => registered.port(),
+            port => port,
+        };
+        let wanted = WantedClient {
+            provider: &provider,
+            port: port.unwrap_or(DEFAULT_CALLBACK_PORT),
+            scopes: requested_scopes(&provider, &binding.scopes),
+            allow_private_ip: binding.allow_private_ip,
+            anew: false,
+            now: self.clock.now(),
+        };
+        let client = living_client(&self.http, self.engine.vault(), &wanted).await?;
+        let how = LoginHow {
+            redirect: client.form,
+            authentication: client.registration.authentication,
+            ..how
+        };
+        let client_id = client.registration.client_id;
+        if client_id == binding.client_id {
+            return Ok((binding, how));
+        }
+        let binding = self
+            .configure(binding, |oauth| oauth.client_id = client_id)
+            .await?;
+        Ok((binding, how))
+    }
+
+    /// Changes the settings of `binding`, unless something else is configured by now. What is configured then.
+    async fn configure(
+        &self,
+        binding: Binding,
+        change: impl FnOnce(&mut OAuthSettings) + Send + 'static,
+    ) -> Result<Binding, AuthFailure> {
+        self.config
+            .update_async(move |config: &mut Config| {
+                if Binding::of(config).is_ok_and(|now| now == binding)
+                    && let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut())
+                {
+                    change(oauth);
+                    oauth.cached_refresh_token_ref = None;
+                    oauth.cached_token_expiry = None;
+                }
+                Ok::<_, AuthFailure>(Binding::of(config)?)
+            })
+            .await
     }
 
     /// Resolves when the configuration describes another login: whoever still waited for this one

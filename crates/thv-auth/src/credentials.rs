@@ -41,6 +41,10 @@ pub enum LoginReason {
     ExpiredNoRefresh,
     /// A renewal brought the tokens of somebody else.
     AccountMismatch,
+    /// The registry wants scopes that the login does not have.
+    InsufficientScope,
+    /// The registry names another issuer than at the login, or the issuer another host for tokens.
+    IssuerChanged,
     /// There is a stored login, and it cannot be opened for this registry.
     Unreadable,
     /// The identity provider, or the command that gives tokens, refuses the configured credential.
@@ -113,6 +117,12 @@ pub trait Credentials: Debug + Send + Sync + 'static {
     fn rejected<'a>(&'a self, bearer: &'a Bearer) -> BoxFuture<'a, bool> {
         let _ = bearer;
         Box::pin(std::future::ready(false))
+    }
+
+    /// The registry answered 403 to `bearer`: it wants `scopes` too, as far as it named them. No renewal helps.
+    fn lacks_scopes<'a>(&'a self, bearer: &'a Bearer, scopes: &'a [String]) -> BoxFuture<'a, ()> {
+        let _ = (bearer, scopes);
+        Box::pin(std::future::ready(()))
     }
 
     /// The registry took `bearer`.
@@ -199,6 +209,8 @@ impl LoginReason {
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
             Self::AccountMismatch => "account_mismatch",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::IssuerChanged => "issuer_changed",
             Self::Unreadable => "login_unreadable",
             Self::CredentialRefused => "credential_refused",
         }
@@ -217,6 +229,12 @@ impl fmt::Display for LoginReason {
             }
             Self::ExpiredNoRefresh => "the login has expired and cannot be renewed",
             Self::AccountMismatch => "a renewal of the login brought somebody else's",
+            Self::InsufficientScope => {
+                "it wants more scopes than the login has, and another login asks for them"
+            }
+            Self::IssuerChanged => {
+                "its identity provider, or the host that tokens come from, is not the one of the login any more"
+            }
             Self::Unreadable => "the stored login does not open for it",
             Self::CredentialRejected => "it refused the configured credential",
             Self::CredentialRefused => "the configured credential is refused where tokens are issued",

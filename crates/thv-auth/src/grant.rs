@@ -14,9 +14,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::credentials::LoginReason;
 use crate::oauth::{Account, TokenSet};
+use crate::pin::Pin;
 use crate::skew::shifted;
 
 pub use record::RecordError;
+pub(crate) use record::shown;
 
 /// What a provider gave us for one [`Binding`](crate::binding::Binding). Never empty: it holds an access token, a refresh
 /// token or both. Never printed with its tokens.
@@ -46,6 +48,8 @@ pub struct Grant {
     pub account: Option<Account>,
     /// A renewal that began and of which no end is known.
     pub intent: Option<RefreshIntent>,
+    /// What must stay as it was at the login; absent for tokens that came another way.
+    pub pin: Option<Pin>,
     /// Why it can be used no longer. A dead grant is kept until the next login, so that it is not tried again.
     pub dead: Option<Death>,
 }
@@ -93,6 +97,8 @@ pub enum DeathReason {
     OutcomeUnknown,
     /// A renewal brought tokens of somebody else.
     AccountMismatch,
+    /// The registry names another issuer, or the issuer another host for tokens.
+    IssuerChanged,
 }
 
 // === impl Grant ===
@@ -122,6 +128,7 @@ impl Grant {
             refresh_token: tokens.refresh_token,
             account,
             intent: None,
+            pin: None,
             dead: None,
         }
     }
@@ -200,6 +207,7 @@ impl DeathReason {
             Self::Revoked => LoginReason::GrantRevoked,
             Self::OutcomeUnknown => LoginReason::GrantOutcomeUnknown,
             Self::AccountMismatch => LoginReason::AccountMismatch,
+            Self::IssuerChanged => LoginReason::IssuerChanged,
         }
     }
 }

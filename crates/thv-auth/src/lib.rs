@@ -4,6 +4,7 @@
 //! ever starting a login; [`machine`] holds the credentials that need no person; [`inbound`] checks the tokens that callers of our own API present.
 
 mod auth;
+pub mod bare_url;
 pub mod binding;
 pub mod credentials;
 pub mod doctor;
@@ -15,7 +16,9 @@ pub mod logout;
 pub mod machine;
 pub mod oauth;
 pub mod opener;
+pub mod pin;
 pub mod refresh;
+pub mod relaxation;
 pub mod skew;
 pub mod status;
 mod takeover;
@@ -24,6 +27,7 @@ pub mod vault;
 
 pub use auth::registry::{HandedOut, WrongOrigin};
 pub use auth::{Auth, AuthFailure};
+pub use bare_url::{ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError};
 pub use credentials::{
     Anonymous, AuthError, AuthStatus, CredentialSource, Credentials, LoginReason, NoGrants,
     NotLoggedIn,

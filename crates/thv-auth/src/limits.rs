@@ -71,6 +71,13 @@ pub const SKEW_MAX: Duration = Duration::from_hours(48);
 /// How many of the last observations of a server's clock count.
 pub const SKEW_SAMPLES: usize = 5;
 
+/// Most scopes that a login asks for after a registry has asked for more: a registry that names new ones without end is not
+/// followed without end.
+pub const STEP_UP_SCOPES_MAX: usize = 32;
+
+/// How often a registry is asked whether it still names the issuer of the login. It costs one small request without a token.
+pub const PIN_INTERVAL: Duration = Duration::from_mins(15);
+
 /// How long a provider's endpoints are remembered.
 pub const DISCOVERY_TTL: Duration = Duration::from_hours(1);
 

@@ -21,7 +21,8 @@ use crate::limits::{
 use crate::machine::settings::CredentialKind;
 use crate::machine::way::Way;
 use crate::oauth::{RevocationOutcome, TokenHint};
-use crate::refresh::{RefreshEngine, TokenService, blocking};
+use crate::pin::Pin;
+use crate::refresh::{RefreshEngine, TokenService, Unprepared, blocking};
 use crate::skew::shifted;
 use crate::vault::{Unrevoked, VaultError, Wiped};
 
@@ -161,7 +162,8 @@ pub async fn give_back_queued(engine: &RefreshEngine) -> Result<usize, VaultErro
             continue;
         }
         let service = &engine.inner().parts.service;
-        let outcome = revoke(service, &token.binding, &token.token, token.hint).await;
+        let pin = token.pin.as_ref();
+        let outcome = revoke(service, &token.binding, pin, &token.token, token.hint).await;
         if matches!(
             outcome,
             RevocationOutcome::Failed {
@@ -263,7 +265,7 @@ async fn give_back(
             let Some(token) = token else { continue };
             let outcome = tokio::select! {
                 biased;
-                outcome = revoke(&parts.service, binding, token, hint) => outcome,
+                outcome = revoke(&parts.service, binding, tokens.pin.as_ref(), token, hint) => outcome,
                 () = &mut deadline => too_slow(),
             };
             let is_silent = matches!(
@@ -276,6 +278,7 @@ async fn give_back(
             if is_silent {
                 left.push(Unrevoked {
                     binding: binding.clone(),
+                    pin: tokens.pin.clone(),
                     token: token.clone(),
                     hint,
                     since: now,
@@ -296,10 +299,17 @@ async fn give_back(
 async fn revoke(
     service: &Arc<dyn TokenService>,
     binding: &Binding,
+    pin: Option<&Pin>,
     token: &SecretString,
     hint: TokenHint,
 ) -> RevocationOutcome {
-    service.revoke(binding, token, hint).await
+    match service.prepare(binding, pin).await {
+        Ok(()) => service.revoke(binding, token, hint).await,
+        Err(error) => RevocationOutcome::Failed {
+            transient: matches!(&error, Unprepared::Unavailable(_)),
+            cause: error.to_string(),
+        },
+    }
 }
 
 fn too_slow() -> RevocationOutcome {
@@ -356,6 +366,7 @@ mod tests {
         Unrevoked {
             binding: Binding::new("https://registry.example", "https://id.example", "thv")
                 .expect("a binding"),
+            pin: None,
             token: "canary".to_owned().into(),
             hint: TokenHint::RefreshToken,
             since: Timestamp::UNIX_EPOCH,

@@ -29,7 +29,7 @@ use thv_http::Bearer;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use lane::Lane;
-pub use service::{OAuthService, TokenService};
+pub use service::{OAuthService, TokenService, Unprepared};
 pub use steps::{Step, Steps, Unwatched};
 pub use view::LastRefresh;
 pub(crate) use view::{Known, View};
@@ -38,7 +38,7 @@ pub(crate) use window::{Need, pause, windows};
 use crate::binding::Binding;
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{Grant, TokenFingerprint};
-use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL};
+use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL, PIN_INTERVAL};
 use crate::skew::{Skew, shifted};
 use crate::vault::{Vault, VaultError, Wiped};
 use renewal::Renewal;
@@ -82,6 +82,8 @@ pub(crate) enum Cause {
     Expiring,
     /// The registry refused this access token.
     Refused(TokenFingerprint),
+    /// The registry names another issuer than at the login that this access token is from: it is not renewed but ended.
+    IssuerChanged(TokenFingerprint),
 }
 
 type Flight = Shared<BoxFuture<'static, Result<Arc<Grant>, AuthError>>>;
@@ -235,6 +237,7 @@ impl Inner {
                 reason: LoginReason::NeverLoggedIn,
             }));
         };
+        self.check_issuer(lane, grant).await?;
         match self.need(grant) {
             Need::Nothing => Ok(Arc::clone(grant)),
             Need::Login(reason) => Err(AuthError::LoginRequired { reason }),
@@ -261,6 +264,40 @@ impl Inner {
         }
     }
 
+    /// Ends the grant when the registry names another issuer than at the login: whoever it names now is not who the tokens
+    /// are from. Looks at the first use of a login in this process, and every [`PIN_INTERVAL`] after that.
+    async fn check_issuer(
+        self: &Arc<Self>,
+        lane: &Arc<Lane>,
+        grant: &Arc<Grant>,
+    ) -> Result<(), AuthError> {
+        let (Some(pin), Some(token)) = (&grant.pin, grant.access_fingerprint()) else {
+            return Ok(());
+        };
+        if grant.dead.is_some() || pin.resource_metadata.is_none() {
+            return Ok(());
+        }
+        // Others wait for what is seen: none of them may send the token before.
+        let mut checked = lane.issuer_checked.lock().await;
+        let now = self.monotonic();
+        if let Some((login_id, at)) = checked.as_ref()
+            && *login_id == grant.login_id
+            && now < at.saturating_add(PIN_INTERVAL)
+        {
+            return Ok(());
+        }
+        let service = &self.parts.service;
+        if service.names_another_issuer(&lane.binding, pin).await {
+            self.join(lane, Cause::IssuerChanged(token)).await?;
+            // Another renewal was under way, or another process has logged in: the next use sees which.
+            return Err(AuthError::Unreachable {
+                cause: "the registry names another one than at the login".to_owned(),
+            });
+        }
+        *checked = Some((grant.login_id.clone(), now));
+        Ok(())
+    }
+
     /// Renews the grant whose access token `refused` the registry does not take, at most once for it. Whether there is
     /// another token to try now.
     pub(crate) async fn renew_refused(
@@ -277,6 +314,18 @@ impl Inner {
             return self.is_usable(grant);
         }
         if self.waits_for(&view).is_some() {
+            return false;
+        }
+        // A registry that has another issuer now refuses the tokens of the old one.
+        if let Some(pin) = &grant.pin
+            && self
+                .parts
+                .service
+                .names_another_issuer(&lane.binding, pin)
+                .await
+        {
+            // What comes of it is in the view.
+            let _ = self.join(lane, Cause::IssuerChanged(refused)).await;
             return false;
         }
         if let Some(flight) = self.join_forced(lane, refused) {

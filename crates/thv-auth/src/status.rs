@@ -17,6 +17,7 @@ use crate::credentials::{AuthError, Credentials as _, LoginReason};
 use crate::grant::{Grant, GrantOrigin};
 use crate::machine::settings::CredentialKind;
 use crate::machine::way::{Choice, Way};
+use crate::pin::Pin;
 use crate::refresh::{Need, RefreshEngine, View, blocking};
 use crate::skew::shifted;
 use crate::tokens::GrantCredentials;
@@ -184,6 +185,9 @@ pub struct ReportedScopes {
     pub requested: Vec<String>,
     /// Granted, as far as the provider named them.
     pub granted: Vec<String>,
+    /// What the registry wanted beyond those; the next login asks for them too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<String>,
 }
 
 /// The secret store.
@@ -300,6 +304,9 @@ impl AuthReport {
             .await
             .unwrap_or_default();
         report.queued_revocations = (!queued.is_empty()).then_some(queued.len());
+        let (vault, bound) = (engine.vault().clone(), binding.clone());
+        let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
+        report.scopes.wanted = wanted.unwrap_or_default();
         if let Some(grant) = view.grant() {
             report.add(engine, grant);
         }
@@ -349,6 +356,9 @@ impl AuthReport {
         self.token_type = Some(grant.token_type.clone());
         self.expires_at = grant.expires_at.map(|expiry| shifted(expiry, -offset));
         self.received_at = Some(shifted(grant.received_at, -offset));
+        for relaxation in grant.pin.iter().flat_map(Pin::relaxations) {
+            self.relaxations.push(relaxation.as_str());
+        }
         self.refreshable = grant.refresh_token.is_some() && grant.dead.is_none();
         self.refresh_outcome_unknown_since = grant
             .intent

@@ -101,6 +101,7 @@ impl GoLogin {
             scopes: Vec::new(),
             account: None,
             intent: None,
+            pin: None,
             dead: None,
         }
     }
@@ -126,6 +127,7 @@ impl GoLogin {
         WipedTokens {
             refresh: self.refresh,
             access: self.access.map(|access| access.token),
+            pin: None,
         }
     }
 }

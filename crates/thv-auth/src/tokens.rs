@@ -13,7 +13,7 @@ use thv_http::Bearer;
 use crate::binding::Binding;
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::{Grant, TokenFingerprint};
-use crate::refresh::{Known, Lane, Need, RefreshEngine, View, bearer_of};
+use crate::refresh::{Known, Lane, Need, RefreshEngine, View, bearer_of, blocking};
 
 /// The credential for one binding.
 pub struct GrantCredentials {
@@ -69,9 +69,13 @@ impl GrantCredentials {
         }
         match self.engine.inner().need(view.grant()?) {
             Need::Login(reason) => Some(reason),
-            Need::Nothing | Need::Soon | Need::Now => {
-                view.is_refused().then_some(LoginReason::Rejected)
+            Need::Nothing | Need::Soon | Need::Now if view.is_refused() => {
+                Some(LoginReason::Rejected)
             }
+            Need::Nothing | Need::Soon | Need::Now => view
+                .insufficient
+                .is_some()
+                .then_some(LoginReason::InsufficientScope),
         }
     }
 
@@ -130,14 +134,40 @@ impl Credentials for GrantCredentials {
         .boxed()
     }
 
+    fn lacks_scopes<'a>(&'a self, bearer: &'a Bearer, scopes: &'a [String]) -> BoxFuture<'a, ()> {
+        async move {
+            let lacking = TokenFingerprint::of(bearer.token());
+            self.lane.view.send_modify(|view| {
+                let current = view.grant().and_then(|grant| grant.access_fingerprint());
+                if current == Some(lacking) {
+                    view.insufficient = current;
+                }
+            });
+            let vault = self.engine.vault().clone();
+            let binding = self.lane.binding.clone();
+            let scopes = scopes.to_vec();
+            let noted = blocking(move || vault.want_scopes(&binding, &scopes)).await;
+            if let Err(error) = noted {
+                tracing::debug!(%error, "the scopes that a registry wants are not noted");
+            }
+        }
+        .boxed()
+    }
+
     fn accepted(&self, bearer: &Bearer) {
-        if !self.lane.view.borrow().is_refused() {
-            return;
+        {
+            let view = self.lane.view.borrow();
+            if !view.is_refused() && view.insufficient.is_none() {
+                return;
+            }
         }
         let accepted = TokenFingerprint::of(bearer.token());
         self.lane.view.send_modify(|view| {
             if view.refused == Some(accepted) {
                 view.refused = None;
+            }
+            if view.insufficient == Some(accepted) {
+                view.insufficient = None;
             }
         });
     }

@@ -3,6 +3,8 @@
 //! Everything here blocks and asks nobody but the store. A login that the Go program left is taken over on the way
 //! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
+mod clients;
+mod step_up;
 mod unrevoked;
 
 use std::fmt::Debug;
@@ -21,6 +23,7 @@ use thv_secrets::{
 use crate::binding::Binding;
 use crate::grant::{Grant, RecordError};
 use crate::machine::secret::STORED_PREFIX;
+use crate::pin::Pin;
 use crate::takeover;
 
 pub use unrevoked::Unrevoked;
@@ -102,6 +105,8 @@ pub struct WipedTokens {
     pub refresh: Option<SecretString>,
     /// The access token.
     pub access: Option<SecretString>,
+    /// What had to stay as it was for these tokens to be sent.
+    pub pin: Option<Pin>,
 }
 
 // === impl ConfiguredStore ===
@@ -251,7 +256,8 @@ impl Vault {
         stored
     }
 
-    /// Deletes every login to a registry, whoever stored it: all of the `registry` scope and the Go program's bare names.
+    /// Deletes every login to a registry, whoever stored it: all of the `registry` scope but registered clients, and the Go
+    /// program's bare names.
     /// A renewal in flight finds its record gone and stores nothing.
     pub fn wipe(&self, binding: &Binding) -> Result<Wiped, VaultError> {
         let store = match self.source.open(Patience::Request) {
@@ -275,6 +281,7 @@ impl Vault {
                 wiped.tokens.push(WipedTokens {
                     refresh: grant.refresh_token,
                     access: grant.access_token,
+                    pin: grant.pin,
                 });
             }
             if let Some(login) = takeover::find(secrets, binding) {
@@ -404,8 +411,11 @@ fn is_grant(name: &str) -> bool {
 
 /// What is kept for a configured credential is no login.
 fn is_registry_secret(name: &str) -> bool {
-    let scoped = name.strip_prefix(REGISTRY_SCOPE);
-    scoped.is_some_and(|name| !name.starts_with(STORED_PREFIX)) || name.starts_with(GO_BARE_PREFIX)
+    let is_login = name.starts_with(GO_BARE_PREFIX)
+        || name
+            .strip_prefix(REGISTRY_SCOPE)
+            .is_some_and(|name| !name.starts_with(STORED_PREFIX));
+    is_login && !clients::is_client_record(name)
 }
 
 /// The generation after `before`. A first one is drawn by lot, so that a record made anew after a deletion is not taken for

@@ -56,6 +56,8 @@ pub struct LoginRequest {
     /// Scopes; `None` keeps those there are when issuer and client stay the same, and is
     /// `openid offline_access` otherwise.
     pub scopes: Option<Vec<String>>,
+    /// Port of the loopback redirect; `None` keeps the one there is when issuer and client stay the same, and is 8666 otherwise.
+    pub callback_port: Option<u16>,
 }
 
 /// Why a source was not set. Nothing was changed.
@@ -162,8 +164,9 @@ pub(crate) fn applied(
                 .clone()
                 .or_else(|| same.map(|same| same.scopes.clone()))
                 .unwrap_or_else(default_scopes),
-            callback_port: same
-                .and_then(|same| same.callback_port)
+            callback_port: login
+                .callback_port
+                .or_else(|| same.and_then(|same| same.callback_port))
                 .or(Some(DEFAULT_CALLBACK_PORT)),
             cached_refresh_token_ref: None,
             cached_token_expiry: None,

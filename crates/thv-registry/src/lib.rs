@@ -39,5 +39,5 @@ pub use search::SearchIn;
 pub use settings::{AuthConfig, RegistryInfo};
 pub use snapshot::{Counts, Edition, Snapshot};
 pub use source::SourceKind;
-pub use source::probe::question_url;
+pub use source::probe::{first_request, question_url};
 pub use state::Revalidation;

@@ -10,6 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use thv_auth::login::PublicUrl;
+use thv_auth::relaxation::Relaxation;
 
 /// What stands under the help of the whole program.
 const EXIT_CODES: &str = "\
@@ -321,17 +322,45 @@ pub(crate) struct TokenArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags that have nothing to do with one another"
+)]
 pub(crate) struct LoginArgs {
-    /// Use this registry from now on
-    #[arg(long, value_name = "URL")]
+    /// Use this registry from now on; where to log in is found out
+    #[arg(value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// Use this registry from now on, with the login that is configured unless flags say otherwise
+    #[arg(long, value_name = "URL", conflicts_with = "url")]
     pub(crate) registry: Option<String>,
 
-    /// Allow plain http and private IP addresses for --registry
+    /// Allow plain http and private IP addresses for the registry
     #[arg(short = 'p', long)]
     pub(crate) allow_private_ip: bool,
 
     #[command(flatten)]
     pub(crate) auth: AuthArgs,
+
+    /// Log in at an identity provider that is new here without being asked
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
+
+    /// Client-id metadata document of yours, used where the identity provider reads such
+    #[arg(long, value_name = "URL")]
+    pub(crate) client_metadata: Option<String>,
+
+    /// Have thv registered with the identity provider anew
+    #[arg(long, conflicts_with = "client_id")]
+    pub(crate) register: bool,
+
+    /// Port on this machine that the browser comes back to; 8666 unless configured
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) callback_port: Option<u16>,
+
+    /// Do without one of the strict rules, by its name, for this registry
+    #[arg(long, value_name = "RULE")]
+    pub(crate) relax: Vec<Relaxation>,
 
     #[command(flatten)]
     pub(crate) elsewhere: ElsewhereArgs,

@@ -9,7 +9,11 @@ use std::time::Duration;
 use thv_auth::binding::NoBinding;
 use thv_auth::login::LoginError;
 use thv_auth::machine::manage::ManageError;
-use thv_auth::{AuthError, AuthFailure, LoginReason};
+use thv_auth::oauth::DiscoveryError;
+use thv_auth::oauth::error::MetadataFault;
+use thv_auth::oauth::registration::RegistrationError;
+use thv_auth::oauth::resource::{ResourceError, ResourceFault};
+use thv_auth::{AuthError, AuthFailure, ClientError, LoginReason, SearchError};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
 use thv_registry::{Blame, ChangeError, Fault, LookupError};
@@ -52,6 +56,15 @@ pub(crate) enum CommandError {
     /// A login or logout came to nothing.
     #[error(transparent)]
     Auth(#[from] AuthFailure),
+    /// Where to log in was not found out.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// There is no client to log in as.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The person does not want to log in where the registry says.
+    #[error("nothing was changed: you did not agree to log in at {issuer}")]
+    NotConfirmed { issuer: String },
     /// A login that lacks something; the Go program's clients look for these words.
     #[error("registry login is not fully described: {}{missing} missing", match local_file { Some(path) => format!("OAuth login is not supported for local file registries (path: {path}); "), None => String::new() })]
     LoginIncomplete {
@@ -164,10 +177,14 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
             .hint("unlock the keyring, then `thv secret reset-keyring` again"),
         CommandError::EmptySecret => Failure::new(error.to_string(), Exit::Failure)
             .hint("type a value, or pipe one in: `printf %s \"$VALUE\" | thv secret set <name>`"),
+        CommandError::Search(search) => describe_search(search),
+        CommandError::Client(client) => describe_client(client),
+        CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("ask who runs the registry; `--issuer <url>` names the identity provider that you trust"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
+            .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`--timeout <seconds>` gives more time, up to 300"),
+            .hint("`--timeout <seconds>` gives more time, up to 300; if the browser showed that the client is unknown, `--register` has thv registered anew"),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {
@@ -197,7 +214,7 @@ fn describe_fault(fault: &Fault) -> Failure {
                 Fault::AuthRequired {
                     reason: LoginReason::NotConfigured,
                     ..
-                } => "`thv registry login --issuer <url> --client-id <id>`, with what the registry's operator tells you",
+                } => "`thv registry login` finds out where; if the registry does not say, add `--issuer <url> --client-id <id>`",
                 Fault::AuthRequired {
                     reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
                     ..
@@ -231,13 +248,95 @@ fn describe_fault(fault: &Fault) -> Failure {
     }
 }
 
+/// Each end of the way from a URL to a login, with what to type next.
+fn describe_search(search: &SearchError) -> Failure {
+    let text = search.to_string();
+    let exit = match search {
+        _ if search.is_transient() => Exit::UpstreamUnavailable,
+        SearchError::BadUrl { .. } => Exit::Usage,
+        SearchError::NoMetadata { .. }
+        | SearchError::NoIssuer { .. }
+        | SearchError::SeveralIssuers { .. }
+        | SearchError::UnlistedIssuer { .. } => Exit::AuthRequired,
+        SearchError::Registry { .. }
+        | SearchError::NoLoginNeeded { .. }
+        | SearchError::Provider { .. } => Exit::Failure,
+    };
+    let failure = Failure::new(text, exit);
+    match search {
+        SearchError::BadUrl { .. } => {
+            failure.hint("`thv registry login <url>`, with the https address of the registry")
+        }
+        SearchError::Registry { .. } => failure.hint(
+            "check the address; for plain http or a host in a private network add `--allow-private-ip`",
+        ),
+        SearchError::NoLoginNeeded { registry } => failure.hint(&format!(
+            "`thv config set-registry {registry}` uses it as it is"
+        )),
+        SearchError::NoMetadata { registry, cause } if names_a_parent(cause) => {
+            failure.hint(&format!(
+                "give the address that the registry calls its own; if that is a part of this one and you trust it: `thv registry login {registry} --relax allow_resource_parent_path`"
+            ))
+        }
+        SearchError::NoMetadata { registry, .. } | SearchError::NoIssuer { registry } => {
+            failure.hint(&format!(
+                "ask who runs the registry, then `thv registry login {registry} --issuer <url> --client-id <id>`"
+            ))
+        }
+        SearchError::SeveralIssuers { registry, .. } => failure.hint(&format!(
+            "`thv registry login {registry} --issuer <url>`, with the one where you have an account"
+        )),
+        SearchError::UnlistedIssuer { registry, issuer, .. } => failure.hint(&format!(
+            "use one of the registry's; if who runs it told you otherwise: `thv registry login {registry} --issuer {issuer} --relax allow_unlisted_issuer`"
+        )),
+        SearchError::Provider { cause, .. } if says_nothing_of_pkce(cause) => failure.hint(
+            "if you trust the identity provider, add `--relax allow_missing_pkce_metadata`",
+        ),
+        SearchError::Provider { .. } if search.is_transient() => {
+            failure.hint("try again with the same command; nothing was changed")
+        }
+        SearchError::Provider { .. } => failure.hint(
+            "tell who runs the registry; another of its identity providers can be named with `--issuer <url>`",
+        ),
+    }
+}
+
+fn names_a_parent(error: &ResourceError) -> bool {
+    let is_other = |fault: &ResourceFault| matches!(fault, ResourceFault::OtherResource { .. });
+    error.attempts.iter().any(|(_, fault)| is_other(fault))
+}
+
+fn says_nothing_of_pkce(error: &DiscoveryError) -> bool {
+    let DiscoveryError::NoDocument { attempts } = error else {
+        return false;
+    };
+    let is_silent = |fault: &MetadataFault| matches!(fault, MetadataFault::PkceUnadvertised);
+    attempts.iter().any(|attempt| is_silent(&attempt.fault))
+}
+
+fn describe_client(client: &ClientError) -> Failure {
+    let text = client.to_string();
+    match client {
+        ClientError::Registration(RegistrationError::Transient { .. }) => {
+            Failure::new(text, Exit::UpstreamUnavailable).hint("try again with the same command")
+        }
+        ClientError::Registration(_) => Failure::new(text, Exit::AuthRequired).hint(
+            "have thv registered there as a native client with the redirect URI http://localhost:8666/callback, then add `--client-id <id>` to the command",
+        ),
+        ClientError::Store(_) => Failure::new(text, Exit::Failure),
+        ClientError::MetadataDocument { .. } => Failure::new(text, Exit::Usage)
+            .hint("`--client-metadata` wants the https address of a document of yours"),
+    }
+}
+
 fn describe_auth(failure: &AuthFailure) -> Failure {
     let text = failure.to_string();
     match failure {
         AuthFailure::NoBinding(NoBinding::LocalSource) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv config set-registry <url>` uses another registry"),
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
-            .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
+            .hint("`thv registry login <url>`, with the address of the registry"),
+        AuthFailure::Client(client) => describe_client(client),
         AuthFailure::Config(_)
         | AuthFailure::Vault(_)
         | AuthFailure::Unanswered { .. }
@@ -269,6 +368,10 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
             LoginError::PortBusy { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
+            LoginError::Exchange {
+                code: Some(code), ..
+            } if code == "invalid_client" => Failure::new(text, Exit::Failure)
+                .hint("the identity provider does not know this client: `thv registry login --register` has thv registered anew, `--client-id <id>` names another"),
             LoginError::Denied { .. } | LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }

@@ -114,6 +114,35 @@ async fn the_certified_provider_a_login_gives_tokens_that_the_registry_takes() {
 }
 
 #[tokio::test]
+async fn the_certified_provider_registers_us_and_a_url_leads_to_the_catalog() {
+    let real = Real::new(&[("ACCESS_TTL", "3")]).await;
+    std::fs::remove_file(real.home.config_file()).unwrap();
+    let (url, port) = (real.registry.url(), free_port().to_string());
+    let mut env = real.opener.env();
+    let password = auth_kit::PASSWORD.to_owned();
+    env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
+    let arguments = ["registry", "login", &url, "-p", "--no-browser"];
+    let arguments = [&arguments[..], &["--callback-port", &port]].concat();
+    let running = Running::start(THV, &real.home, &arguments, env);
+    let authorize = format!("{}/auth", real.provider.issuer);
+    let page = browse(&running.word_on_stderr(&authorize).await).await;
+    assert_eq!(page.answer.status, 200, "{page:?}");
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let config = real.home.config();
+    assert!(!config.contains("client_id: thv-cli"), "{config}");
+    let server = real.server().await;
+    assert_eq!(names(&server).await, real.registry.live_names());
+    assert_eq!(report(&server).await["account"]["sub"], "alice");
+    real.until_renewed(&server, 1).await;
+    let asked = |path: &str| {
+        let fits = |event: &&Value| event["event"] == "request" && event["path"] == path;
+        real.provider.events().iter().filter(fits).count()
+    };
+    assert_eq!(asked("/reg"), 1);
+}
+
+#[tokio::test]
 async fn the_certified_provider_rotates_and_the_login_lives_on_over_restarts() {
     let real = Real::new(&[("ACCESS_TTL", "2")]).await;
     let server = real.logged_in_server().await;

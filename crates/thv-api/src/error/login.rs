@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use thv_auth::AuthFailure;
 use thv_auth::login::{LoginError, NotTaken};
 use thv_auth::machine::manage::ManageError;
+use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::vault::VaultError;
+use thv_auth::{AuthFailure, ClientError};
 
 use super::Problem;
 
@@ -80,6 +81,7 @@ impl Problem {
                 ManageError::Settings(_) | ManageError::Secret { .. } | ManageError::Config(_),
             ) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             AuthFailure::Login(error) => of_login(error),
+            AuthFailure::Client(error) => of_client(error),
             AuthFailure::Vault(error) => of_store(error),
             AuthFailure::Manage(ManageError::Store(error)) => {
                 of_store(&VaultError::Store(error.clone()))
@@ -175,6 +177,18 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
         LoginError::Listener { .. } | LoginError::Internal { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
         }
+    }
+}
+
+/// 502 for what the identity provider said or did not say.
+fn of_client(error: &ClientError) -> (StatusCode, &'static str) {
+    match error {
+        ClientError::Registration(RegistrationError::Transient { .. }) => {
+            (StatusCode::BAD_GATEWAY, "identity_provider_unavailable")
+        }
+        ClientError::Registration(_) => (StatusCode::BAD_GATEWAY, "identity_provider_refused"),
+        ClientError::Store(error) => of_store(error),
+        ClientError::MetadataDocument { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
     }
 }
 

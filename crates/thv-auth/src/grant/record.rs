@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Death, Grant, GrantOrigin, RefreshIntent};
 use crate::oauth::Account;
+use crate::pin::Pin;
 
 /// The layout of the record. A record with a higher number is left alone.
 const VERSION: u32 = 1;
@@ -55,17 +56,19 @@ struct Record {
     account: Option<Account>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<RefreshIntent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead: Option<Death>,
 }
 
 /// A token in plain text.
-mod shown {
+pub(crate) mod shown {
     use secrecy::{ExposeSecret, SecretString};
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     #[expect(clippy::ref_option, reason = "the shape that serde wants")]
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         token: &Option<SecretString>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -75,7 +78,7 @@ mod shown {
             .serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<SecretString>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
@@ -111,6 +114,7 @@ impl Grant {
             scopes: self.scopes.clone(),
             account: self.account.clone(),
             intent: self.intent.clone(),
+            pin: self.pin.clone(),
             dead: self.dead.clone(),
         };
         let plaintext = serde_json::to_vec(&record).map_err(malformed)?;
@@ -144,6 +148,7 @@ impl Grant {
             scopes: record.scopes,
             account: record.account,
             intent: record.intent,
+            pin: record.pin,
             dead: record.dead,
         })
     }

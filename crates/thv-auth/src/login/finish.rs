@@ -78,7 +78,14 @@ impl Flow {
         attempt: &Attempt,
         code: SecretString,
     ) -> Result<TokenSet, LoginError> {
-        let redeeming = oauth::exchange(&self.logins.http, provider, &self.binding, attempt, code);
+        let redeeming = oauth::exchange(
+            &self.logins.http,
+            provider,
+            &self.binding,
+            &self.how.authentication,
+            attempt,
+            code,
+        );
         tokio::select! {
             biased;
             () = self.progress.superseded.cancelled() => Err(self.progress.ended_by()),
@@ -124,12 +131,13 @@ impl Flow {
         let http = self.logins.http.clone();
         let provider = provider.clone();
         let binding = self.binding.clone();
+        let client = self.how.authentication.clone();
         let (token, hint) = match tokens.refresh_token {
             Some(refresh_token) => (refresh_token, TokenHint::RefreshToken),
             None => (tokens.access_token, TokenHint::AccessToken),
         };
         tokio::spawn(async move {
-            let outcome = oauth::revoke(&http, &provider, &binding, &token, hint).await;
+            let outcome = oauth::revoke(&http, &provider, &binding, &client, &token, hint).await;
             tracing::debug!(?outcome, "the tokens of an ended login were given back");
         });
     }
@@ -154,10 +162,14 @@ impl Flow {
         let binding = self.binding.clone();
         let progress = Arc::clone(&self.progress);
         let still_wanted = self.how.still_wanted.clone();
+        let pin = self.pin.get().cloned();
         let now = self.logins.world.clock.now();
         let storing = tokio::task::spawn_blocking(move || {
             let login_id = new_login_id().map_err(|error| not_stored(&error))?;
-            let grant = Grant::of_login(tokens, account, &asked, login_id, now);
+            let grant = Grant {
+                pin,
+                ..Grant::of_login(tokens, account, &asked, login_id, now)
+            };
             if progress.superseded.is_cancelled() {
                 return Err(progress.ended_by());
             }

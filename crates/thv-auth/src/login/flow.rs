@@ -5,7 +5,7 @@
 //! browser is told so, and the sockets are gone before the caller hears of it. What an answer is made into is in `finish`; who
 //! waits, and for how long, is `mod`'s part.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::pending;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use thv_config::world::Sleep;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::callback::Refusal;
 use super::error::{LoginError, PortHolder};
@@ -24,8 +25,12 @@ use super::resource::LoginMethod;
 use super::session::{Answer, Session};
 use super::{DEFAULT_CALLBACK_PORT, DeviceUse, Inner, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
+use crate::grant::{DeathReason, Grant};
+use crate::oauth::issuer::shown_issuer;
 use crate::oauth::metadata::DiscoveryPolicy;
+use crate::oauth::resource::ResourceMetadata;
 use crate::oauth::{self, Account, DeviceAuthorization, DiscoveryError, Provider, RedirectUri};
+use crate::pin::{Pin, metadata_at_login};
 use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
@@ -37,6 +42,8 @@ pub(super) struct Flow {
     pub(super) binding: Binding,
     pub(super) how: LoginHow,
     pub(super) progress: Arc<Progress>,
+    /// What the grant is pinned to; known once the provider is.
+    pub(super) pin: OnceLock<Pin>,
 }
 
 /// A login that somebody can answer: in a browser, with a code on another device, or either.
@@ -124,10 +131,22 @@ impl Flow {
     /// Everything that can fail before a person is bothered.
     async fn open(&self) -> Result<Opened, LoginError> {
         let previous = self.prove_store().await?;
+        let metadata_url = self.metadata_url(previous.as_ref());
         let http = &self.logins.http;
-        let provider = oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT)
-            .await
-            .map_err(|error| self.not_discovered(&error))?;
+        let (provider, metadata) = tokio::join!(
+            oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT),
+            Box::pin(metadata_at_login(
+                http,
+                &self.binding,
+                metadata_url.as_ref()
+            )),
+        );
+        let provider = provider.map_err(|error| self.not_discovered(&error))?;
+        if let Some(cause) = still_elsewhere(&self.binding, previous.as_ref(), metadata.as_ref()) {
+            return Err(LoginError::Settings { cause });
+        }
+        let pin = Pin::of(&self.binding, &provider, metadata.as_ref());
+        let _ = self.pin.set(pin);
         let (browser, device) = match self.how.device {
             DeviceUse::Never => (Some(self.open_browser_way(&provider).await?), None),
             DeviceUse::Only => (None, Some(self.ask_for_code(&provider).await?)),
@@ -147,7 +166,7 @@ impl Flow {
             provider,
             browser,
             device,
-            previous,
+            previous: previous.and_then(|grant| grant.account),
         })
     }
 
@@ -160,7 +179,7 @@ impl Flow {
             let loopback = self.listen().await?;
             self.progress
                 .note(|stage| stage.port = Some(loopback.port()));
-            let redirect_uri = self.how.redirect_uri(loopback.port(), &provider.issuer);
+            let redirect_uri = self.how.redirect.uri(loopback.port(), &provider.issuer);
             (Some(loopback), redirect_uri, None)
         };
         let attempt = oauth::begin(provider, &self.binding, &redirect_uri, &self.binding.scopes)
@@ -175,15 +194,14 @@ impl Flow {
         })
     }
 
-    /// Proves that a grant could be kept, and reads who was logged in before.
-    async fn prove_store(&self) -> Result<Option<Account>, LoginError> {
+    /// Proves that a grant could be kept, and reads the one from before.
+    async fn prove_store(&self) -> Result<Option<Grant>, LoginError> {
         let vault = self.logins.vault.clone();
         let binding = self.binding.clone();
         let proved = tokio::task::spawn_blocking(move || {
             vault.probe()?;
             // A record that cannot be read is one more reason to log in.
-            let previous = vault.load(&binding).ok().flatten();
-            Ok(previous.and_then(|grant| grant.account))
+            Ok(vault.load(&binding).ok().flatten())
         });
         proved
             .await
@@ -191,6 +209,14 @@ impl Flow {
             .map_err(|error: VaultError| LoginError::StoreUnusable {
                 hint: error.to_string(),
             })
+    }
+
+    /// Where the registry's metadata are: where somebody has just found them, else where they were at the login before.
+    fn metadata_url(&self, previous: Option<&Grant>) -> Option<Url> {
+        let pin = previous.and_then(|grant| grant.pin.as_ref());
+        let known = pin.and_then(|pin| pin.resource_metadata.as_deref());
+        let known = known.and_then(|url| Url::parse(url).ok());
+        self.how.metadata_url.clone().or(known)
     }
 
     async fn listen(&self) -> Result<Loopback, LoginError> {
@@ -350,4 +376,27 @@ pub(super) fn broken(error: impl ToString) -> LoginError {
     LoginError::Internal {
         cause: error.to_string(),
     }
+}
+
+/// Why a login would bring back what has just been ended: the registry names other issuers than the one that is configured.
+fn still_elsewhere(
+    binding: &Binding,
+    previous: Option<&Grant>,
+    metadata: Option<&ResourceMetadata>,
+) -> Option<String> {
+    let death = previous?.dead.as_ref()?;
+    let metadata = metadata?;
+    let listed = &metadata.authorization_servers;
+    if death.reason != DeathReason::IssuerChanged
+        || listed.is_empty()
+        || metadata.names(&binding.issuer)
+    {
+        return None;
+    }
+    let listed: Vec<String> = listed.iter().map(|issuer| shown_issuer(issuer)).collect();
+    Some(format!(
+        "the registry names {} as its identity provider, and not {} any more; `thv registry login` on the command line shows and configures that",
+        listed.join(", "),
+        binding.issuer
+    ))
 }

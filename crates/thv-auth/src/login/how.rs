@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use url::Url;
 
 use super::PublicUrl;
+use crate::oauth::ClientAuthentication;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
 use crate::opener::Opener;
 
@@ -46,6 +47,10 @@ pub struct LoginHow {
     pub callback_port: Option<u16>,
     /// The rest of the redirect URI.
     pub redirect: RedirectForm,
+    /// How the client proves itself.
+    pub authentication: ClientAuthentication,
+    /// Where the registry's metadata are (RFC 9728), when that is known and not one of the well-known places.
+    pub metadata_url: Option<Url>,
     /// Where the answer arrives in place of a port of this machine.
     pub public: Option<PublicUrl>,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.
@@ -88,12 +93,16 @@ impl LoginHow {
     pub(super) fn time(&self) -> Duration {
         self.time.unwrap_or(LOGIN_TIME)
     }
+}
 
-    /// The redirect URI on loopback.
-    pub(super) fn redirect_uri(&self, port: u16, issuer: &str) -> RedirectUri {
-        match self.redirect {
-            RedirectForm::Registered => RedirectUri::registered(port),
-            RedirectForm::PerIssuer(name) => RedirectUri::for_issuer(name, port, issuer),
+// === impl RedirectForm ===
+
+impl RedirectForm {
+    /// The whole redirect URI on loopback.
+    pub fn uri(self, port: u16, issuer: &str) -> RedirectUri {
+        match self {
+            Self::Registered => RedirectUri::registered(port),
+            Self::PerIssuer(name) => RedirectUri::for_issuer(name, port, issuer),
         }
     }
 }

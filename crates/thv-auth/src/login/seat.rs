@@ -1,7 +1,7 @@
 //! How callers get into a login and out of it: joining the one that runs, starting one in a task of its own, and what becomes of
 //! it when the last of them leaves or when the task ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use url::Url;
@@ -117,6 +117,7 @@ impl Logins {
             binding: binding.clone(),
             how: how.clone(),
             progress: Arc::clone(&progress),
+            pin: OnceLock::new(),
         };
         let conclusion = Conclusion {
             logins: Arc::clone(&self.inner),

@@ -1,8 +1,8 @@
 //! Credentials that need no person: tokens that are given, and tokens that we fetch as a client of our own.
 //!
-//! [`way`] decides which one a registry is read with, out of what [`settings`] and [`environment`] say; [`registry`] holds the
-//! decision and follows changes of it. [`given`] and [`fetched`] are the two kinds of credential; what fetches is in [`client`],
-//! [`command`] and [`subject`]. [`manage`] stores and forgets. Nothing here can start a login.
+//! [`way`] decides which one a registry is read with, out of what [`settings`] and `environment` say; [`registry`] holds the
+//! decision and follows changes of it. `given` and `fetched` are the two kinds of credential; what fetches is in `client`,
+//! `command` and `subject`. [`manage`] stores and forgets. Nothing here can start a login.
 
 pub(crate) mod assertion;
 pub(crate) mod client;

@@ -77,6 +77,9 @@ pub enum MetadataFault {
     /// The provider does not offer the code challenge method S256 (RFC 7636).
     #[error("the provider does not offer PKCE with S256, without which no login is made")]
     PkceWithoutS256,
+    /// The provider says nothing about PKCE, where that is not accepted.
+    #[error("the provider does not say that it offers PKCE, without which no login is made")]
+    PkceUnadvertised,
 }
 
 /// Why no login can begin.

@@ -24,6 +24,8 @@ pub struct DiscoveryPolicy {
     pub total: Duration,
     /// What to do with a provider that says nothing about PKCE.
     pub pkce_unadvertised: PkceUnadvertised,
+    /// Whether the issuer may have a private address: yes where the operator named it, and not where a stranger's document did.
+    pub allow_private_ip: bool,
 }
 
 /// What to do with a provider whose metadata do not mention PKCE. One that lists methods without S256 is always refused.
@@ -46,6 +48,10 @@ pub enum PkceSupport {
 
 /// A provider's endpoints, as its metadata name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what metadata say in so many words, one by one"
+)]
 pub struct Provider {
     /// The issuer in the document's own spelling, which every later comparison uses byte by byte.
     pub issuer: String,
@@ -67,6 +73,18 @@ pub struct Provider {
     pub pkce: PkceSupport,
     /// The scopes that the provider lists, if it does.
     pub scopes_supported: Option<Vec<String>>,
+    /// Whether the metadata are an `OpenID` provider's, and not those of an OAuth server alone.
+    pub is_openid: bool,
+    /// Where clients register themselves (RFC 7591).
+    pub registration_endpoint: Option<Url>,
+    /// Whether the address of a document can be a client identifier.
+    pub client_id_metadata_document_supported: bool,
+    /// How clients may prove themselves at the token endpoint, if the provider lists that.
+    pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// Whether the provider binds tokens to keys of their clients, where they want that (RFC 9449 section 5.1).
+    pub offers_dpop: bool,
+    /// The grant types that the provider lists, if it does.
+    pub grant_types_supported: Option<Vec<String>>,
     /// The provider's clock when it answered, from the `Date` header.
     pub server_date: Option<Timestamp>,
 }
@@ -99,10 +117,12 @@ pub(super) struct Candidate {
 }
 
 impl DiscoveryPolicy {
-    /// Ten seconds, and providers that do not mention PKCE are accepted.
+    /// Ten seconds, providers that do not mention PKCE are accepted, and so are private addresses: for an issuer that the
+    /// operator has configured.
     pub const DEFAULT: Self = Self {
         total: Duration::from_secs(10),
         pkce_unadvertised: PkceUnadvertised::Accept,
+        allow_private_ip: true,
     };
 }
 
@@ -158,17 +178,17 @@ pub async fn discover(
     issuer: &str,
     policy: DiscoveryPolicy,
 ) -> Result<Provider, DiscoveryError> {
-    look_for(http, issuer, policy.total, |reply, candidate| {
+    look_for(http, issuer, policy, |reply, candidate| {
         read(reply, issuer, candidate, policy)
     })
     .await
 }
 
-/// Fetches the documents in the order of [`discover`], in the time `total`, until `read` makes something of one.
+/// Fetches the documents in the order of [`discover`], in the time and from the addresses that `policy` allows, until `read` makes something of one.
 pub(super) async fn look_for<T>(
     http: &Http,
     issuer: &str,
-    total: Duration,
+    policy: DiscoveryPolicy,
     read: impl Fn(&Reply, &Candidate) -> Result<T, MetadataFault>,
 ) -> Result<T, DiscoveryError> {
     let url = parse_issuer(issuer).map_err(|cause| DiscoveryError::BadIssuer {
@@ -177,10 +197,10 @@ pub(super) async fn look_for<T>(
     })?;
     let candidates = candidates(&url);
     let share = u32::try_from(candidates.len()).unwrap_or(1).max(1);
-    let limits = Limits::PROBE.with_total(total / share);
+    let limits = Limits::PROBE.with_total(policy.total / share);
     let mut attempts = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let fault = match fetch(http, &candidate, limits).await {
+        let fault = match fetch(http, &candidate, limits, policy).await {
             Ok(reply) => match read(&reply, &candidate) {
                 Ok(found) => return Ok(found),
                 Err(fault) => fault,
@@ -217,7 +237,7 @@ pub(crate) async fn sight(
     let mut seen = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let asked = clock.monotonic();
-        let reply = fetch(http, &candidate, limits).await;
+        let reply = fetch(http, &candidate, limits, policy).await;
         let is_openid = candidate.form == Form::Oidc;
         let sighting = Sighting {
             took: clock.monotonic().saturating_sub(asked),
@@ -279,10 +299,14 @@ impl Sighting {
     }
 }
 
-async fn fetch(http: &Http, candidate: &Candidate, limits: Limits) -> Result<Reply, MetadataFault> {
-    // The operator named this host, so that it may be a private one.
+async fn fetch(
+    http: &Http,
+    candidate: &Candidate,
+    limits: Limits,
+    policy: DiscoveryPolicy,
+) -> Result<Reply, MetadataFault> {
     let policy = Policy {
-        allow_private_ip: true,
+        allow_private_ip: policy.allow_private_ip,
         plain_http: PlainHttp::Loopback,
         redirects: Redirects::SameHost,
     };
@@ -364,7 +388,7 @@ fn read(
             Form::Oidc => Some(needed("jwks_uri")?),
             Form::OAuth => endpoint("jwks_uri")?,
         },
-        // Logins work without these three, so that a bad one counts as none.
+        // Logins work without the optional members, so that a bad one counts as none.
         device_authorization_endpoint: endpoint("device_authorization_endpoint").ok().flatten(),
         revocation_endpoint: endpoint("revocation_endpoint").ok().flatten(),
         end_session_endpoint: endpoint("end_session_endpoint").ok().flatten(),
@@ -377,6 +401,21 @@ fn read(
             policy,
         )?,
         scopes_supported: texts("scopes_supported").ok().flatten(),
+        is_openid: candidate.form == Form::Oidc,
+        registration_endpoint: endpoint("registration_endpoint").ok().flatten(),
+        client_id_metadata_document_supported: members
+            .boolean("client_id_metadata_document_supported")
+            .ok()
+            .flatten()
+            .unwrap_or(false),
+        token_endpoint_auth_methods_supported: texts("token_endpoint_auth_methods_supported")
+            .ok()
+            .flatten(),
+        offers_dpop: texts("dpop_signing_alg_values_supported")
+            .ok()
+            .flatten()
+            .is_some_and(|algorithms| !algorithms.is_empty()),
+        grant_types_supported: texts("grant_types_supported").ok().flatten(),
         server_date: server_date(reply),
         issuer,
     };
@@ -388,10 +427,11 @@ fn pkce(methods: Option<&[String]>, policy: DiscoveryPolicy) -> Result<PkceSuppo
         Some(methods) if methods.iter().any(|method| method == "S256") => {
             Ok(PkceSupport::Advertised)
         }
-        None if policy.pkce_unadvertised == PkceUnadvertised::Accept => {
-            Ok(PkceSupport::Unadvertised)
-        }
-        _ => Err(MetadataFault::PkceWithoutS256),
+        Some(_) => Err(MetadataFault::PkceWithoutS256),
+        None => match policy.pkce_unadvertised {
+            PkceUnadvertised::Accept => Ok(PkceSupport::Unadvertised),
+            PkceUnadvertised::Refuse => Err(MetadataFault::PkceUnadvertised),
+        },
     }
 }
 
@@ -574,7 +614,7 @@ mod tests {
         };
         assert_eq!(
             read_as(&silent, Form::Oidc, strict),
-            Err(MetadataFault::PkceWithoutS256)
+            Err(MetadataFault::PkceUnadvertised)
         );
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use thv_http::secrecy;
-use thv_http::{Http, Limits, Request};
+use thv_http::{Http, Limits};
 
 use crate::binding::Binding;
 use crate::oauth::answer::judge_failure;
+use crate::oauth::authentication::ClientAuthentication;
 use crate::oauth::error::TokenError;
 use crate::oauth::metadata::Provider;
 
@@ -67,6 +68,7 @@ pub async fn revoke(
     http: &Http,
     provider: &Provider,
     binding: &Binding,
+    authentication: &ClientAuthentication,
     token: &SecretString,
     hint: TokenHint,
 ) -> RevocationOutcome {
@@ -76,14 +78,20 @@ pub async fn revoke(
     let form = [
         ("token", token.expose_secret()),
         ("token_type_hint", hint.as_str()),
-        ("client_id", binding.client_id.as_str()),
     ];
-    let request = Request::post_form(endpoint.clone(), form)
+    let request = authentication
+        .post_form(endpoint.clone(), &binding.client_id, form)
         .policy(provider.policy_for(endpoint, binding.allow_private_ip))
         .limits(Limits::PROBE.with_total(TOTAL));
     let failure = match http.send(request).await {
         Ok(reply) if reply.status.is_success() => return RevocationOutcome::Revoked,
-        Ok(reply) => judge_failure(&reply, &[token.expose_secret()]),
+        Ok(reply) => {
+            let secret = authentication.secret().map(ExposeSecret::expose_secret);
+            judge_failure(
+                &reply,
+                &[&[token.expose_secret()], secret.as_slice()].concat(),
+            )
+        }
         Err(error) => error.into(),
     };
     match failure {

@@ -13,7 +13,7 @@ use crate::oauth::answer::server_date;
 use crate::oauth::error::{DiscoveryError, MetadataFault};
 use crate::oauth::issuer::{is_same_issuer, parse_endpoint, shown_issuer};
 use crate::oauth::json::Members;
-use crate::oauth::metadata::{Candidate, endpoint_policy, look_for};
+use crate::oauth::metadata::{Candidate, DiscoveryPolicy, endpoint_policy, look_for};
 
 /// A token endpoint and who is behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,11 @@ pub(crate) async fn discover_token_server(
     issuer: &str,
     total: Duration,
 ) -> Result<TokenServer, DiscoveryError> {
-    look_for(http, issuer, total, |reply, candidate| {
+    let policy = DiscoveryPolicy {
+        total,
+        ..DiscoveryPolicy::DEFAULT
+    };
+    look_for(http, issuer, policy, |reply, candidate| {
         read(reply, issuer, candidate)
     })
     .await

@@ -20,6 +20,8 @@ pub(crate) struct Lane {
     /// Lets one task look while the others wait for what it sees.
     turn: tokio::sync::Mutex<()>,
     pub(super) flight: Mutex<Option<Flight>>,
+    /// The login of which the registry was last asked whether its issuer is still the one, and when, on the monotonic clock.
+    pub(super) issuer_checked: tokio::sync::Mutex<Option<(String, Duration)>>,
     /// An answer of the provider that could not be stored, and the generation it belongs over.
     pub(crate) unsaved: Mutex<Option<(u64, Grant)>>,
 }
@@ -121,6 +123,7 @@ impl Lane {
             looked: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             flight: Mutex::default(),
+            issuer_checked: tokio::sync::Mutex::default(),
             unsaved: Mutex::default(),
         }
     }

@@ -15,7 +15,7 @@ use super::setback::{Outcome, Pause, Setback};
 use super::verdict::is_of_somebody_else;
 use super::view::{Failure, LastRefresh};
 use super::window::{Need, pause};
-use super::{Cause, Inner, Lane, Step, blocking};
+use super::{Cause, Inner, Lane, Step, Unprepared, blocking};
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{DeathReason, Grant, GrantOrigin, RefreshIntent};
 use crate::limits::{FLIGHT_DEADLINE, LOCK_WAIT, PERSIST_PAUSE, PERSIST_TRIES, RETRY_STORE};
@@ -61,12 +61,22 @@ impl Renewal {
         self.save_unsaved().await?;
         let grant = self.reread().await?;
         self.reached(Step::Reread);
+        if matches!(self.cause, Cause::IssuerChanged(_)) {
+            return Ok(self.bury(&grant, DeathReason::IssuerChanged).await);
+        }
         let refresh_token = self.token_to_spend(&grant)?;
         let mut deadline = self.inner.parts.world.clock.sleep(FLIGHT_DEADLINE);
         let service = &self.inner.parts.service;
-        match within(&mut deadline, service.prepare(&self.lane.binding)).await {
+        let pin = grant.pin.as_ref();
+        match within(&mut deadline, service.prepare(&self.lane.binding, pin)).await {
             Some(Ok(())) => {}
-            Some(Err(cause)) => return Err(Err(Setback::provider(cause, None))),
+            Some(Err(Unprepared::Unavailable(cause))) => {
+                return Err(Err(Setback::provider(cause, None)));
+            }
+            Some(Err(error @ Unprepared::Moved { .. })) => {
+                tracing::warn!(%error, "no token is sent there");
+                return Ok(self.bury(&grant, DeathReason::IssuerChanged).await);
+            }
             None => return Err(Err(Setback::too_slow())),
         }
         self.reached(Step::ProviderKnown);
@@ -142,7 +152,7 @@ impl Renewal {
         }
         let is_adoptable = match self.cause {
             Cause::Expiring => need == Need::Nothing,
-            Cause::Refused(refused) => {
+            Cause::Refused(refused) | Cause::IssuerChanged(refused) => {
                 grant.access_fingerprint() != Some(refused)
                     && matches!(need, Need::Nothing | Need::Soon)
             }
@@ -162,6 +172,7 @@ impl Renewal {
             Cause::Expiring if self.inner.is_usable(grant) => Ok(Arc::clone(grant)),
             Cause::Expiring => Err(Setback::login(LoginReason::ExpiredNoRefresh)),
             Cause::Refused(_) => Err(Setback::login(LoginReason::Rejected)),
+            Cause::IssuerChanged(_) => Err(Setback::login(LoginReason::IssuerChanged)),
         })
     }
 

@@ -14,16 +14,31 @@ use url::Url;
 
 use crate::binding::Binding;
 use crate::limits::DISCOVERY_TTL;
+use crate::oauth::registration::token_host;
 use crate::oauth::{
-    self, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome, TokenError, TokenHint,
-    TokenSet,
+    self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome,
+    TokenError, TokenHint, TokenSet,
 };
+use crate::pin::{Pin, names_another_issuer};
+use crate::refresh::blocking;
+use crate::vault::Vault;
 
 /// Who renews tokens and takes them back.
 pub trait TokenService: Debug + Send + Sync + 'static {
-    /// Finds the provider's endpoints, so that nothing but the renewal itself can fail afterwards. The error says why that
-    /// is not possible now.
-    fn prepare<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>>;
+    /// Finds the provider's endpoints, so that nothing but the renewal itself can fail afterwards, and compares them with
+    /// those of the login.
+    fn prepare<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: Option<&'a Pin>,
+    ) -> BoxFuture<'a, Result<(), Unprepared>>;
+
+    /// Whether the registry names another issuer than at the login. Asks the registry, without a token.
+    fn names_another_issuer<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: &'a Pin,
+    ) -> BoxFuture<'a, bool>;
 
     /// Spends `token` for new ones, with the scopes that were `granted` last.
     fn refresh<'a>(
@@ -48,11 +63,31 @@ pub trait TokenService: Debug + Send + Sync + 'static {
     }
 }
 
+/// Why nothing can be asked of the provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unprepared {
+    /// Its endpoints are not known now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Its token endpoint is on another host than at the login.
+    #[error(
+        "the identity provider's token endpoint is on {found}, and was on {expected} at the login"
+    )]
+    Moved {
+        /// The host of the login.
+        expected: String,
+        /// The host now.
+        found: String,
+    },
+}
+
 /// Identity providers over HTTP; their endpoints are remembered for [`DISCOVERY_TTL`]. Clones share what they remember.
 #[derive(Clone)]
 pub struct OAuthService {
     http: Http,
     clock: Arc<dyn Clock>,
+    /// Where the secrets of clients are that were registered.
+    vault: Vault,
     providers: Arc<Mutex<HashMap<String, Remembered>>>,
 }
 
@@ -66,11 +101,12 @@ struct Remembered {
 // === impl OAuthService ===
 
 impl OAuthService {
-    /// Providers as `http` reaches them.
-    pub fn new(http: Http, clock: Arc<dyn Clock>) -> Self {
+    /// Providers as `http` reaches them, asked by the clients in `vault` and by those that have no secret.
+    pub fn new(http: Http, clock: Arc<dyn Clock>, vault: Vault) -> Self {
         Self {
             http,
             clock,
+            vault,
             providers: Arc::default(),
         }
     }
@@ -90,6 +126,30 @@ impl OAuthService {
         Ok(provider)
     }
 
+    /// How the client of `binding` proves itself at `provider`. A secret goes to the host that gave it, and to no other.
+    async fn authentication(
+        &self,
+        binding: &Binding,
+        provider: &Provider,
+    ) -> Result<ClientAuthentication, String> {
+        let vault = self.vault.clone();
+        let issuer = provider.issuer.clone();
+        let client_id = binding.client_id.clone();
+        let registered = blocking(move || vault.registration_of(&issuer, &client_id)).await;
+        let Some(client) = registered.map_err(|error| error.to_string())? else {
+            return Ok(ClientAuthentication::None);
+        };
+        // Whether the secret has ended is for the provider to say, whose clock may be right.
+        if client.is_of(provider) {
+            Ok(client.authentication)
+        } else {
+            Err(
+                "its token endpoint is not on the host that registered this program any more"
+                    .to_owned(),
+            )
+        }
+    }
+
     fn remembered(&self, issuer: &str) -> Option<Arc<Provider>> {
         let now = self.clock.monotonic();
         let mut providers = self.lock();
@@ -107,14 +167,31 @@ impl OAuthService {
 }
 
 impl TokenService for OAuthService {
-    fn prepare<'a>(&'a self, binding: &'a Binding) -> BoxFuture<'a, Result<(), String>> {
+    fn prepare<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: Option<&'a Pin>,
+    ) -> BoxFuture<'a, Result<(), Unprepared>> {
         async move {
-            match self.provider(&binding.issuer).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
+            let provider = self.provider(&binding.issuer).await;
+            let provider = provider.map_err(|error| Unprepared::Unavailable(error.to_string()))?;
+            match pin {
+                Some(pin) if !pin.is_token_host_of(&provider) => Err(Unprepared::Moved {
+                    expected: pin.token_host.clone(),
+                    found: token_host(&provider),
+                }),
+                _ => Ok(()),
             }
         }
         .boxed()
+    }
+
+    fn names_another_issuer<'a>(
+        &'a self,
+        binding: &'a Binding,
+        pin: &'a Pin,
+    ) -> BoxFuture<'a, bool> {
+        names_another_issuer(&self.http, binding, pin).boxed()
     }
 
     fn refresh<'a>(
@@ -124,14 +201,25 @@ impl TokenService for OAuthService {
         granted: &'a [String],
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>> {
         async move {
-            let provider = self.provider(&binding.issuer).await;
-            let provider = provider.map_err(|error| TokenError::Transient {
-                cause: error.to_string(),
+            let unsent = |cause: String| TokenError::Transient {
+                cause,
                 unsent: true,
                 retry_after: None,
-            })?;
+            };
+            let provider = self.provider(&binding.issuer).await;
+            let provider = provider.map_err(|error| unsent(error.to_string()))?;
+            let authentication = self.authentication(binding, &provider).await;
+            let authentication = authentication.map_err(unsent)?;
             let granted = (!granted.is_empty()).then_some(granted);
-            oauth::refresh(&self.http, &provider, binding, token, granted).await
+            oauth::refresh(
+                &self.http,
+                &provider,
+                binding,
+                &authentication,
+                token,
+                granted,
+            )
+            .await
         }
         .boxed()
     }
@@ -143,12 +231,16 @@ impl TokenService for OAuthService {
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome> {
         async move {
-            match self.provider(&binding.issuer).await {
-                Ok(provider) => oauth::revoke(&self.http, &provider, binding, token, hint).await,
-                Err(error) => RevocationOutcome::Failed {
-                    transient: error.is_transient(),
-                    cause: error.to_string(),
-                },
+            let failed = |cause: String, transient| RevocationOutcome::Failed { cause, transient };
+            let provider = match self.provider(&binding.issuer).await {
+                Ok(provider) => provider,
+                Err(error) => return failed(error.to_string(), error.is_transient()),
+            };
+            match self.authentication(binding, &provider).await {
+                Ok(client) => {
+                    oauth::revoke(&self.http, &provider, binding, &client, token, hint).await
+                }
+                Err(cause) => failed(cause, true),
             }
         }
         .boxed()

@@ -9,12 +9,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Step;
 use super::renewal::Renewal;
 use super::setback::{Outcome, Setback};
+use super::{Step, blocking};
 use crate::grant::{Death, DeathReason, Grant, GrantOrigin};
 use crate::oauth::{TokenError, TokenSet};
 use crate::vault::VaultError;
+
+/// The provider's word for a client that it does not know (RFC 6749 section 5.2).
+const INVALID_CLIENT: &str = "invalid_client";
 
 /// The provider's word for a refresh token that is not valid (RFC 6749 section 5.2).
 const INVALID_GRANT: &str = "invalid_grant";
@@ -28,7 +31,10 @@ impl Renewal {
         was_unknown: bool,
     ) -> Outcome {
         match error {
-            TokenError::Verdict { error, .. } if error == INVALID_GRANT => {
+            TokenError::Verdict { error, .. }
+                if error == INVALID_GRANT
+                    || (error == INVALID_CLIENT && self.is_registered_client().await) =>
+            {
                 self.inner.read(&self.lane).await;
                 let moved = self.lane.view.borrow().generation() != Some(marked.generation);
                 if moved {
@@ -57,6 +63,15 @@ impl Renewal {
             }
             TokenError::Malformed { .. } => Err(Setback::provider(error.to_string(), None)),
         }
+    }
+
+    /// Whether this program has registered the client itself: then a provider that does not know it has forgotten it, and the
+    /// refresh tokens of it are worth nothing. A client that somebody has configured may be back when the provider is mended.
+    async fn is_registered_client(&self) -> bool {
+        let vault = self.inner.parts.vault.clone();
+        let binding = self.lane.binding.clone();
+        let found = blocking(move || vault.registration_of(&binding.issuer, &binding.client_id));
+        matches!(found.await, Ok(Some(_)))
     }
 
     /// Removes the note: it is known that the token was not spent.

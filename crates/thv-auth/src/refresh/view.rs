@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) failure: Option<Failure>,
     /// The access token that the registry refuses, when a renewal does not help.
     pub(crate) refused: Option<TokenFingerprint>,
+    /// The access token whose scopes do not suffice for the registry.
+    pub(crate) insufficient: Option<TokenFingerprint>,
     /// When a refusal of the registry last forced a renewal, on the monotonic clock.
     pub(crate) forced_at: Option<Duration>,
     /// The end of the last renewal in this process.
@@ -121,6 +123,7 @@ impl View {
         if !same_token {
             self.failure = None;
             self.refused = None;
+            self.insufficient = None;
         }
         self.known = Known::Held(grant);
     }

@@ -17,6 +17,7 @@ use crate::binding::{Binding, hex};
 use crate::grant::{RecordError, TokenFingerprint};
 use crate::limits::UNREVOKED_MAX;
 use crate::oauth::TokenHint;
+use crate::pin::Pin;
 
 /// What the sealing key is derived for: not the one of grants, so that neither opens as the other.
 const SEAL_PURPOSE: &str = "registry tokens to give back";
@@ -32,6 +33,8 @@ const VERSION: u32 = 1;
 pub struct Unrevoked {
     /// What it was issued for. It goes to this issuer and to nobody else.
     pub binding: Binding,
+    /// What has to be as it was at the login for the token to be sent.
+    pub pin: Option<Pin>,
     /// The token.
     pub token: SecretString,
     /// Which kind of token it is.
@@ -55,6 +58,7 @@ struct Record {
     resource: Option<String>,
     scopes: Vec<String>,
     allow_private_ip: bool,
+    pin: Option<Pin>,
     token: String,
     is_refresh_token: bool,
     since: Timestamp,
@@ -83,6 +87,7 @@ impl Unrevoked {
             resource: self.binding.resource.clone(),
             scopes: self.binding.scopes.clone(),
             allow_private_ip: self.binding.allow_private_ip,
+            pin: self.pin.clone(),
             token: self.token.expose_secret().to_owned(),
             is_refresh_token: self.hint == TokenHint::RefreshToken,
             since: self.since,
@@ -117,6 +122,7 @@ impl Unrevoked {
         binding.allow_private_ip = record.allow_private_ip;
         Ok(Self {
             binding,
+            pin: record.pin,
             token: record.token.into(),
             hint: if record.is_refresh_token {
                 TokenHint::RefreshToken

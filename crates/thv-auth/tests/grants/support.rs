@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use thv_auth::binding::Binding;
 use thv_auth::credentials::{AuthError, Credentials as _};
 use thv_auth::grant::{Grant, TokenFingerprint};
-use thv_auth::oauth::{self, DiscoveryPolicy, RedirectUri};
+use thv_auth::oauth::{self, ClientAuthentication, DiscoveryPolicy, RedirectUri};
 use thv_auth::refresh::{EngineParts, OAuthService, RefreshEngine, Step, Steps, Unwatched};
 use thv_auth::tokens::GrantCredentials;
 use thv_auth::vault::{ConfiguredStore, StoreSource, Vault, new_login_id};
@@ -182,6 +182,7 @@ impl Place {
             service: Arc::new(OAuthService::new(
                 self.http.clone(),
                 Arc::clone(&self.world.clock),
+                self.vault(),
             )),
             lock_dir: RefreshEngine::lock_dir(&self.paths),
             steps,
@@ -216,9 +217,16 @@ impl Place {
             .unwrap()
             .1
             .into_owned();
-        let tokens = oauth::exchange(&self.http, &provider, binding, &attempt, code.into())
-            .await
-            .unwrap();
+        let tokens = oauth::exchange(
+            &self.http,
+            &provider,
+            binding,
+            &ClientAuthentication::None,
+            &attempt,
+            code.into(),
+        )
+        .await
+        .unwrap();
         let now = self.world.clock.now();
         Grant::of_login(tokens, None, &binding.scopes, new_login_id().unwrap(), now)
     }

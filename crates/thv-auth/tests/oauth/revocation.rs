@@ -1,6 +1,6 @@
 //! Giving tokens back.
 
-use thv_auth::oauth::{RevocationOutcome, TokenHint, revoke};
+use thv_auth::oauth::{ClientAuthentication, RevocationOutcome, TokenHint, revoke};
 
 use crate::provider::{Answer, Fake, http, secret};
 
@@ -12,6 +12,7 @@ async fn a_token_is_given_back_with_its_kind_and_our_name() {
         &http(),
         &provider,
         &fake.binding(),
+        &ClientAuthentication::None,
         &secret("s3cret-token"),
         TokenHint::RefreshToken,
     )
@@ -47,6 +48,7 @@ async fn only_a_success_is_called_a_revocation() {
             &http(),
             &provider,
             &fake.binding(),
+            &ClientAuthentication::None,
             &secret("s3cret-token"),
             TokenHint::AccessToken,
         )
@@ -65,6 +67,7 @@ async fn a_provider_without_the_endpoint_is_not_asked() {
         &http(),
         &provider,
         &fake.binding(),
+        &ClientAuthentication::None,
         &secret("x"),
         TokenHint::AccessToken,
     )

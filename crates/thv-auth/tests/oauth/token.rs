@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use thv_auth::oauth::{
-    Attempt, Provider, RedirectUri, TokenError, TokenSet, begin, exchange, refresh,
+    Attempt, ClientAuthentication, Provider, RedirectUri, TokenError, TokenSet, begin, exchange,
+    refresh,
 };
 
 use crate::provider::{Answer, Fake, Seen, http, http_at, manual_clock, secret};
 
 pub(crate) const CODE: &str = "s3cret-code/1+a";
 pub(crate) const REFRESH: &str = "s3cret-refresh-token";
+const PUBLIC: ClientAuthentication = ClientAuthentication::None;
 
 fn tokens() -> serde_json::Value {
     serde_json::json!({
@@ -36,11 +38,27 @@ fn attempt(fake: &Fake, provider: &Provider) -> Attempt {
 
 pub(crate) async fn redeem(fake: &Fake, provider: &Provider) -> Result<TokenSet, TokenError> {
     let attempt = attempt(fake, provider);
-    exchange(&http(), provider, &fake.binding(), &attempt, secret(CODE)).await
+    exchange(
+        &http(),
+        provider,
+        &fake.binding(),
+        &PUBLIC,
+        &attempt,
+        secret(CODE),
+    )
+    .await
 }
 
 pub(crate) async fn refreshed(fake: &Fake, provider: &Provider) -> Result<TokenSet, TokenError> {
-    refresh(&http(), provider, &fake.binding(), &secret(REFRESH), None).await
+    refresh(
+        &http(),
+        provider,
+        &fake.binding(),
+        &PUBLIC,
+        &secret(REFRESH),
+        None,
+    )
+    .await
 }
 
 fn sorted(seen: &Seen) -> Vec<(String, String)> {
@@ -57,9 +75,16 @@ async fn f5_a_code_is_redeemed_with_one_request_and_no_basic() {
         Answer::json(200, &tokens()).with_header("date", "Mon, 23 Nov 2026 12:00:30 GMT"),
     );
     let attempt = attempt(&fake, &provider);
-    let set = exchange(&http(), &provider, &fake.binding(), &attempt, secret(CODE))
-        .await
-        .expect("tokens");
+    let set = exchange(
+        &http(),
+        &provider,
+        &fake.binding(),
+        &PUBLIC,
+        &attempt,
+        secret(CODE),
+    )
+    .await
+    .expect("tokens");
     let arrived = fake.only();
     assert_eq!(arrived.method, "POST");
     assert_eq!(arrived.headers.get("authorization"), None);
@@ -126,9 +151,16 @@ async fn f17_and_w19_only_configured_targets_are_sent() {
     let mut binding = fake.binding();
     binding.resource = None;
     binding.audience = None;
-    refresh(&http(), &provider, &binding, &secret(REFRESH), None)
-        .await
-        .expect("tokens");
+    refresh(
+        &http(),
+        &provider,
+        &binding,
+        &PUBLIC,
+        &secret(REFRESH),
+        None,
+    )
+    .await
+    .expect("tokens");
     let sent = fake.only();
     assert_eq!(
         (sent.field("resource"), sent.field("audience")),
@@ -149,6 +181,7 @@ async fn scopes_that_were_not_granted_are_not_asked_again() {
         &http(),
         &provider,
         &binding,
+        &PUBLIC,
         &secret(REFRESH),
         Some(&granted),
     )
@@ -245,10 +278,9 @@ async fn a_silent_provider_is_given_up_and_the_outcome_is_open() {
     let clock = manual_clock();
     let http = http_at(clock.clone());
     let binding = fake.binding();
-    let waiting =
-        tokio::spawn(
-            async move { refresh(&http, &provider, &binding, &secret(REFRESH), None).await },
-        );
+    let waiting = tokio::spawn(async move {
+        refresh(&http, &provider, &binding, &PUBLIC, &secret(REFRESH), None).await
+    });
     fake.asked().await;
     clock.advance(Duration::from_secs(31));
     let error = waiting.await.expect("task").expect_err("silence");
@@ -267,10 +299,45 @@ async fn a_code_goes_to_the_issuer_that_gave_it() {
         &http(),
         &other_provider,
         &other.binding(),
+        &PUBLIC,
         &attempt,
         secret(CODE),
     )
     .await;
     assert!(matches!(result, Err(TokenError::Malformed { .. })));
     assert!(other.seen().is_empty() && fake.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_registered_secret_is_used_in_the_registered_way() {
+    let (fake, provider) = Fake::discovered().await;
+    fake.set("/token", Answer::json(200, &tokens()));
+    let request_by = async |authentication: &ClientAuthentication| {
+        refresh(
+            &http(),
+            &provider,
+            &fake.binding(),
+            authentication,
+            &secret(REFRESH),
+            None,
+        )
+        .await
+        .expect("tokens");
+        fake.seen().pop().expect("a request")
+    };
+    let sent = request_by(&ClientAuthentication::SecretBasic(secret("a b:c"))).await;
+    // `thv & co` and `a b:c`, form-encoded each (RFC 6749 section 2.3.1).
+    assert_eq!(
+        sent.headers.get("authorization").expect("a header"),
+        "Basic dGh2KyUyNitjbzphK2IlM0Fj"
+    );
+    assert_eq!(sent.field("client_id"), None);
+    assert_eq!(sent.field("client_secret"), None);
+    let sent = request_by(&ClientAuthentication::SecretPost(secret("a b:c"))).await;
+    assert_eq!(sent.headers.get("authorization"), None);
+    assert_eq!(sent.field("client_id"), Some("thv & co"));
+    assert_eq!(sent.field("client_secret"), Some("a b:c"));
+    let sent = request_by(&PUBLIC).await;
+    assert_eq!(sent.field("client_id"), Some("thv & co"));
+    assert_eq!(sent.field("client_secret"), None);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use thv_auth::oauth::challenge::BearerChallenge;
 use thv_auth::{AuthError, AuthStatus, Credentials, LoginReason};
 use thv_config::world::World;
 use thv_http::{Bearer, Http, HttpError, HttpOptions, Limits, Policy, Reply, Request};
@@ -68,9 +69,7 @@ impl Outbound {
             return Ok(answer);
         };
         if reply.status != StatusCode::UNAUTHORIZED {
-            if reply.status.is_success() {
-                credentials.accepted(&sent);
-            }
+            note_answer(credentials, &sent, reply).await;
             return Ok(answer);
         }
         // RFC 6750, section 3.1: the token may have ended before its time. One more try with
@@ -87,8 +86,7 @@ impl Outbound {
                 StatusCode::UNAUTHORIZED => {
                     credentials.rejected(&sent).await;
                 }
-                status if status.is_success() => credentials.accepted(&sent),
-                _ => {}
+                _ => note_answer(credentials, &sent, reply).await,
             }
         }
         Ok(answer)
@@ -153,6 +151,22 @@ impl Outbound {
                 ))
             }
         }
+    }
+}
+
+/// Tells the credential what an answer other than 401 says of it (RFC 6750, section 3.1).
+async fn note_answer(credentials: &dyn Credentials, sent: &Bearer, reply: &Reply) {
+    if reply.status.is_success() {
+        credentials.accepted(sent);
+    }
+    if reply.status != StatusCode::FORBIDDEN || reply.url.origin() != *sent.origin() {
+        return;
+    }
+    if let Some(challenge) = BearerChallenge::of(&reply.headers)
+        && challenge.is_insufficient_scope()
+    {
+        let scopes = challenge.scope.unwrap_or_default();
+        credentials.lacks_scopes(sent, &scopes).await;
     }
 }
 

@@ -125,10 +125,27 @@ pub(crate) async fn api(outbound: &Outbound, remote: &Remote) -> Result<(), Refu
     }
 }
 
+/// What a read of the registry at `url` asks first, and what therefore tells whether it wants a login: the document, or the first
+/// page of the API. `None` for what is no address of a registry.
+pub fn first_request(url: &str) -> Option<Url> {
+    let parsed = Url::parse(url).ok()?;
+    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+        return None;
+    }
+    Some(if is_document(url) {
+        parsed
+    } else {
+        page_url(&parsed)
+    })
+}
+
+fn is_document(configured: &str) -> bool {
+    configured.strip_suffix(".json").is_some()
+}
+
 /// Which kind of registry is at `remote`, for an input that does not say.
 pub(crate) async fn detect(outbound: &Outbound, remote: &Remote) -> Result<SourceKind, Refusal> {
-    let is_document = remote.configured.strip_suffix(".json").is_some();
-    if is_document {
+    if is_document(&remote.configured) {
         return Ok(SourceKind::Url);
     }
     let reply = get(outbound, remote, page_url(&remote.url), MAX_PAGE_BYTES).await?;

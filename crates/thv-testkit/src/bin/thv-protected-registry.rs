@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use thv_testkit::generate;
 use thv_testkit::identity::IdentityProvider;
-use thv_testkit::provider::{CLIENT, Provider, paths};
+use thv_testkit::provider::{CLIENT, Provider, Registration, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
 
 const USAGE: &str = "usage: thv-protected-registry [--servers N] [--access-ttl SECONDS] [--port P] [--real]
@@ -63,7 +63,10 @@ async fn run(options: Options) {
         Idp::Real(IdentityProvider::start_with(&[&resource], &[("ACCESS_TTL", &ttl)]).await)
     } else {
         let fake = Provider::for_resources(&[&resource]).await;
-        fake.behave(|it| it.access_ttl = Duration::from_secs(options.access_ttl));
+        fake.behave(|it| {
+            it.access_ttl = Duration::from_secs(options.access_ttl);
+            it.registration = Registration::Open;
+        });
         Idp::Fake(fake)
     };
     let issuer = match &idp {

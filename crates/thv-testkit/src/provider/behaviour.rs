@@ -100,6 +100,17 @@ pub enum Signature {
     None,
 }
 
+/// Whether programs may register themselves (RFC 7591).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// There is no endpoint.
+    Off,
+    /// Everybody, without a secret where none is asked for.
+    Open,
+    /// Everybody, and each gets a secret for HTTP Basic, whatever was asked for.
+    Secret,
+}
+
 /// A change to the tokens of one kind.
 #[derive(Clone, Debug)]
 pub struct Twist {
@@ -197,6 +208,12 @@ pub struct Behaviour {
     pub device_interval: i64,
     /// Members set in the answers with device codes, over the honest ones; `Value::Null` takes a member out.
     pub device_answer: Map<String, Value>,
+    /// Whether programs may register themselves (they may not).
+    pub registration: Registration,
+    /// Redirect URIs that begin with this are not registered.
+    pub registration_refuses: Option<String>,
+    /// Members set in the answers to registrations; `None` takes a member out.
+    pub registration_answer: Vec<(String, Option<Value>)>,
     /// Whether an unknown `scope` ends an authorization (it does not: the scope is not granted).
     pub refuses_unknown_scopes: bool,
 }
@@ -227,6 +244,9 @@ impl Default for Behaviour {
             device_ttl: Duration::from_mins(10),
             device_interval: 5,
             device_answer: Map::new(),
+            registration: Registration::Off,
+            registration_refuses: None,
+            registration_answer: Vec::new(),
             refuses_unknown_scopes: false,
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! What it is like is a [`Behaviour`], who sits in front of the browser is a [`User`], how it fails is a [`Fault`].
 //! It has a clock of its own that only moves ahead of the machine's when told to, and writes down every request.
-//! Introspection and registration are not here.
+//! Introspection is not here.
 
 mod authorize;
 mod behaviour;
@@ -12,6 +12,7 @@ mod device;
 mod direct;
 mod faults;
 mod issue;
+mod register;
 mod serve;
 mod token;
 
@@ -23,7 +24,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use self::behaviour::{
-    Behaviour, Client, RefreshTokens, Rotation, Signature, TokenFormat, Twist, User, Workload,
+    Behaviour, Client, RefreshTokens, Registration, Rotation, Signature, TokenFormat, Twist, User,
+    Workload,
 };
 use self::book::Book;
 pub use self::book::{Ended, Family};
@@ -49,6 +51,8 @@ pub mod paths {
     pub const DEVICE: &str = "/device";
     /// Where tokens are given back.
     pub const REVOKE: &str = "/revoke";
+    /// Where programs register themselves.
+    pub const REGISTER: &str = "/register";
     /// The public keys.
     pub const KEYS: &str = "/jwks";
     /// Where a browser would end its session.
@@ -243,6 +247,12 @@ impl Provider {
             .lock()
             .unwrap()
             .retain(|client| client.id != id);
+    }
+
+    /// The clients there are, oldest first.
+    pub fn client_ids(&self) -> Vec<String> {
+        let clients = self.shared.clients.lock().unwrap();
+        clients.iter().map(|client| client.id.clone()).collect()
     }
 
     /// Issues tokens for this resource from now on.

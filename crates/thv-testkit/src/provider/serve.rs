@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 use super::token::KNOWN_SCOPES;
-use super::{Handle, Shared, authorize, device, direct, paths, token};
+use super::{Handle, Registration, Shared, authorize, device, direct, paths, register, token};
 use crate::listening::{Answers, Body, Ending, Whole, complete, partly};
 use crate::plain;
 
@@ -145,6 +145,9 @@ fn honest(shared: &Arc<Shared>, path: &str, parts: &Parts, body: &[u8]) -> Whole
         (_, paths::DEVICE_AUTHORIZATION) if behaviour.offers_device => {
             device::authorization(shared, parts, body)
         }
+        (_, paths::REGISTER) if behaviour.registration != Registration::Off => {
+            register::register(shared, parts, body)
+        }
         (_, paths::TOKEN) => token::token(shared, parts, body),
         (_, paths::REVOKE) => token::revoke(shared, parts, body),
         _ => plain::page(StatusCode::NOT_FOUND, "No such page"),
@@ -174,6 +177,10 @@ fn metadata(shared: &Shared) -> Whole {
         "authorization_response_iss_parameter_supported": behaviour.advertises_issuer,
     });
     let members = document.as_object_mut().expect("an object");
+    if behaviour.registration != Registration::Off {
+        let endpoint = at(paths::REGISTER).into();
+        members.insert("registration_endpoint".to_owned(), endpoint);
+    }
     members.retain(|_, value| !value.is_null());
     for (name, value) in behaviour.metadata {
         match value {

@@ -171,6 +171,10 @@ pub(super) struct Gatehouse {
     pub(super) refuse: usize,
     /// Fingerprints of tokens that are refused whatever they say.
     pub(super) banned: Vec<String>,
+    /// What is in `WWW-Authenticate` of the answer to a request without a token, in place of the honest challenge.
+    pub(super) challenges: Option<Vec<String>>,
+    /// The resource metadata in place of the honest ones.
+    pub(super) described: Option<Value>,
     /// Whether paths besides the guarded API are let through, as `url` documents on open hosts are.
     pub(super) open_paths: Vec<String>,
 }
@@ -205,10 +209,12 @@ impl Gatehouse {
                 Err(Refusal::Scope(scope)) => Some(format!("no scope {scope}")),
             },
         });
-        (
-            seen,
-            verdict.err().map(|refusal| answer(&refusal, metadata)),
-        )
+        let challenges = self.challenges.as_deref();
+        let refused = verdict.err().map(|refusal| match (&refusal, challenges) {
+            (Refusal::Missing, Some(challenges)) => challenged(challenges),
+            _ => answer(&refusal, metadata),
+        });
+        (seen, refused)
     }
 
     fn verdict(&mut self, path: &str, token: Option<&str>) -> Result<(), Refusal> {
@@ -231,6 +237,16 @@ impl Gatehouse {
         }
         Ok(())
     }
+}
+
+/// 401 with these fields.
+fn challenged(challenges: &[String]) -> Whole {
+    let mut answer = routes::problem(StatusCode::UNAUTHORIZED, "not authorized");
+    for challenge in challenges {
+        let value = HeaderValue::from_bytes(challenge.as_bytes()).expect("a header value");
+        answer.headers_mut().append(header::WWW_AUTHENTICATE, value);
+    }
+    answer
 }
 
 fn answer(refusal: &Refusal, metadata: &str) -> Whole {

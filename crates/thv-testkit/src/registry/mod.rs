@@ -204,6 +204,17 @@ impl FakeRegistry {
         *self.shared.gatehouse.lock().unwrap() = guard::Gatehouse::default();
     }
 
+    /// Answers requests without a token with these `WWW-Authenticate` fields.
+    pub fn challenge_with(&self, challenges: &[&str]) {
+        let challenges = challenges.iter().map(|&text| text.to_owned()).collect();
+        self.shared.gatehouse.lock().unwrap().challenges = Some(challenges);
+    }
+
+    /// Publishes this as its resource metadata (RFC 9728).
+    pub fn describe(&self, metadata: Value) {
+        self.shared.gatehouse.lock().unwrap().described = Some(metadata);
+    }
+
     /// Lets everybody read the paths that start with `prefix`.
     pub fn leave_open(&self, prefix: &str) {
         self.shared

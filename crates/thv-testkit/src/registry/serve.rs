@@ -69,11 +69,16 @@ async fn respond(shared: &Shared, parts: &Parts, body: Bytes) -> Response<Body> 
 
 /// What an unbroken registry says.
 fn honest(shared: &Shared, parts: &Parts, refusal: Option<Whole>) -> Whole {
-    let guard = shared.gatehouse.lock().unwrap().guard.clone();
+    let (guard, described) = {
+        let gatehouse = shared.gatehouse.lock().unwrap();
+        (gatehouse.guard.clone(), gatehouse.described.clone())
+    };
     let mut answer = match (&guard, refusal) {
         (Some(guard), _) if parts.uri.path() == METADATA => routes::json_text(
             StatusCode::OK,
-            guard::resource_metadata(guard, &shared.url()).to_string(),
+            described
+                .unwrap_or_else(|| guard::resource_metadata(guard, &shared.url()))
+                .to_string(),
         ),
         (_, Some(refusal)) => refusal,
         _ => routes::answer(&shared.store.lock().unwrap(), parts),

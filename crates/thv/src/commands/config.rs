@@ -70,6 +70,7 @@ fn login(args: &AuthArgs) -> Result<Option<LoginRequest>, CommandError> {
             client_id: client_id.clone(),
             audience: args.audience.clone(),
             scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
+            callback_port: None,
         })),
         _ if args.is_empty() => Ok(None),
         _ => Err(CommandError::Usage(

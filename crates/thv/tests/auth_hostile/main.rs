@@ -13,6 +13,7 @@
 #[path = "../auth_kit/mod.rs"]
 mod auth_kit;
 mod callback;
+mod discovery;
 mod provider;
 mod registry;
 mod tokens;
@@ -23,10 +24,35 @@ use std::collections::BTreeSet;
 const HERE: &[(u8, &str)] = &[
     (1, "provider::a01_a_document_that_names_another_issuer"),
     (2, "provider::a02_issuers_that_almost_fit"),
+    (3, "discovery::case_03_metadata_about_something_else"),
+    (4, "discovery::case_04_pointers_that_lead_away"),
+    (5, "discovery::case_05_challenges_in_odd_shapes"),
+    (
+        6,
+        "discovery::case_06_several_issuers_the_first_of_them_hostile",
+    ),
+    (
+        7,
+        "discovery::case_07_a_registry_that_names_another_issuer_gets_no_token",
+    ),
     (8, "provider::a08_no_s256"),
     (9, "provider::a09_token_endpoints_elsewhere"),
     (10, "provider::a10_addresses_that_are_no_web_page"),
     (11, "provider::a11_discovery_that_changes_during_a_login"),
+    (
+        12,
+        "discovery::case_12_a_token_endpoint_on_another_host_than_at_the_login_gets_nothing",
+    ),
+    (13, "discovery::case_13_registrations_of_somebody_else"),
+    (14, "discovery::case_14_registration_answers_without_end"),
+    (
+        15,
+        "discovery::case_15_a_provider_that_knows_no_client_is_no_loop",
+    ),
+    (
+        16,
+        "discovery::case_16_tokens_that_could_be_bound_and_are_not",
+    ),
     (17, "callback::b17_forged_callbacks_in_their_hundreds"),
     (18, "callback::b18_a_forged_error"),
     (20, "callback::b20_no_iss_although_promised"),
@@ -111,16 +137,6 @@ const ELSEWHERE: &[(u8, &str)] = &[
 ];
 
 const LATER: &[(u8, &str)] = &[
-    (3, "protected resource metadata"),
-    (4, "protected resource metadata"),
-    (5, "challenges of registries are not read"),
-    (6, "protected resource metadata"),
-    (7, "pinned issuers"),
-    (12, "pinned issuers"),
-    (13, "dynamic client registration"),
-    (14, "dynamic client registration"),
-    (15, "dynamic client registration"),
-    (16, "sender-constrained tokens"),
     (46, "sender-constrained tokens"),
     (62, "proxies"),
     (67, "a bearer for our own API"),

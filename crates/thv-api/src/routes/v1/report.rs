@@ -130,6 +130,9 @@ struct ScopesSchema {
     requested: Vec<String>,
     /// Granted.
     granted: Vec<String>,
+    /// What the registry wanted beyond those; the next login asks for them too.
+    #[schema(nullable = false)]
+    wanted: Option<Vec<String>>,
 }
 
 /// The secret store.
@@ -184,7 +187,7 @@ mod tests {
     use thv_auth::machine::{CredentialKind, Way};
     use thv_auth::status::{
         AuthReport, LiveCheck, LiveResult, PendingLogin, ReportedAccount, ReportedCredential,
-        ReportedRefresh, ReportedStore,
+        ReportedRefresh, ReportedScopes, ReportedStore,
     };
     use utoipa::PartialSchema;
 
@@ -206,6 +209,10 @@ mod tests {
             client_id: text(),
             resource: text(),
             audience: text(),
+            scopes: ReportedScopes {
+                wanted: vec!["x".to_owned()],
+                ..ReportedScopes::default()
+            },
             source: Some(GrantOrigin::Login),
             store: ReportedStore {
                 kind: Some("x"),

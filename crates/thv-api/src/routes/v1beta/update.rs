@@ -217,6 +217,7 @@ impl UpdateRegistryAuthRequest {
             client_id: self.client_id,
             audience: self.audience.filter(|audience| !is_blank(audience)),
             scopes: Some(scopes).filter(|scopes| !scopes.is_empty()),
+            callback_port: None,
         })
     }
 }
@@ -285,6 +286,7 @@ mod tests {
             client_id: "thv".to_owned(),
             audience: audience.map(str::to_owned),
             scopes: scopes.map(|scopes| scopes.iter().map(|&scope| scope.to_owned()).collect()),
+            callback_port: None,
         };
         let complete = [
             (

@@ -1,4 +1,5 @@
-//! The three requests of a login and its life: authorization, code redemption, refresh.
+//! The requests of a login and its life: authorization, code redemption, refresh, and the question whether the provider still
+//! knows us.
 //!
 //! The only place that meets the `oauth2` crate, which writes the requests and checks their shape at compile time. Who answers,
 //! and what an answer is worth, is looked after in `wire`.
@@ -13,16 +14,19 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq as _;
-use thv_http::{Http, secrecy};
+use thv_http::{Http, Limits, secrecy};
 use url::Url;
 
 pub(crate) use self::wire::TOKEN_LIMITS;
 use self::wire::{TokenEndpoint, client};
-use crate::binding::Binding;
+use crate::binding::{Binding, DEFAULT_SCOPES};
+use crate::oauth::answer::judge_failure;
+use crate::oauth::authentication::ClientAuthentication;
 use crate::oauth::error::{BeginError, TokenError};
 use crate::oauth::issuer::is_same_issuer;
 use crate::oauth::metadata::Provider;
 use crate::oauth::redirect_uri::RedirectUri;
+use crate::oauth::registration::Registration;
 use crate::oauth::response::{ResponseIssuerError, check_response_issuer};
 use crate::oauth::token::TokenSet;
 
@@ -124,6 +128,7 @@ pub async fn exchange(
     http: &Http,
     provider: &Provider,
     binding: &Binding,
+    authentication: &ClientAuthentication,
     attempt: &Attempt,
     code: SecretString,
 ) -> Result<TokenSet, TokenError> {
@@ -138,6 +143,7 @@ pub async fn exchange(
         http,
         provider,
         binding,
+        authentication,
         vec![code.clone(), attempt.verifier.clone()],
     );
     let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
@@ -162,11 +168,18 @@ pub async fn refresh(
     http: &Http,
     provider: &Provider,
     binding: &Binding,
+    authentication: &ClientAuthentication,
     refresh_token: &SecretString,
     granted: Option<&[String]>,
 ) -> Result<TokenSet, TokenError> {
     let scopes = refreshed_scopes(requested_scopes(provider, &binding.scopes), granted);
-    let endpoint = TokenEndpoint::new(http, provider, binding, vec![refresh_token.clone()]);
+    let endpoint = TokenEndpoint::new(
+        http,
+        provider,
+        binding,
+        authentication,
+        vec![refresh_token.clone()],
+    );
     let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
     let token = RefreshToken::new(refresh_token.expose_secret().to_owned());
     let mut request = client.exchange_refresh_token(&token);
@@ -177,8 +190,58 @@ pub async fn refresh(
     endpoint.finish(answer)
 }
 
+/// Whether a provider knows a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientStanding {
+    /// It does: it refused something else than the client.
+    Known,
+    /// It does not (`invalid_client`): it has forgotten the client, or its secret.
+    Unknown,
+    /// Nothing was learnt.
+    Unclear,
+}
+
+/// Asks the token endpoint for tokens with a code that nobody was given: the provider proves the client before it looks at the code
+/// (RFC 6749 section 3.2.1). In a browser a forgotten client would be an error page that leads nowhere.
+pub(crate) async fn ask_after_client(
+    http: &Http,
+    provider: &Provider,
+    client: &Registration,
+    allow_private_ip: bool,
+) -> ClientStanding {
+    let (_, verifier) = PkceCodeChallenge::new_random_sha256();
+    let code = CsrfToken::new_random();
+    let url = provider.token_endpoint.clone();
+    let mut form = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code.secret().as_str()),
+        ("code_verifier", verifier.secret().as_str()),
+    ];
+    if let Some(redirect_uri) = client.redirect_uris.first() {
+        form.push(("redirect_uri", redirect_uri));
+    }
+    let request = client
+        .authentication
+        .post_form(url.clone(), &client.client_id, form)
+        .header(
+            http::header::ACCEPT,
+            http::HeaderValue::from_static("application/json"),
+        )
+        .policy(provider.policy_for(&url, allow_private_ip))
+        .limits(Limits::PROBE);
+    let Ok(reply) = http.send(request).await else {
+        return ClientStanding::Unclear;
+    };
+    match judge_failure(&reply, &[]).verdict() {
+        Some("invalid_client") => ClientStanding::Unknown,
+        Some(_) => ClientStanding::Known,
+        None => ClientStanding::Unclear,
+    }
+}
+
 /// The scopes to ask for: those given, without repeats, and `offline_access`, unless the provider lists its scopes and
-/// that is not among them.
+/// that is not among them. An OAuth server that is no `OpenID` provider is asked for what it lists alone, where nobody has chosen
+/// the scopes.
 pub fn requested_scopes(provider: &Provider, given: &[String]) -> Vec<String> {
     let mut scopes: Vec<String> = Vec::new();
     for scope in given.iter().flat_map(|text| text.split_whitespace()) {
@@ -186,10 +249,14 @@ pub fn requested_scopes(provider: &Provider, given: &[String]) -> Vec<String> {
             scopes.push(scope.to_owned());
         }
     }
-    let offered = provider
-        .scopes_supported
-        .as_ref()
-        .is_none_or(|listed| listed.iter().any(|scope| scope == OFFLINE_ACCESS));
+    let offers = |wanted: &str| match &provider.scopes_supported {
+        Some(listed) => listed.iter().any(|scope| scope == wanted),
+        None => provider.is_openid,
+    };
+    if !provider.is_openid && *given == DEFAULT_SCOPES {
+        scopes.retain(|scope| offers(scope));
+    }
+    let offered = offers(OFFLINE_ACCESS);
     if offered && !scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
         scopes.push(OFFLINE_ACCESS.to_owned());
     }

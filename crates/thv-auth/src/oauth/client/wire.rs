@@ -20,11 +20,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use thv_http::{Http, Limits, Policy, Request, secrecy};
+use thv_http::{Http, Limits, Policy, secrecy};
 use url::Url;
 
 use crate::binding::Binding;
 use crate::oauth::answer::{check_success, judge_failure, server_date};
+use crate::oauth::authentication::ClientAuthentication;
 use crate::oauth::error::TokenError;
 use crate::oauth::json::Members;
 use crate::oauth::metadata::Provider;
@@ -55,7 +56,7 @@ pub(super) type Client = oauth2::Client<
 pub(super) type TokenResult =
     Result<TokenAnswer, RequestTokenError<TokenError, BasicErrorResponse>>;
 
-/// A public client, which names itself in the body and has no secret.
+/// A client that names itself in the body. The secret of one that has one is added where the request is sent.
 pub(super) fn client(binding: &Binding) -> Client {
     Client::new(ClientId::new(binding.client_id.clone())).set_auth_type(AuthType::RequestBody)
 }
@@ -66,6 +67,8 @@ pub(super) struct TokenEndpoint<'h> {
     http: &'h Http,
     pub(super) url: Url,
     policy: Policy,
+    client_id: String,
+    authentication: ClientAuthentication,
     secrets: Vec<SecretString>,
     server_date: OnceLock<Timestamp>,
 }
@@ -75,11 +78,15 @@ impl<'h> TokenEndpoint<'h> {
         http: &'h Http,
         provider: &Provider,
         binding: &Binding,
-        secrets: Vec<SecretString>,
+        authentication: &ClientAuthentication,
+        mut secrets: Vec<SecretString>,
     ) -> Self {
         let url = provider.token_endpoint.clone();
+        secrets.extend(authentication.secret().cloned());
         Self {
             http,
+            client_id: binding.client_id.clone(),
+            authentication: authentication.clone(),
             policy: provider.policy_for(&url, binding.allow_private_ip),
             url,
             secrets,
@@ -93,7 +100,9 @@ impl<'h> TokenEndpoint<'h> {
         let fields = form
             .iter()
             .map(|(name, value)| (name.as_ref(), value.as_ref()));
-        let request = Request::post_form(self.url.clone(), fields)
+        let request = self
+            .authentication
+            .post_form(self.url.clone(), &self.client_id, fields)
             .header(
                 http::header::ACCEPT,
                 http::HeaderValue::from_static("application/json"),

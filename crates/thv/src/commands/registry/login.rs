@@ -1,5 +1,6 @@
 //! `thv registry login`: settles which registry and which client are meant, writes that when it is
-//! new, and lets a person log in, in a browser here or elsewhere. The login itself is the auth crate's.
+//! new, and lets a person log in, in a browser here or elsewhere. The login itself is the auth crate's; what is done when
+//! only the registry's URL is known is in `login_search`.
 
 mod elsewhere;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thv_auth::LoginReason;
 use thv_auth::login::{LoginDone, LoginHow};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
@@ -16,6 +18,7 @@ use thv_registry::{LoginRequest, Revalidation, SourceRequest};
 use thv_secrets::Secrets;
 use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
+use url::Url;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
@@ -24,13 +27,17 @@ use crate::opener::Browser;
 use crate::output::{NOTICE, Output};
 use crate::wire_up::{self, Catalogs};
 
+use super::login_search::{self, Searched};
+
 /// What a login is for, of flags and configuration together: flags win.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    request: SourceRequest,
-    login: LoginRequest,
-    /// Whether the configuration says all of this already.
-    is_configured: bool,
+enum Plan {
+    /// The configuration says all of it already.
+    AsConfigured,
+    /// This is to be written first.
+    Set(SourceRequest, LoginRequest),
+    /// Issuer or client have to be found out.
+    Search(Searched),
 }
 
 pub(super) async fn run(
@@ -43,11 +50,22 @@ pub(super) async fn run(
     }
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
-    let wanted = wanted(args, &config)?;
-    if !wanted.is_configured {
-        let change = catalogs
-            .registries
-            .set(&wanted.request, Some(&wanted.login));
+    let mut plan = plan(args, &config)?;
+    if plan == Plan::AsConfigured && has_other_issuer(&catalogs).await {
+        plan = search_again(args, &config).unwrap_or(plan);
+    }
+    let mut metadata_url = None;
+    let change = match plan {
+        Plan::AsConfigured => None,
+        Plan::Set(request, login) => Some((request, login)),
+        Plan::Search(searched) => {
+            let found = login_search::run(&searched, args, &catalogs, world, output).await?;
+            metadata_url = found.1;
+            Some((searched.request, found.0))
+        }
+    };
+    if let Some((request, login)) = &change {
+        let change = catalogs.registries.set(request, Some(login));
         super::patiently(
             "Checking registry and issuer",
             world,
@@ -59,9 +77,10 @@ pub(super) async fn run(
     let before = key_file(&catalogs.secrets).await;
     catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
-        elsewhere::log_in(args, &wanted, &catalogs, world, output).await?
+        let shown = Shown::of(&catalogs.store.load_async().await?);
+        elsewhere::log_in(args, metadata_url, &shown, &catalogs, world, output).await?
     } else {
-        log_in(args, &catalogs, world, output).await?
+        log_in(args, metadata_url, &catalogs, world, output).await?
     };
     output.remark(&words(&done));
     let report = catalogs.auth.report().await.ok();
@@ -82,6 +101,9 @@ pub(super) async fn run(
             ),
         );
     }
+    if change.is_some() {
+        output.remark("`thv registry list` shows what the registry offers.");
+    }
     Ok(())
 }
 
@@ -94,13 +116,17 @@ async fn with_token(
     let token = input::secret("Token of the registry: ")?;
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
-    let Some(request) = request(args, &config) else {
+    let is_another = args
+        .url
+        .as_ref()
+        .is_some_and(|url| configured_url(&config) != Some(url));
+    let Some(request) = request(args, &config, is_another) else {
         return Err(CommandError::LoginIncomplete {
             local_file: local_file(args, &config),
             missing: "--registry".to_owned(),
         });
     };
-    if args.registry.is_some() {
+    if args.registry.is_some() || is_another {
         let change = catalogs.registries.set(&request, None);
         super::patiently("Checking the registry", world, output, Box::pin(change)).await?;
     }
@@ -120,65 +146,154 @@ async fn key_file(secrets: &Secrets) -> Option<PathBuf> {
     }
 }
 
-impl Wanted {
-    /// The registry as it was named.
-    fn registry(&self) -> &str {
-        match &self.request {
-            SourceRequest::Detect { input, .. } => input,
-            SourceRequest::Url { url, .. } | SourceRequest::Api { url, .. } => url,
-            SourceRequest::File { path } => path,
-            SourceRequest::BuiltIn => "the built-in registry",
+/// What a person has to see beside a code or an address: which registry it is for, and whose page it leads to.
+struct Shown {
+    registry: String,
+    issuer: String,
+}
+
+impl Shown {
+    fn of(config: &Config) -> Self {
+        let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+        Self {
+            registry: configured_url(config).cloned().unwrap_or_default(),
+            issuer: oauth.map(|oauth| oauth.issuer.clone()).unwrap_or_default(),
         }
     }
 }
 
-fn wanted(args: &LoginArgs, config: &Config) -> Result<Wanted, CommandError> {
-    let before = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
-    let request = request(args, config);
+/// A registry that is named keeps the login that is configured where it is the configured one, or where `--registry` named it, as
+/// the Go program has it. What is missing then is looked for.
+fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
+    let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let is_another = args
+        .url
+        .as_ref()
+        .is_some_and(|url| configured_url(config) != Some(url));
+    let before = oauth.filter(|_| !is_another);
     let of = |flag: &Option<String>, known: fn(&OAuthSettings) -> &String| {
         let known = before.map(known).filter(|known| !known.is_empty());
         flag.clone().or_else(|| known.cloned())
     };
     let issuer = of(&args.auth.issuer, |oauth| &oauth.issuer);
     let client_id = of(&args.auth.client_id, |oauth| &oauth.client_id);
-    match (request, issuer, client_id) {
-        (Some(request), Some(issuer), Some(client_id)) => Ok(Wanted {
-            request,
-            login: LoginRequest {
-                issuer,
-                client_id,
-                audience: args.auth.audience.clone(),
-                scopes: (!args.auth.scopes.is_empty()).then(|| args.auth.scopes.clone()),
-            },
-            is_configured: args.registry.is_none() && args.auth.is_empty(),
-        }),
-        (request, issuer, client_id) => {
-            let missing: Vec<&str> = [
-                (request.is_none(), "--registry"),
-                (issuer.is_none(), "--issuer"),
-                (client_id.is_none(), "--client-id"),
-            ]
-            .into_iter()
-            .filter_map(|(is_missing, flag)| is_missing.then_some(flag))
-            .collect();
-            Err(CommandError::LoginIncomplete {
-                local_file: local_file(args, config),
-                missing: missing.join(", "),
-            })
+    let request = request(args, config, is_another);
+    let is_named = args.registry.is_some() || is_another;
+    let lacks_registry = request.is_none();
+    if let (Some(request), Some(issuer), Some(client_id), false) =
+        (&request, &issuer, &client_id, args.register)
+    {
+        if !is_named && args.auth.is_empty() && args.callback_port.is_none() {
+            return Ok(Plan::AsConfigured);
         }
+        let login = LoginRequest {
+            issuer: issuer.clone(),
+            client_id: client_id.clone(),
+            audience: args.auth.audience.clone(),
+            scopes: (!args.auth.scopes.is_empty()).then(|| args.auth.scopes.clone()),
+            callback_port: args.callback_port,
+        };
+        return Ok(Plan::Set(request.clone(), login));
+    }
+    if let Some(request) = request
+        && let Some((registry_url, allow_private_ip)) = address(&request)
+        && let Some(first_request) = thv_registry::first_request(&registry_url)
+    {
+        let known = before.filter(|_| !is_named);
+        let client_of = args.auth.client_id.is_none();
+        let client_of = before.filter(|_| client_of);
+        return Ok(Plan::Search(Searched {
+            is_known: known.is_some_and(|oauth| Some(&oauth.issuer) == issuer.as_ref()),
+            callback_port: args
+                .callback_port
+                .or_else(|| known.and_then(|oauth| oauth.callback_port)),
+            client_id: client_id.filter(|_| !args.register),
+            client_of: client_of.map(|oauth| oauth.issuer.clone()),
+            request,
+            registry_url,
+            allow_private_ip,
+            first_request,
+            issuer,
+        }));
+    }
+    let needed = [
+        (lacks_registry, "--registry"),
+        (issuer.is_none(), "--issuer"),
+        (client_id.is_none(), "--client-id"),
+    ];
+    let missing: Vec<&str> = needed
+        .into_iter()
+        .filter_map(|(is_missing, flag)| is_missing.then_some(flag))
+        .collect();
+    Err(CommandError::LoginIncomplete {
+        local_file: local_file(args, config),
+        missing: missing.join(", "),
+    })
+}
+
+/// Whether the login ended because the registry or its issuer is not as it was: then the registry is asked anew where to log in.
+async fn has_other_issuer(catalogs: &Catalogs) -> bool {
+    let report = catalogs.auth.report().await;
+    report.is_ok_and(|report| report.reason == Some(LoginReason::IssuerChanged.as_str()))
+}
+
+/// The plan for a registry of which nothing but its URL is believed any more.
+fn search_again(args: &LoginArgs, config: &Config) -> Option<Plan> {
+    let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref())?;
+    let request = request(args, config, false)?;
+    let (registry_url, allow_private_ip) = address(&request)?;
+    Some(Plan::Search(Searched {
+        first_request: thv_registry::first_request(&registry_url)?,
+        is_known: false,
+        callback_port: oauth.callback_port,
+        client_id: Some(oauth.client_id.clone()),
+        client_of: Some(oauth.issuer.clone()),
+        issuer: None,
+        request,
+        registry_url,
+        allow_private_ip,
+    }))
+}
+
+fn configured_url(config: &Config) -> Option<&String> {
+    match &config.source {
+        RegistrySource::Url(url) | RegistrySource::Api(url) => Some(url),
+        RegistrySource::BuiltIn | RegistrySource::File(_) => None,
+    }
+}
+
+/// The registry's address, and whether it may be a private one.
+fn address(request: &SourceRequest) -> Option<(String, bool)> {
+    match request {
+        SourceRequest::Detect {
+            input: url,
+            allow_private_ip,
+        }
+        | SourceRequest::Url {
+            url,
+            allow_private_ip,
+        }
+        | SourceRequest::Api {
+            url,
+            allow_private_ip,
+        } => Some((url.clone(), *allow_private_ip)),
+        SourceRequest::BuiltIn | SourceRequest::File { .. } => None,
     }
 }
 
 /// The path of a registry that takes no login, when that is the one that is meant.
 fn local_file(args: &LoginArgs, config: &Config) -> Option<String> {
     match &config.source {
-        RegistrySource::File(path) if args.registry.is_none() => Some(path.display().to_string()),
+        RegistrySource::File(path) if args.registry.is_none() && args.url.is_none() => {
+            Some(path.display().to_string())
+        }
         _ => None,
     }
 }
 
-fn request(args: &LoginArgs, config: &Config) -> Option<SourceRequest> {
-    if let Some(registry) = &args.registry {
+fn request(args: &LoginArgs, config: &Config, is_another: bool) -> Option<SourceRequest> {
+    let another = args.url.as_ref().filter(|_| is_another);
+    if let Some(registry) = args.registry.as_ref().or(another) {
         return Some(SourceRequest::Detect {
             input: registry.clone(),
             allow_private_ip: args.allow_private_ip,
@@ -202,6 +317,7 @@ fn request(args: &LoginArgs, config: &Config) -> Option<SourceRequest> {
 /// the person interrupts; the port is free again then.
 async fn log_in(
     args: &LoginArgs,
+    metadata_url: Option<Url>,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
@@ -213,6 +329,7 @@ async fn log_in(
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
         })),
+        metadata_url,
         ..LoginHow::default()
     };
     let limit = Duration::from_secs(args.timeout);
@@ -291,19 +408,19 @@ mod tests {
 
     #[test]
     fn a_configured_login_needs_no_flags() {
-        let wanted = wanted(&args(&[]), &config(api(), true)).unwrap();
-        assert!(wanted.is_configured);
+        for line in [&[][..], &["https://r.example"]] {
+            let plan = plan(&args(line), &config(api(), true)).unwrap();
+            assert_eq!(plan, Plan::AsConfigured, "{line:?}");
+        }
     }
 
     #[test]
     fn w17_another_registry_keeps_the_issuer_that_is_configured() {
-        let wanted = wanted(
-            &args(&["--registry", "https://other.example"]),
-            &config(api(), true),
-        )
-        .unwrap();
-        assert!(!wanted.is_configured);
-        assert_eq!(wanted.login.issuer, "https://id.example");
+        let flags = args(&["--registry", "https://other.example"]);
+        match plan(&flags, &config(api(), true)).unwrap() {
+            Plan::Set(_, login) => assert_eq!(login.issuer, "https://id.example"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -317,16 +434,50 @@ mod tests {
             "--client-id",
             "thv",
         ];
-        assert!(wanted(&args(&flags), &config(file.clone(), false)).is_ok());
-        let error = wanted(&args(&[]), &config(file, false)).unwrap_err();
+        assert!(plan(&args(&flags), &config(file.clone(), false)).is_ok());
+        let error = plan(&args(&[]), &config(file, false)).unwrap_err();
         assert!(error.to_string().contains("/a/b.json"), "{error}");
     }
 
     #[test]
     fn w17_all_that_is_missing_is_said_at_once() {
         let issuer_only = args(&["--issuer", "https://id.example"]);
-        let error = wanted(&issuer_only, &config(RegistrySource::BuiltIn, false)).unwrap_err();
+        let error = plan(&issuer_only, &config(RegistrySource::BuiltIn, false)).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("--registry, --client-id"), "{text}");
+    }
+
+    fn searched(line: &[&str], config: &Config) -> Searched {
+        match plan(&args(line), config).unwrap() {
+            Plan::Search(searched) => searched,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_registry_can_tell_is_asked_of_it() {
+        let bare = searched(
+            &["https://other.example/x", "-p"],
+            &config(RegistrySource::BuiltIn, false),
+        );
+        assert_eq!(
+            bare.first_request.as_str(),
+            "https://other.example/x/v0.1/servers?limit=1&version=latest"
+        );
+        assert_eq!((bare.issuer, bare.client_id), (None, None));
+        assert!(bare.allow_private_ip && !bare.is_known);
+        let other = searched(&["https://other.example"], &config(api(), true));
+        assert_eq!((other.issuer, other.client_id), (None, None));
+        let named = searched(&["--issuer", "https://id.example"], &config(api(), false));
+        assert_eq!(named.issuer.as_deref(), Some("https://id.example"));
+        let anew = searched(&["--register"], &config(api(), true));
+        assert_eq!(anew.issuer.as_deref(), Some("https://id.example"));
+        assert!(anew.client_id.is_none() && anew.is_known);
+    }
+
+    #[test]
+    fn a_path_is_no_registry_to_log_in_to() {
+        let error = plan(&args(&["./servers.json"]), &config(api(), true)).unwrap_err();
+        assert!(error.to_string().contains("--issuer"), "{error}");
     }
 }

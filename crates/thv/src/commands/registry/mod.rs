@@ -6,6 +6,7 @@ mod convert;
 mod info;
 mod list;
 mod login;
+mod login_search;
 mod logout;
 mod refresh;
 mod status;

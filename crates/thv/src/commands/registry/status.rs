@@ -140,6 +140,13 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
             format!("{count} tokens of earlier logouts, as soon as the provider answers"),
         ));
     }
+    if !login.scopes.wanted.is_empty() {
+        let wanted = login.scopes.wanted.join(" ");
+        fields.push((
+            "Wanted",
+            format!("{wanted} (the next login asks for it too)"),
+        ));
+    }
     if let Some(live) = &login.live {
         fields.push(("Registry", live_words(live)));
     }

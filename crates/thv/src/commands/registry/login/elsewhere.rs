@@ -9,8 +9,9 @@ use thv_auth::AuthFailure;
 use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod};
 use thv_config::world::World;
 use tokio::sync::mpsc;
+use url::Url;
 
-use super::Wanted;
+use super::Shown;
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
 use crate::output::{NOTICE, Output};
@@ -22,7 +23,8 @@ const MAX_ADDRESS: u64 = 64 * 1024;
 /// Waits for the login, and gives up at the time limit or when the person interrupts; the port is free again then.
 pub(super) async fn log_in(
     args: &LoginArgs,
-    wanted: &Wanted,
+    metadata_url: Option<Url>,
+    shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
@@ -34,12 +36,13 @@ pub(super) async fn log_in(
         } else {
             DeviceUse::Never
         },
+        metadata_url,
         ..LoginHow::default()
     };
     let view = auth.start_login(how).await?.view;
     let id = view.id.as_str();
     let reads = !args.elsewhere.device && (args.elsewhere.paste || std::io::stdin().is_terminal());
-    output.remark(&words(&view.methods, wanted, reads));
+    output.remark(&words(&view.methods, shown, reads));
     let mut pasted = reads.then(self::lines);
     let limit = Duration::from_secs(args.timeout);
     let ended = async {
@@ -76,7 +79,7 @@ pub(super) async fn log_in(
 }
 
 /// What the person is to do.
-fn words(methods: &[LoginMethod], wanted: &Wanted, reads: bool) -> String {
+fn words(methods: &[LoginMethod], shown: &Shown, reads: bool) -> String {
     let mut text = String::new();
     for method in methods {
         match method {
@@ -92,8 +95,8 @@ fn words(methods: &[LoginMethod], wanted: &Wanted, reads: bool) -> String {
                 let _ = write!(
                     text,
                     "Log in to {} at {} on any device, if it was you who started this:\n\n  address  {verification_uri}\n  code     {user_code}\n\n",
-                    wanted.registry(),
-                    wanted.login.issuer,
+                    shown.registry,
+                    shown.issuer,
                 );
                 if let Some(complete) = verification_uri_complete {
                     let _ = write!(text, "Or open this address and compare the code:\n\n  {complete}\n\n");
@@ -130,9 +133,6 @@ fn lines() -> mpsc::Receiver<String> {
 
 #[cfg(test)]
 mod tests {
-    use thv_registry::{LoginRequest, SourceRequest};
-    use url::Url;
-
     use super::*;
 
     fn url(text: &str) -> Url {
@@ -140,20 +140,11 @@ mod tests {
     }
 
     fn said(methods: &[LoginMethod], reads: bool) -> String {
-        let wanted = Wanted {
-            request: SourceRequest::Api {
-                url: "https://r.example".to_owned(),
-                allow_private_ip: false,
-            },
-            login: LoginRequest {
-                issuer: "https://id.example".to_owned(),
-                client_id: "thv".to_owned(),
-                audience: None,
-                scopes: None,
-            },
-            is_configured: true,
+        let shown = Shown {
+            registry: "https://r.example".to_owned(),
+            issuer: "https://id.example".to_owned(),
         };
-        words(methods, &wanted, reads)
+        words(methods, &shown, reads)
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! Which client a login is made as: one that is registered already, the address of a metadata document, or one that this program
+//! registers for itself and looks after.
+
+use jiff::Timestamp;
+use thv_http::Http;
+use url::Url;
+
+use super::FoundLogin;
+use crate::login::{DEFAULT_CALLBACK_PORT, RedirectForm};
+use crate::oauth::client::{ClientStanding, ask_after_client};
+use crate::oauth::issuer::shown_issuer;
+use crate::oauth::redirect_uri::LoopbackName;
+use crate::oauth::registration::{Registration, RegistrationError, RegistrationRequest, register};
+use crate::oauth::{Provider, requested_scopes};
+use crate::refresh::blocking;
+use crate::vault::{Vault, VaultError};
+
+/// The redirect URIs of clients that we register ourselves, in the order in which they are tried: one that no other issuer is
+/// given (RFC 8252 section 8.10), at an address that no name can lead away from; and for providers that refuse it the plain one.
+const FORMS: [RedirectForm; 2] = [
+    RedirectForm::PerIssuer(LoopbackName::Ipv4),
+    RedirectForm::Registered,
+];
+
+/// Which client somebody wants to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientChoice {
+    /// A client that is registered already.
+    pub client_id: Option<String>,
+    /// The https URL of a client-id metadata document.
+    pub metadata_document: Option<String>,
+    /// The port of the redirect URI: 8666 when absent.
+    pub callback_port: Option<u16>,
+    /// Whether a client that was registered before is left aside.
+    pub anew: bool,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// None could be registered.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    /// A registered one could not be kept, so none was registered.
+    #[error(
+        "this program was not registered with the identity provider because that could not be kept: {0}"
+    )]
+    Store(#[from] VaultError),
+    /// The address of the metadata document cannot be a client identifier.
+    #[error("`{url}` is no client-id metadata document: {cause}")]
+    MetadataDocument {
+        /// The address.
+        url: String,
+        /// The rule that it breaks.
+        cause: &'static str,
+    },
+}
+
+/// The client identifier to configure: the one that is wanted, else the address of a metadata document where the provider reads
+/// such, else a client that this program has registered or registers now.
+pub async fn client_for(
+    http: &Http,
+    vault: &Vault,
+    found: &FoundLogin,
+    choice: &ClientChoice,
+    now: Timestamp,
+) -> Result<String, ClientError> {
+    if let Some(client_id) = &choice.client_id {
+        return Ok(client_id.clone());
+    }
+    if let Some(url) = &choice.metadata_document {
+        check_metadata_document(url)?;
+        if found.provider.client_id_metadata_document_supported {
+            return Ok(url.clone());
+        }
+    }
+    let port = choice.callback_port.unwrap_or(DEFAULT_CALLBACK_PORT);
+    let wanted = WantedClient {
+        provider: &found.provider,
+        port,
+        scopes: requested_scopes(&found.provider, &found.scopes),
+        allow_private_ip: found.allow_private_ip,
+        anew: choice.anew,
+        now,
+    };
+    let client = living_client(http, vault, &wanted).await?;
+    Ok(client.registration.client_id)
+}
+
+/// The rules of the client-id metadata document draft (section 3) that can be checked without fetching it.
+fn check_metadata_document(text: &str) -> Result<(), ClientError> {
+    let broken = |cause| ClientError::MetadataDocument {
+        url: shown_issuer(text),
+        cause,
+    };
+    let url = Url::parse(text).map_err(|_| broken("it is no URL"))?;
+    if url.scheme() != "https" {
+        return Err(broken("it has to be an https URL"));
+    }
+    if url.path() == "/" {
+        return Err(broken("it has to have a path"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(broken("it has a user name or a fragment"));
+    }
+    Ok(())
+}
+
+/// A client that is wanted at a provider.
+pub(crate) struct WantedClient<'w> {
+    pub(crate) provider: &'w Provider,
+    /// Where the browser returns to.
+    pub(crate) port: u16,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) allow_private_ip: bool,
+    /// Whether one that was registered before is left aside.
+    pub(crate) anew: bool,
+    pub(crate) now: Timestamp,
+}
+
+/// A client of ours that the provider knows.
+pub(crate) struct LivingClient {
+    pub(crate) registration: Registration,
+    /// The form of its redirect URI.
+    pub(crate) form: RedirectForm,
+}
+
+/// The client that was registered for this provider and one of our redirect URIs and that the provider still knows; a new one in
+/// its place otherwise. Whoever else registers meanwhile wins, so that all use one client.
+pub(crate) async fn living_client(
+    http: &Http,
+    vault: &Vault,
+    wanted: &WantedClient<'_>,
+) -> Result<LivingClient, ClientError> {
+    let mut before = Vec::new();
+    for form in FORMS {
+        let known = stored(vault, wanted, form).await?;
+        if let Some(client) = &known
+            && !wanted.anew
+            && client.is_usable(wanted.provider, wanted.now)
+            && ask_after_client(http, wanted.provider, client, wanted.allow_private_ip).await
+                != ClientStanding::Unknown
+        {
+            return Ok(LivingClient {
+                registration: client.clone(),
+                form,
+            });
+        }
+        before.push((form, known.map(|client| client.client_id)));
+    }
+    if wanted.provider.registration_endpoint.is_none() {
+        return Err(RegistrationError::NotOffered.into());
+    }
+    let prover = vault.clone();
+    blocking(move || prover.probe()).await?;
+    let mut refused = RegistrationError::NotOffered;
+    for (form, expected) in before {
+        match registered(http, vault, wanted, form, expected).await {
+            Err(ClientError::Registration(error)) if error.is_about_redirect_uri() => {
+                refused = error;
+            }
+            Ok(registration) => return Ok(LivingClient { registration, form }),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.into())
+}
+
+/// Registers a client and keeps it in the place of the one that was `expected`.
+async fn registered(
+    http: &Http,
+    vault: &Vault,
+    wanted: &WantedClient<'_>,
+    form: RedirectForm,
+    expected: Option<String>,
+) -> Result<Registration, ClientError> {
+    let request = RegistrationRequest {
+        redirect_uris: &wanted.redirect_uris(form),
+        scopes: &wanted.scopes,
+        allow_private_ip: wanted.allow_private_ip,
+        now: wanted.now,
+    };
+    let client = register(http, wanted.provider, &request).await?;
+    tracing::info!(
+        issuer = wanted.provider.issuer,
+        client_id = client.client_id,
+        again = expected.is_some(),
+        "registered with the identity provider"
+    );
+    let keeper = vault.clone();
+    let kept = client.clone();
+    let outcome = blocking(move || keeper.keep_registration(expected.as_deref(), &kept)).await;
+    match outcome {
+        Ok(()) => Ok(client),
+        Err(VaultError::Moved) => Ok(stored(vault, wanted, form).await?.unwrap_or(client)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A record that cannot be read is one more reason to register.
+async fn stored(
+    vault: &Vault,
+    wanted: &WantedClient<'_>,
+    form: RedirectForm,
+) -> Result<Option<Registration>, VaultError> {
+    let vault = vault.clone();
+    let issuer = wanted.provider.issuer.clone();
+    let uris = wanted.redirect_uris(form);
+    match blocking(move || vault.registration(&issuer, &uris)).await {
+        Err(VaultError::Record(error)) => {
+            tracing::debug!(%error, "a registered client is not used");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+impl WantedClient<'_> {
+    fn redirect_uris(&self, form: RedirectForm) -> Vec<String> {
+        let uri = form.uri(self.port, &self.provider.issuer);
+        vec![uri.as_str().to_owned()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_of_clients_are_https_urls_with_a_path() {
+        assert!(check_metadata_document("https://app.example/client.json").is_ok());
+        for bad in [
+            "http://app.example/client.json",
+            "https://app.example",
+            "https://app.example/",
+            "https://me@app.example/x",
+            "https://app.example/x#y",
+            "thv",
+        ] {
+            assert!(check_metadata_document(bad).is_err(), "{bad}");
+        }
+    }
+}
