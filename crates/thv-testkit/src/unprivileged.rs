@@ -21,8 +21,14 @@ pub fn open_to_all(folder: &Path) {
         .expect("a folder of ours");
 }
 
-/// Lets everybody read a folder, and nobody but root write to it.
+/// Lets everybody read a folder and those below it, and nobody but root write to them.
 pub fn close_to_writers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder of ours") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            close_to_writers(&path);
+        }
+    }
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555))
         .expect("a folder of ours");
 }

@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thv_api::ClaimError;
 use thv_auth::login::LoginError;
+use thv_auth::vault::VaultError;
 use thv_auth::{AuthFailure, LoginReason};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
@@ -91,6 +93,9 @@ pub(crate) enum CommandError {
     /// The server could not start, or not stop properly.
     #[error("{0}")]
     Serve(String),
+    /// Another server runs, or other programs could not be told about this one.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
 }
 
 /// What a server's error means for the exit code.
@@ -130,7 +135,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::Fault(fault) => describe_fault(fault),
         CommandError::Lookup(lookup) => describe_lookup(lookup),
         CommandError::Change(change) => describe_change(change),
-        CommandError::Config(config) => Failure::new(config.to_string(), Exit::Failure),
+        CommandError::Config(config) => describe_config(config, Exit::Failure),
         CommandError::Usage(text) => Failure::new(text.clone(), Exit::Usage)
             .hint("`--help` after the command shows its flags"),
         CommandError::File { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
@@ -156,7 +161,10 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
                 ServerCode::Other => Exit::Failure,
             },
         ),
+        CommandError::Claim(ClaimError::Io { .. } | ClaimError::Lock(_)) => Failure::new(error.to_string(), Exit::Failure)
+            .hint("other programs find the server by this file: make its directory writable, or name another one as XDG_STATE_HOME"),
         CommandError::Ask { .. }
+        | CommandError::Claim(_)
         | CommandError::Interrupted
         | CommandError::Convert(_)
         | CommandError::Input(_)
@@ -205,24 +213,59 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
     match failure {
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
-        AuthFailure::Config(_) | AuthFailure::Vault(_) => Failure::new(text, Exit::Failure),
+        AuthFailure::Config(config) => describe_config(config, Exit::Failure),
+        AuthFailure::Vault(VaultError::Store(error)) => describe_secrets(error),
+        AuthFailure::Vault(_) => Failure::new(text, Exit::Failure)
+            .hint("`thv registry login` replaces what is stored"),
         AuthFailure::Login(error) => match error {
-            LoginError::Discovery { .. }
-            | LoginError::Exchange {
+            LoginError::Discovery {
+                transient: true, ..
+            } => Failure::new(text, Exit::UpstreamUnavailable).hint(
+                "`thv registry login` tries again; `--issuer <url>` gives another address of the identity provider",
+            ),
+            LoginError::Discovery { .. } => Failure::new(text, Exit::UpstreamUnavailable).hint(
+                "`thv registry login --issuer <url>`, with the issuer spelled as the identity provider spells it",
+            ),
+            LoginError::Exchange {
                 transient: true, ..
             }
             | LoginError::NoDeviceCode {
                 transient: true, ..
-            } => Failure::new(text, Exit::UpstreamUnavailable),
+            } => Failure::new(text, Exit::UpstreamUnavailable)
+                .hint("`thv registry login` tries again"),
+            LoginError::Exchange { .. } => Failure::new(text, Exit::Failure).hint(
+                "`thv registry login --client-id <id>` names another client; it has to be registered as a public one, with PKCE and this machine's redirect URI",
+            ),
+            LoginError::Settings { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login` with `--issuer`, `--client-id`, `--scopes` or `--audience` changes them"),
+            LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => Failure::new(text, Exit::SecretStore).hint(
+                "`thv secret status` says which store is meant, and what is wrong with it; XDG_CONFIG_HOME and XDG_DATA_HOME name other directories for configuration and secrets",
+            ),
+            LoginError::ForeignIssuer { .. } | LoginError::IdToken { .. } => Failure::new(text, Exit::Failure).hint(
+                "`thv registry login` tries again; if this comes again, tell who runs the identity provider",
+            ),
+            LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => {
+                Failure::new(text, Exit::Failure).hint("`thv registry login` starts another one")
+            }
             LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
-            LoginError::PortBusy { .. } => Failure::new(text, Exit::Failure)
+            LoginError::PortBusy { .. } | LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
             LoginError::Denied { .. } | LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }
             _ => Failure::new(text, Exit::Failure),
         },
+    }
+}
+
+fn describe_config(error: &ConfigError, exit: Exit) -> Failure {
+    let failure = Failure::new(error.to_string(), exit);
+    match error {
+        ConfigError::Unwritable { .. } => failure.hint(
+            "make it writable, or keep the configuration in another directory: XDG_CONFIG_HOME names it",
+        ),
+        _ => failure,
     }
 }
 
@@ -266,6 +309,9 @@ fn describe_secrets(error: &SecretsError) -> Failure {
             .hint("bring it back from a backup, or move it away to begin anew"),
         SecretsError::InvalidReference { .. } => Failure::new(text, Exit::SecretStore)
             .hint("1Password's secrets are named op://<vault>/<item>/<field>; `thv secret list` shows them"),
+        SecretsError::Io { .. } => Failure::new(text, Exit::SecretStore)
+            .hint("make it readable and writable, or keep secrets in another directory: XDG_DATA_HOME names it"),
+        SecretsError::Config(error) => describe_config(error, Exit::SecretStore),
         SecretsError::OtherPassword { .. } => Failure::new(text, Exit::SecretStore)
             .hint("`thv secret provider encrypted` without a password uses the one that is there"),
         _ => Failure::new(text, Exit::SecretStore),
@@ -301,7 +347,8 @@ fn describe_change(change: &ChangeError) -> Failure {
             Failure::new(text, Exit::Failure)
                 .hint("plain http is accepted with `--allow-private-ip`")
         }
-        ChangeError::Invalid { .. } | ChangeError::Config(_) | ChangeError::Setup { .. } => {
+        ChangeError::Config(error) => describe_config(error, Exit::Failure),
+        ChangeError::Invalid { .. } | ChangeError::Setup { .. } => {
             Failure::new(text, Exit::Failure)
         }
     }
