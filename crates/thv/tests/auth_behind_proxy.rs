@@ -13,7 +13,7 @@ mod auth_kit;
 
 use std::sync::Arc;
 
-use auth_kit::{THV, config, free_port, names, report};
+use auth_kit::{THV, config, end_of, free_port, names, report};
 use serde_json::{Value, json};
 use thv_testkit::binary::{Server, Setup};
 use thv_testkit::certificates::Authority;
@@ -68,12 +68,8 @@ impl Published {
         let login = self.start_login().await;
         let url = login["methods"][0]["authorization_url"].as_str().unwrap();
         let landing = browser.login(url).await;
-        let ended = self.server.get(login["poll_url"].as_str().unwrap()).await;
-        assert_eq!(
-            ended.json()["state"],
-            "authenticated",
-            "{ended:?}\n{landing:?}"
-        );
+        let ended = end_of(&self.server, &login).await;
+        assert_eq!(ended["state"], "authenticated", "{ended}\n{landing:?}");
         assert_eq!(names(&self.server).await, self.registry.live_names());
         assert_eq!(report(&self.server).await["account"]["sub"], "alice");
         let redeemed = |event: &Value| event["event"] == "token";
@@ -176,10 +172,7 @@ async fn a_proxy_that_passes_the_name_on_opens_the_callback_and_nothing_else() {
             .await;
         assert_eq!(forged.status, 400, "{forged:?}");
     }
-    let poll = published
-        .server
-        .get(poll_url.split('?').next().unwrap())
-        .await;
+    let poll = published.server.get(login["url"].as_str().unwrap()).await;
     assert_eq!(poll.json()["state"], "pending", "{poll:?}");
 }
 

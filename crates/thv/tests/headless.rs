@@ -16,7 +16,7 @@ mod auth_kit;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use auth_kit::{PASSWORD, STANDARD, Stage, THV, names};
+use auth_kit::{PASSWORD, STANDARD, Stage, THV, end_of, names};
 use serde_json::json;
 use tempfile::TempDir;
 use thv_testkit::binary::{Ran, Server, Setup, cli_with};
@@ -313,7 +313,7 @@ async fn with_places_elsewhere_a_client_logs_in_through_the_server() {
     let login = answer.json();
     let page = browse(login["methods"][0]["authorization_url"].as_str().unwrap()).await;
     assert_eq!(page.answer.status, 200, "{page:?}");
-    let ended = server.get(login["poll_url"].as_str().unwrap()).await;
-    assert_eq!(ended.json()["state"], "authenticated", "{ended:?}");
+    let ended = end_of(&server, &login).await;
+    assert_eq!(ended["state"], "authenticated", "{ended}");
     assert_eq!(names(&server).await.len(), 6);
 }
