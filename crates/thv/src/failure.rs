@@ -12,7 +12,7 @@ use thv_auth::vault::VaultError;
 use thv_auth::{AuthFailure, LoginReason};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
-use thv_registry::{ChangeError, Fault, LookupError};
+use thv_registry::{Blame, ChangeError, Fault, LookupError};
 use thv_secrets::{Action, SecretsError};
 
 use crate::exit_code::Exit;
@@ -152,7 +152,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login --registry <url> --issuer <url> --client-id <id>`"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`--timeout <seconds>` gives more time, up to 300"),
+            .hint("`--timeout <seconds>` gives more time, up to 300; if the browser showed an error instead, have this client's redirect URI checked at the identity provider: it stands in the address above"),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {
@@ -194,6 +194,25 @@ fn describe_fault(fault: &Fault) -> Failure {
             Failure::new(format!("{place} is in the outdated ToolHive format"), Exit::Failure)
                 .hint("`thv registry convert --in <path> --in-place` migrates a file to the upstream format")
         }
+        Fault::Unavailable {
+            cause,
+            blame: Blame::SecretStore { .. },
+            ..
+        } => Failure::new(
+            format!("the registry cannot be asked: {cause}"),
+            Exit::SecretStore,
+        )
+        .hint("`thv secret status` says which store is meant, and what is wrong with it"),
+        Fault::Unavailable {
+            url: Some(url),
+            cause,
+            blame: Blame::IdentityProvider,
+            ..
+        } => Failure::new(
+            format!("upstream registry at {url} is unavailable: {cause}"),
+            Exit::UpstreamUnavailable,
+        )
+        .hint("try again with `thv registry refresh` when the identity provider is back; `thv registry status` names it"),
         Fault::Unavailable { url: Some(url), cause, .. } => Failure::new(
             format!("upstream registry at {url} is unavailable: {cause}"),
             Exit::UpstreamUnavailable,
@@ -238,8 +257,13 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             ),
             LoginError::Settings { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` with `--issuer`, `--client-id`, `--scopes` or `--audience` changes them"),
-            LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => Failure::new(text, Exit::SecretStore).hint(
-                "`thv secret status` says which store is meant, and what is wrong with it; XDG_CONFIG_HOME and XDG_DATA_HOME name other directories for configuration and secrets",
+            LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => Failure::new(text.clone(), Exit::SecretStore).hint(
+                // The store gives its reasons as text.
+                if text.contains("cannot lock ") || text.contains("cannot write ") {
+                    "make it writable, or name other directories for configuration and secrets as XDG_CONFIG_HOME and XDG_DATA_HOME"
+                } else {
+                    "`thv secret status` says which store is meant, and what is wrong with it"
+                },
             ),
             LoginError::ForeignIssuer { .. } | LoginError::IdToken { .. } => Failure::new(text, Exit::Failure).hint(
                 "`thv registry login` tries again; if this comes again, tell who runs the identity provider",
@@ -251,7 +275,13 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
             LoginError::PortBusy { .. } | LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
-            LoginError::Denied { .. } | LoginError::Expired { .. } => {
+            LoginError::Denied { code, .. } => Failure::new(text, Exit::AuthRequired).hint(match code.as_str() {
+                "invalid_scope" => "`thv registry login --scopes <list>` asks for others",
+                "invalid_target" => "`thv registry login --audience <name>` asks for another resource",
+                "unauthorized_client" | "invalid_client" => "`thv registry login --client-id <id>` names another client",
+                _ => "`thv registry login` tries again",
+            }),
+            LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }
             _ => Failure::new(text, Exit::Failure),
@@ -342,11 +372,13 @@ fn describe_change(change: &ChangeError) -> Failure {
             "give a document in the upstream registry format, or the base URL of a Registry API (what comes before /v0.1)",
         ),
         ChangeError::Login { .. } => Failure::new(text, Exit::Failure)
-            .hint("check issuer and client with who runs the registry; the issuer is an https URL"),
+            .hint("check issuer and client with who runs the registry, and the way to the issuer; it is an https URL"),
         ChangeError::Invalid { cause, .. } if cause.contains("https://") => {
             Failure::new(text, Exit::Failure)
                 .hint("plain http is accepted with `--allow-private-ip`")
         }
+        ChangeError::Invalid { what, .. } if *what == "local registry file" => Failure::new(text, Exit::Failure)
+            .hint("give the path of a registry document, or an address that starts with https://"),
         ChangeError::Config(error) => describe_config(error, Exit::Failure),
         ChangeError::Invalid { .. } | ChangeError::Setup { .. } => {
             Failure::new(text, Exit::Failure)
