@@ -11,6 +11,9 @@ pub const DOMAIN: &str = "corp.test";
 /// Where its connections come from.
 pub const SOURCE: &str = "127.0.0.2";
 
+/// Squid's helper for passwords, where Debian has it.
+const CHECK_PASSWORD: &str = "/usr/lib/squid/basic_ncsa_auth";
+
 /// A running squid. It ends when dropped.
 #[derive(Debug)]
 pub struct Squid {
@@ -25,8 +28,34 @@ impl Squid {
     /// # Panics
     /// When squid is missing or does not get ready.
     pub async fn start(port: u16, hosts: &[&str]) -> Self {
+        Self::start_with(port, hosts, None).await
+    }
+
+    /// The same, for this user with this password only.
+    ///
+    /// # Panics
+    /// When squid is missing or does not get ready.
+    pub async fn start_for(port: u16, hosts: &[&str], user: &str, password: &str) -> Self {
+        Self::start_with(port, hosts, Some((user, password))).await
+    }
+
+    async fn start_with(port: u16, hosts: &[&str], user: Option<(&str, &str)>) -> Self {
         let folder = folder("squid");
         let at = text(folder.path());
+        let members = match user {
+            None => String::new(),
+            Some((user, password)) => {
+                let line = format!("{user}:{}\n", hashed(password));
+                std::fs::write(folder.path().join("users"), line).expect("a file of ours");
+                format!(
+                    "auth_param basic program {CHECK_PASSWORD} {at}/users
+auth_param basic children 1
+acl members proxy_auth REQUIRED
+http_access deny !members
+"
+                )
+            }
+        };
         // An unlimited number of files makes it reserve memory for each; name servers are asked for nothing.
         let config = format!(
             "http_port 127.0.0.1:{port}
@@ -45,7 +74,7 @@ visible_hostname proxy.{DOMAIN}
 max_filedescriptors 1024
 acl inside dstdomain .{DOMAIN}
 acl CONNECT method CONNECT
-http_access allow CONNECT inside
+{members}http_access allow CONNECT inside
 http_access deny all
 tcp_outgoing_address {SOURCE}
 "
@@ -69,4 +98,13 @@ tcp_outgoing_address {SOURCE}
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// A password in the form of `htpasswd` files.
+fn hashed(password: &str) -> String {
+    let output = std::process::Command::new("openssl")
+        .args(["passwd", "-apr1", password])
+        .output()
+        .expect("openssl: scripts/test installs it");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -373,3 +373,49 @@ async fn a_proxy_that_refuses_is_named() {
     assert!(ran.stderr.contains("HTTPS_PROXY"), "{}", ran.transcript());
     assert_ne!(ran.code, 0, "{}", ran.transcript());
 }
+
+#[tokio::test]
+async fn a_proxy_that_wants_a_password_gets_the_one_in_its_address_and_nobody_else_does() {
+    let mut company = Company::new("off").await;
+    company.trust_by_configuration();
+    let (user, password) = ("machine", "pass-word-of-the-proxy");
+    company.squid = Squid::start_for(free_port(), &[REGISTRY, PROVIDER], user, password).await;
+    let address = company.squid.url.trim_start_matches("http://").to_owned();
+    for (with, words) in [
+        (
+            String::new(),
+            "it wants to be asked with a user name and a password",
+        ),
+        (
+            format!("{user}:wrong@"),
+            "it wants to be asked with a user name and a password",
+        ),
+    ] {
+        company.set("HTTPS_PROXY", &format!("http://{with}{address}"));
+        let ran = company.log_in().await;
+        assert_eq!(ran.code, 5, "{}", ran.transcript());
+        assert!(ran.stderr.contains(words), "{}", ran.transcript());
+    }
+    company.set(
+        "HTTPS_PROXY",
+        &format!("http://{user}:{password}@{address}"),
+    );
+    let ran = company.log_in().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let list = company.cli(&["registry", "list", "--debug"]).await;
+    assert_eq!(list.code, 0, "{}", list.transcript());
+    for ran in [ran, list] {
+        assert!(!ran.stderr.contains(password), "{}", ran.transcript());
+    }
+    let headers: Vec<_> = company
+        .registry
+        .requests()
+        .into_iter()
+        .flat_map(|request| request.headers.keys().cloned().collect::<Vec<_>>())
+        .collect();
+    assert!(!headers.is_empty());
+    assert!(
+        !headers.iter().any(|name| name == "proxy-authorization"),
+        "{headers:?}"
+    );
+}
