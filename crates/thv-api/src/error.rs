@@ -28,6 +28,7 @@ pub(crate) struct Problem {
     message: String,
     form: Form,
     reason: Option<&'static str>,
+    hint: Option<&'static str>,
     actions: &'static [Action],
     retry_after: Option<Duration>,
     allow: &'static [&'static str],
@@ -57,6 +58,7 @@ impl Problem {
             message: message.into(),
             form,
             reason: None,
+            hint: None,
             actions: &[],
             retry_after: None,
             allow: &[],
@@ -241,6 +243,7 @@ impl Problem {
             message: &self.message,
             error: (door == Door::Standard).then_some(self.message.as_str()),
             reason: self.reason,
+            hint: self.hint,
             actions: self.actions,
         };
         let (body, media_type) = if door == Door::V1 {

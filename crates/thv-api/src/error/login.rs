@@ -63,7 +63,13 @@ impl Problem {
             AuthFailure::Login(error) => of_login(error),
             AuthFailure::Vault(error) => of_store(error),
         };
-        Self::by_door(status, code, format!("{what}: {failure}"))
+        Self {
+            hint: match failure {
+                AuthFailure::Login(error) => hint(error),
+                _ => None,
+            },
+            ..Self::by_door(status, code, format!("{what}: {failure}"))
+        }
     }
 }
 
@@ -117,9 +123,23 @@ fn hint(error: &LoginError) -> Option<&'static str> {
         LoginError::IdToken { .. } => {
             Some("Have the identity provider's keys and the clock of this machine checked.")
         }
-        LoginError::NotStored { .. } => {
-            Some("`thv registry status` says what is wrong with the secret store.")
+        LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => {
+            Some("`thv secret status` says which store is meant, and what is wrong with it.")
         }
+        LoginError::Discovery {
+            transient: true, ..
+        } => Some(
+            "Start another login when the identity provider is back; a proxy and a private authority may be missing in the server's settings.",
+        ),
+        LoginError::Discovery { .. } => Some(
+            "Have the issuer checked, character by character; it is set with PUT /api/v1beta/registry/default.",
+        ),
+        LoginError::NoDeviceCode { .. } => {
+            Some("Log in with a browser, on this machine or another one.")
+        }
+        LoginError::Listener { .. } => Some(
+            "Log in with `thv registry login --device`, which needs no port, where the identity provider has device codes.",
+        ),
         _ => None,
     }
 }
@@ -283,6 +303,11 @@ mod tests {
             code: None,
             transient,
         };
+        let discovery = |transient| LoginError::Discovery {
+            issuer: "https://id.test".to_owned(),
+            cause: text(),
+            transient,
+        };
         for (error, state, has_hint) in [
             (
                 LoginError::Denied {
@@ -308,6 +333,9 @@ mod tests {
             (exchange(false), "failed", true),
             (LoginError::IdToken { cause: text() }, "failed", true),
             (LoginError::NotStored { cause: text() }, "failed", true),
+            (LoginError::StoreUnusable { hint: text() }, "failed", true),
+            (discovery(true), "failed", true),
+            (discovery(false), "failed", true),
             (LoginError::Internal { cause: text() }, "failed", false),
         ] {
             let end = EndOfLogin::of(&error);
