@@ -25,7 +25,7 @@ pub(crate) use login::EndOfLogin;
 pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
-    message: String,
+    message: Box<str>,
     form: Form,
     reason: Option<&'static str>,
     hint: Option<&'static str>,
@@ -55,7 +55,7 @@ impl Problem {
         Self {
             status,
             code,
-            message: message.into(),
+            message: message.into().into_boxed_str(),
             form,
             reason: None,
             hint: None,
@@ -241,7 +241,7 @@ impl Problem {
         let body = ErrorBody {
             code: self.code,
             message: &self.message,
-            error: (door == Door::Standard).then_some(self.message.as_str()),
+            error: (door == Door::Standard).then_some(&*self.message),
             reason: self.reason,
             hint: self.hint,
             actions: self.actions,

@@ -287,7 +287,7 @@ mod tests {
             let problem = login(error);
             assert_eq!(problem.status(), status, "{said}");
             assert_eq!(problem.code, code, "{said}");
-            assert_eq!(problem.message, format!("Login failed: {said}"));
+            assert_eq!(*problem.message, *format!("Login failed: {said}"));
             assert_eq!(
                 problem.render(Door::Plain, false).headers()["content-type"],
                 "text/plain; charset=utf-8"
@@ -354,7 +354,7 @@ mod tests {
                 Problem::logout_failed(&failure),
             ] {
                 assert_eq!(problem.status(), 400);
-                assert_eq!(problem.message, NOT_CONFIGURED);
+                assert_eq!(&*problem.message, NOT_CONFIGURED);
             }
         }
     }
