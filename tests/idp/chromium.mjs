@@ -1,7 +1,8 @@
 // A person with a browser: opens the authorization URL given as the argument, signs in and agrees through the provider's
 // forms, waits for the page behind the callback, and prints one JSON object about where that ended.
 //
-// Chromium is Debian's, or the one named by CHROMIUM. It may not resolve any name but localhost.
+// Chromium is Debian's, or the one named by CHROMIUM. It may not resolve any name but localhost, and those under the
+// domain DOMAIN, which all are this machine. It trusts the authority whose key has the hash TRUSTED.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,6 +10,7 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const [start] = process.argv.slice(2);
+const { DOMAIN, TRUSTED } = process.env;
 const patience = { timeout: 30_000 };
 const profile = await mkdtemp(join(tmpdir(), 'thv-chromium-'));
 const browser = await chromium.launchPersistentContext(profile, {
@@ -17,7 +19,8 @@ const browser = await chromium.launchPersistentContext(profile, {
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-dev-shm-usage', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
+    `--host-resolver-rules=${DOMAIN ? `MAP *.${DOMAIN} 127.0.0.1, ` : ''}MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost`,
+    ...(TRUSTED ? [`--ignore-certificate-errors-spki-list=${TRUSTED}`] : []),
   ],
 });
 

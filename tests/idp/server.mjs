@@ -8,6 +8,8 @@
 // (RFC 8693), or use it as a grant (RFC 7523): the package has the endpoint and the rules for clients, and lets a host add such grants.
 // Lifetimes in seconds: ACCESS_TTL, REFRESH_TTL, CODE_TTL. TOKEN_ALG is RS256 or ES256.
 // PAGES: auto (everybody signs in as ACCOUNT, alice at first, and agrees), deny, or forms (a person fills them in).
+// ISSUER is what it calls itself behind a reverse proxy, which has to pass the host on and name the scheme in
+// x-forwarded-proto. REDIRECT_URIS are further ones of the public client, space-separated.
 // Orders: rotate-keys, revoke-all, pages auto, pages deny, pages forms.
 
 import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
@@ -23,10 +25,11 @@ globalThis.crypto ??= webcrypto;
 URL.parse ??= (text, base) => (URL.canParse(text, base) ? new URL(text, base) : null);
 
 const seconds = (name, fallback) => Number(process.env[name] ?? fallback);
+const words = (name) => (process.env[name] ?? '').split(' ').filter(Boolean);
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 let pages = process.env.PAGES ?? 'auto';
 let keyNumber = 0;
-const resources = new Set((process.env.RESOURCES ?? '').split(' ').filter(Boolean));
+const resources = new Set(words('RESOURCES'));
 
 function signingKeys() {
   keyNumber += 1;
@@ -107,7 +110,12 @@ const commandLine = {
   grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   response_types: ['code'],
   // Any port matches, because the client is native.
-  redirect_uris: ['http://localhost/callback', 'http://127.0.0.1/callback', 'http://localhost/thv/oauth/callback'],
+  redirect_uris: [
+    'http://localhost/callback',
+    'http://127.0.0.1/callback',
+    'http://localhost/thv/oauth/callback',
+    ...words('REDIRECT_URIS'),
+  ],
 };
 
 function resourceServer(_context, resource) {
@@ -225,6 +233,7 @@ async function interaction(provider, request, response) {
 function build(issuer) {
   const provider = new Provider(issuer, configuration());
   if (process.env.WORKLOAD_KEYS) takeWorkloads(provider, issuer);
+  provider.proxy = process.env.ISSUER !== undefined;
   const callback = provider.callback();
   provider.on('server_error', (_context, cause) => console.error(cause));
   provider.on('grant.success', (context) => say({ event: 'token', grant: context.oidc.params.grant_type }));
@@ -249,9 +258,10 @@ const server = createServer();
 let handler;
 server.on('request', (request, response) => handler(request, response));
 server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
-  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const address = `http://127.0.0.1:${server.address().port}`;
+  const issuer = process.env.ISSUER ?? address;
   handler = build(issuer);
-  say({ issuer });
+  say({ issuer, address });
   createInterface({ input: process.stdin }).on('line', (order) => {
     if (order === 'rotate-keys') handler = build(issuer);
     else if (order === 'revoke-all') Store.forgetGrants();

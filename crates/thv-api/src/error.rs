@@ -25,9 +25,10 @@ pub(crate) use login::EndOfLogin;
 pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
-    message: String,
+    message: Box<str>,
     form: Form,
     reason: Option<&'static str>,
+    hint: Option<&'static str>,
     actions: &'static [Action],
     retry_after: Option<Duration>,
     allow: &'static [&'static str],
@@ -54,9 +55,10 @@ impl Problem {
         Self {
             status,
             code,
-            message: message.into(),
+            message: message.into().into_boxed_str(),
             form,
             reason: None,
+            hint: None,
             actions: &[],
             retry_after: None,
             allow: &[],
@@ -239,8 +241,9 @@ impl Problem {
         let body = ErrorBody {
             code: self.code,
             message: &self.message,
-            error: (door == Door::Standard).then_some(self.message.as_str()),
+            error: (door == Door::Standard).then_some(&*self.message),
             reason: self.reason,
+            hint: self.hint,
             actions: self.actions,
         };
         let (body, media_type) = if door == Door::V1 {

@@ -55,7 +55,7 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// Another process held the lock all the time: try again.
-    #[error("another process is changing the configuration ({} was locked for {waited:?}); try again", path.display())]
+    #[error("another process is changing the configuration ({} was locked for {waited:.0?}); try again", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

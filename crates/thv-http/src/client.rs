@@ -159,7 +159,11 @@ impl Inner {
         request.policy.check(url)?;
         let route = self.route(request.policy, url)?;
         let transport = self.transport(route).await?;
-        let answer = self.send_within_limits(&transport, request).await?;
+        let sent = self.send_within_limits(&transport, request).await;
+        let answer = match (sent, route) {
+            (Err(error), Route::Proxied) => return Err(self.proxy.explain(url, error)),
+            (sent, _) => sent?,
+        };
         if let Route::Direct(rule) = route {
             rule.check_peer(url.host_str().unwrap_or_default(), answer.peer)?;
         }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use thv_config::world::Env;
 use url::Url;
 
@@ -70,6 +70,35 @@ impl ProxyRules {
         }
     }
 
+    /// What a failed connection to `url` means when it was to go through a proxy: nothing but the proxy was tried, and no
+    /// name was looked up but the proxy's.
+    pub(crate) fn explain(&self, url: &Url, error: HttpError) -> HttpError {
+        let (host, cause) = match error {
+            HttpError::Connect { host, cause } | HttpError::Dns { host, cause } => (host, cause),
+            other => return other,
+        };
+        let proxy = if url.scheme() == "https" {
+            self.https()
+        } else {
+            self.http()
+        };
+        // The words of the client library for an answer to CONNECT.
+        let cause = match cause.strip_prefix("tunnel error: ") {
+            Some("unsuccessful") => "it refused to connect to there",
+            Some("proxy authorization required") => {
+                "it wants to be asked with a user name and a password"
+            }
+            _ => &cause,
+        };
+        HttpError::Connect {
+            host,
+            cause: format!(
+                "the proxy {} gave none: {cause} (HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies, NO_PROXY the hosts that need none)",
+                proxy.map(shown).unwrap_or_default()
+            ),
+        }
+    }
+
     /// The proxy for `http` URLs. Holds the proxy's password, if any.
     pub(crate) fn http(&self) -> Option<&SecretString> {
         self.http.as_ref().and_then(|setting| setting.as_ref().ok())
@@ -89,6 +118,18 @@ impl fmt::Debug for ProxyRules {
             .field("http", &self.http.is_some())
             .field("https", &self.https.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+/// Host and port: the rest may be secret.
+fn shown(proxy: &SecretString) -> String {
+    let Ok(url) = Url::parse(proxy.expose_secret()) else {
+        return String::new();
+    };
+    let host = url.host_str().unwrap_or_default();
+    match url.port_or_known_default() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 
@@ -165,6 +206,48 @@ mod tests {
         assert!(refusal.to_string().contains("HTTPS_PROXY"), "{refusal}");
         assert!(!refusal.to_string().contains("hunter2"), "{refusal}");
         assert_eq!(applies(&rules, "https://localhost/"), Ok(false));
+    }
+
+    #[test]
+    fn what_failed_at_the_proxy_is_not_blamed_on_the_host_behind_it() {
+        let rules = ProxyRules::from_env(&MapEnv::from([(
+            "HTTPS_PROXY",
+            "http://me:hunter2@proxy.corp:3128",
+        )]));
+        let url = Url::parse("https://registry.example/").expect("url");
+        let host = || "registry.example".to_owned();
+        let connect = |cause: &str| HttpError::Connect {
+            host: host(),
+            cause: cause.to_owned(),
+        };
+        let dns = HttpError::Dns {
+            host: host(),
+            cause: "no such name".to_owned(),
+        };
+        for (error, clause) in [
+            (connect("connection refused"), "connection refused"),
+            (
+                connect("tunnel error: unsuccessful"),
+                "it refused to connect to there",
+            ),
+            (
+                connect("tunnel error: proxy authorization required"),
+                "it wants to be asked with a user name and a password",
+            ),
+            (dns, "no such name"),
+        ] {
+            let text = rules.explain(&url, error).to_string();
+            let expected = format!(
+                "no connection to registry.example: the proxy proxy.corp:3128 gave none: {clause} ("
+            );
+            assert!(text.starts_with(&expected), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        let tls = HttpError::Tls {
+            host: host(),
+            cause: "expired".to_owned(),
+        };
+        assert_eq!(rules.explain(&url, tls.clone()), tls);
     }
 
     #[test]

@@ -166,7 +166,7 @@ pub enum SecretsError {
         verb: &'static str,
     },
     /// Another process held the lock all the time: try again.
-    #[error("the secrets are in use: {} was locked for {waited:?}; try again", path.display())]
+    #[error("the secrets are in use: {} was locked for {waited:.0?}; try again", path.display())]
     LockTimeout {
         /// The lock file.
         path: PathBuf,

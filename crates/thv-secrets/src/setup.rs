@@ -10,6 +10,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use secrecy::{ExposeSecret as _, SecretString};
+use thv_config::ConfigError;
 use thv_config::disk::FileLock;
 use zeroize::Zeroizing;
 
@@ -249,6 +250,17 @@ impl Chosen {
                 config.secret_scope_migration = true;
             }
             Ok(true)
+        })
+        .map_err(|error| match error {
+            // Where the configuration is not ours to write, whoever provides it can say the same.
+            ConfigError::Unwritable { path, cause } => ConfigError::Unwritable {
+                path,
+                cause: format!(
+                    "{cause} (it has to say that the store is set up: `secrets: {{provider_type: encrypted, setup_completed: true}}`)"
+                ),
+            }
+            .into(),
+            other => SecretsError::from(other),
         })
     }
 }

@@ -86,9 +86,9 @@ impl Setup {
     /// # Panics
     /// When it ends instead, or takes too long; with what it said on stderr.
     pub async fn start(self) -> Server {
+        let record = self.record();
         let mut server = self.spawn();
         let pid = u64::from(server.child.id());
-        let record = server.home.server_record();
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(bytes) = std::fs::read(&record)
@@ -112,6 +112,15 @@ impl Setup {
                 server.stderr()
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Where the server will say how to reach it: in the home, unless the environment leads elsewhere.
+    fn record(&self) -> PathBuf {
+        let elsewhere = |(name, _): &&(String, String)| name == "XDG_STATE_HOME";
+        match self.env.iter().rfind(elsewhere) {
+            Some((_, place)) => Path::new(place).join("toolhive/server/server.json"),
+            None => self.home.server_record(),
         }
     }
 

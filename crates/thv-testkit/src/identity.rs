@@ -26,6 +26,8 @@ pub struct IdentityProvider {
     events: Arc<Mutex<Vec<Value>>>,
     /// The issuer, without a trailing slash.
     pub issuer: String,
+    /// Where it listens: the issuer, unless that was set.
+    pub address: String,
 }
 
 impl IdentityProvider {
@@ -65,13 +67,14 @@ impl IdentityProvider {
         let ready = tokio::time::timeout(READY_WITHIN, async {
             while let Some(line) = lines.next_line().await.expect("the provider's output") {
                 if let Ok(Value::Object(ready)) = serde_json::from_str(&line) {
-                    return ready["issuer"].as_str().map(str::to_owned);
+                    let text = |name: &str| ready[name].as_str().map(str::to_owned);
+                    return text("issuer").zip(text("address"));
                 }
             }
             None
         })
         .await;
-        let issuer = ready
+        let (issuer, address) = ready
             .expect("a provider that gets ready")
             .expect("a provider that says where it is");
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -88,6 +91,7 @@ impl IdentityProvider {
             orders: Mutex::new(stdin),
             events,
             issuer,
+            address,
         }
     }
 
@@ -157,7 +161,7 @@ impl IdentityProvider {
         let answer = Call::new(Method::POST, "/token")
             .header("content-type", "application/x-www-form-urlencoded")
             .body(body)
-            .to(&Address::from_record(&self.issuer))
+            .to(&Address::from_record(&self.address))
             .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["access_token"]

@@ -4,7 +4,8 @@
 //! catalogs of any size, [`binary`] starts the real program in a home of its own, [`client`] talks to it over TCP or
 //! a unix socket. [`provider`] is an `OpenID` provider in this process, [`identity`] runs a real one; [`browse`] and
 //! [`chromium`] are the user in front of both, [`opener`] catches what would have opened a browser, [`keyring`]
-//! is a desktop's secret service, [`nginx`] a real reverse proxy, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
+//! is a desktop's secret service, [`nginx`] and [`squid`] are the proxies of a corporate network with the [`certificates`] of
+//! its own authority, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
 //! the fakes say comes from the published API, so a test cannot agree with a bug by sharing its code.
 
 #![allow(
@@ -22,8 +23,10 @@
 
 pub mod binary;
 pub mod browse;
+pub mod certificates;
 pub mod chromium;
 pub mod client;
+mod daemon;
 pub mod fixture;
 pub mod generate;
 pub mod go_store;
@@ -40,5 +43,7 @@ pub mod provider;
 pub mod registry;
 pub mod rules;
 pub mod running;
+pub mod squid;
+pub mod unprivileged;
 pub mod wait;
 pub mod worker;

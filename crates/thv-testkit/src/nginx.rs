@@ -1,86 +1,86 @@
-//! A real nginx in front of a server under test, as Debian ships it: one process, a directory of its own, and what the test
-//! says about its locations.
+//! A real nginx on loopback: the reverse proxy in front of `thv serve`, or the TLS in front of fakes that speak plain HTTP.
+//!
+//! `scripts/test` installs it; without it the tests that need one fail, they are not skipped.
 
-use std::fmt::Write as _;
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use serde::Deserialize;
 
-use tempfile::TempDir;
-
-use crate::running::{Drained, drain};
-use crate::wait::until_true;
+use crate::daemon::{Daemon, folder, text};
 
 /// A running nginx. It ends when dropped.
 #[derive(Debug)]
 pub struct Nginx {
-    child: Child,
-    said: Drained,
-    _directory: TempDir,
+    daemon: Daemon,
+    /// The port its servers listen on.
+    pub port: u16,
+}
+
+/// A request as nginx saw it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Seen {
+    /// The address of the client.
+    pub from: String,
+    /// `SUCCESS` when the client showed a certificate that is trusted, `NONE` when it showed none.
+    pub certificate: String,
+    /// The name it asked for.
+    pub host: String,
+    /// Method and path with query.
+    pub request: String,
+    /// The status of the answer.
+    pub status: String,
+    /// Who it said it is.
+    pub agent: String,
 }
 
 impl Nginx {
-    /// An nginx that listens on `port` of 127.0.0.1 with these `location` blocks.
+    /// Starts nginx with these `server` blocks, in which `PORT` stands for the address to listen on.
     ///
     /// # Panics
-    /// When it is not installed, or does not get ready.
-    pub async fn start(port: u16, locations: &str) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let at = |name: &str| directory.path().join(name).display().to_string();
-        let mut config = String::new();
-        // Its one process has to reach the socket of a server that is of this user alone.
-        if rustix::process::geteuid().is_root() {
-            config.push_str("user root;\n");
-        }
-        let _ = write!(
-            config,
-            "daemon off;\nmaster_process off;\npid {pid};\nerror_log stderr;\nevents {{ worker_connections 64; }}\n\
-             http {{\naccess_log off;\n",
-            pid = at("pid")
+    /// When nginx is missing or refuses the blocks, with what it says about them.
+    pub async fn start(port: u16, servers: &str) -> Self {
+        let folder = folder("nginx");
+        let at = text(folder.path());
+        let servers = servers.replace("PORT", &format!("127.0.0.1:{port}"));
+        // One process, so that its end is the end of it.
+        let config = format!(
+            r#"daemon off;
+master_process off;
+pid {at}/pid;
+error_log {at}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  log_format seen escape=json '{{"from":"$remote_addr","certificate":"$ssl_client_verify","host":"$host",'
+    '"request":"$request_method $request_uri","status":"$status","agent":"$http_user_agent"}}';
+  access_log {at}/access.log seen;
+  client_body_temp_path {at}/body;
+  proxy_temp_path {at}/proxy;
+  fastcgi_temp_path {at}/fastcgi;
+  uwsgi_temp_path {at}/uwsgi;
+  scgi_temp_path {at}/scgi;
+  server_tokens off;
+{servers}
+}}
+"#
         );
-        for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-            let _ = writeln!(config, "{kind}_temp_path {};", at(kind));
-        }
-        let _ = write!(
-            config,
-            "server {{\nlisten 127.0.0.1:{port};\n{locations}\n}}\n}}\n"
-        );
-        let path = directory.path().join("nginx.conf");
-        std::fs::write(&path, config).expect("a file");
-        let mut child = Command::new("nginx")
-            .arg("-e")
-            .arg("stderr")
-            .arg("-p")
-            .arg(directory.path())
-            .arg("-c")
-            .arg(&path)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("nginx: scripts/test installs it");
-        let said = drain(child.stderr.take().expect("a pipe"));
-        until_true("nginx to listen, or to say why not", || {
-            let ended = matches!(child.try_wait(), Ok(Some(_)));
-            assert!(!ended, "nginx ended: {}", said.text());
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
-        Nginx {
-            child,
-            said,
-            _directory: directory,
-        }
+        std::fs::write(folder.path().join("nginx.conf"), config).expect("a file of ours");
+        let config = format!("{at}/nginx.conf");
+        // Before the configuration is read, messages go where only root may write.
+        let first_log = format!("{at}/error.log");
+        let arguments = ["-c", &config, "-p", &at, "-e", &first_log];
+        let daemon = Daemon::start("nginx", folder, &arguments, port).await;
+        Nginx { daemon, port }
     }
 
     /// What it wrote to its error log so far.
     pub fn errors(&self) -> String {
-        self.said.text()
+        self.daemon.read("error.log")
     }
-}
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// What it was asked so far, in the order of the answers.
+    pub fn requests(&self) -> Vec<Seen> {
+        let log = self.daemon.read("access.log");
+        // The last line may be half written.
+        log.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 }

@@ -38,8 +38,10 @@ Environment:
   SSL_CERT_FILE      certificates trusted besides the system's
   THV_CLIENT_CERTIFICATE, THV_CLIENT_KEY
                      certificate (PEM) shown to servers that ask for one, and its key
-  XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_CACHE_HOME
-                     where configuration, server record and catalogs live";
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
+                     proxies on the way out, and the hosts that need none
+  XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME
+                     where configuration, secrets, server record and catalogs live";
 
 /// The local door to registries of MCP servers
 #[derive(Debug, Parser)]

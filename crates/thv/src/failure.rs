@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thv_api::ClaimError;
 use thv_auth::binding::NoBinding;
 use thv_auth::login::LoginError;
 use thv_auth::machine::manage::ManageError;
@@ -13,6 +14,7 @@ use thv_auth::oauth::DiscoveryError;
 use thv_auth::oauth::error::MetadataFault;
 use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::oauth::resource::{ResourceError, ResourceFault};
+use thv_auth::vault::VaultError;
 use thv_auth::{AuthError, AuthFailure, ClientError, LoginReason, SearchError};
 use thv_config::ConfigError;
 use thv_registry::convert::ConvertError;
@@ -118,6 +120,9 @@ pub(crate) enum CommandError {
     /// The server could not start, or not stop properly.
     #[error("{0}")]
     Serve(String),
+    /// Another server runs, or other programs could not be told about this one.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
 }
 
 /// What a server's error means for the exit code.
@@ -157,7 +162,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::Fault(fault) => describe_fault(fault),
         CommandError::Lookup(lookup) => describe_lookup(lookup),
         CommandError::Change(change) => describe_change(change),
-        CommandError::Config(config) => Failure::new(config.to_string(), Exit::Failure),
+        CommandError::Config(config) => describe_config(config, Exit::Failure),
         CommandError::Usage(text) => Failure::new(text.clone(), Exit::Usage)
             .hint("`--help` after the command shows its flags"),
         CommandError::File { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
@@ -184,7 +189,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`--timeout <seconds>` gives more time, up to 300; if the browser showed that the client is unknown, `--register` has thv registered anew"),
+            .hint("`--timeout <seconds>` gives more time, up to 300; if the browser showed an error instead, have this client's redirect URI checked at the identity provider (it stands in the address above), or have thv registered anew with `--register`"),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {
@@ -195,7 +200,10 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         ),
         CommandError::Unhealthy => Failure::new(error.to_string(), Exit::Failure)
             .hint("do what stands behind `To do:` above, the first one first"),
+        CommandError::Claim(ClaimError::Io { .. } | ClaimError::Lock(_)) => Failure::new(error.to_string(), Exit::Failure)
+            .hint("other programs find the server by this file: make its directory writable, or name another one as XDG_STATE_HOME"),
         CommandError::Ask { .. }
+        | CommandError::Claim(_)
         | CommandError::Interrupted
         | CommandError::Convert(_)
         | CommandError::Input(_)
@@ -234,6 +242,25 @@ fn describe_fault(fault: &Fault) -> Failure {
             Exit::AuthRequired,
         )
         .hint("`thv registry status` shows which credential is used and why; `thv config set-registry-credential --help` how to describe one"),
+        Fault::Unavailable {
+            cause,
+            blame: Blame::SecretStore { .. },
+            ..
+        } => Failure::new(
+            format!("the registry cannot be asked: {cause}"),
+            Exit::SecretStore,
+        )
+        .hint("`thv secret status` says which store is meant, and what is wrong with it"),
+        Fault::Unavailable {
+            url: Some(url),
+            cause,
+            blame: Blame::IdentityProvider,
+            ..
+        } => Failure::new(
+            format!("upstream registry at {url} is unavailable: {cause}"),
+            Exit::UpstreamUnavailable,
+        )
+        .hint("try again with `thv registry refresh` when the identity provider is back; `thv registry status` names it"),
         Fault::Unavailable { url: Some(url), cause, .. } => Failure::new(
             format!("upstream registry at {url} is unavailable: {cause}"),
             Exit::UpstreamUnavailable,
@@ -337,10 +364,13 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         AuthFailure::Client(client) => describe_client(client),
-        AuthFailure::Config(_)
-        | AuthFailure::Vault(_)
-        | AuthFailure::Unanswered { .. }
-        | AuthFailure::Manage(ManageError::Config(_)) => Failure::new(text, Exit::Failure),
+        AuthFailure::Config(config) | AuthFailure::Manage(ManageError::Config(config)) => {
+            describe_config(config, Exit::Failure)
+        }
+        AuthFailure::Vault(VaultError::Store(error)) => describe_secrets(error),
+        AuthFailure::Vault(_) => Failure::new(text, Exit::Failure)
+            .hint("`thv registry login` replaces what is stored"),
+        AuthFailure::Unanswered { .. } => Failure::new(text, Exit::Failure),
         AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
         AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
             Failure::new(text, Exit::Usage)
@@ -357,26 +387,69 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             AuthError::Store { .. } => Failure::new(text, Exit::SecretStore),
         },
         AuthFailure::Login(error) => match error {
-            LoginError::Discovery { .. }
-            | LoginError::Exchange {
+            LoginError::Discovery {
+                transient: true, ..
+            } => Failure::new(text, Exit::UpstreamUnavailable).hint(
+                "`thv registry login` tries again; `--issuer <url>` gives another address of the identity provider",
+            ),
+            LoginError::Discovery { .. } => Failure::new(text, Exit::UpstreamUnavailable).hint(
+                "`thv registry login --issuer <url>`, with the issuer spelled as the identity provider spells it",
+            ),
+            LoginError::Exchange {
                 transient: true, ..
             }
             | LoginError::NoDeviceCode {
                 transient: true, ..
-            } => Failure::new(text, Exit::UpstreamUnavailable),
-            LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
-                .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
-            LoginError::PortBusy { .. } => Failure::new(text, Exit::Failure)
-                .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
+            } => Failure::new(text, Exit::UpstreamUnavailable)
+                .hint("`thv registry login` tries again"),
             LoginError::Exchange {
                 code: Some(code), ..
             } if code == "invalid_client" => Failure::new(text, Exit::Failure)
                 .hint("the identity provider does not know this client: `thv registry login --register` has thv registered anew, `--client-id <id>` names another"),
-            LoginError::Denied { .. } | LoginError::Expired { .. } => {
+            LoginError::Exchange { .. } => Failure::new(text, Exit::Failure).hint(
+                "`thv registry login --client-id <id>` names another client; it has to be registered as a public one, with PKCE and this machine's redirect URI",
+            ),
+            LoginError::Settings { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login` with `--issuer`, `--client-id`, `--scopes` or `--audience` changes them"),
+            LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => Failure::new(text.clone(), Exit::SecretStore).hint(
+                // The store gives its reasons as text.
+                if text.contains("cannot lock ") || text.contains("cannot write ") {
+                    "make it writable, or name other directories for configuration and secrets as XDG_CONFIG_HOME and XDG_DATA_HOME"
+                } else {
+                    "`thv secret status` says which store is meant, and what is wrong with it"
+                },
+            ),
+            LoginError::ForeignIssuer { .. } | LoginError::IdToken { .. } => Failure::new(text, Exit::Failure).hint(
+                "`thv registry login` tries again; if this comes again, tell who runs the identity provider",
+            ),
+            LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => {
+                Failure::new(text, Exit::Failure).hint("`thv registry login` starts another one")
+            }
+            LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
+            LoginError::PortBusy { .. } | LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
+                .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
+            LoginError::Denied { code, .. } => Failure::new(text, Exit::AuthRequired).hint(match code.as_str() {
+                "invalid_scope" => "`thv registry login --scopes <list>` asks for others",
+                "invalid_target" => "`thv registry login --audience <name>` asks for another resource",
+                "unauthorized_client" | "invalid_client" => "`thv registry login --client-id <id>` names another client",
+                _ => "`thv registry login` tries again",
+            }),
+            LoginError::Expired { .. } => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }
             _ => Failure::new(text, Exit::Failure),
         },
+    }
+}
+
+fn describe_config(error: &ConfigError, exit: Exit) -> Failure {
+    let failure = Failure::new(error.to_string(), exit);
+    match error {
+        ConfigError::Unwritable { .. } => failure.hint(
+            "make it writable, or keep the configuration in another directory: XDG_CONFIG_HOME names it",
+        ),
+        _ => failure,
     }
 }
 
@@ -416,6 +489,9 @@ fn describe_secrets(error: &SecretsError) -> Failure {
             .hint("bring it back from a backup, or move it away to begin anew"),
         SecretsError::InvalidReference { .. } => Failure::new(text, Exit::SecretStore)
             .hint("1Password's secrets are named op://<vault>/<item>/<field>; `thv secret list` shows them"),
+        SecretsError::Io { .. } => Failure::new(text, Exit::SecretStore)
+            .hint("make it readable and writable, or keep secrets in another directory: XDG_DATA_HOME names it"),
+        SecretsError::Config(error) => describe_config(error, Exit::SecretStore),
         SecretsError::OtherPassword { .. } => Failure::new(text, Exit::SecretStore)
             .hint("`thv secret provider encrypted` without a password uses the one that is there"),
         _ => Failure::new(text, Exit::SecretStore),
@@ -446,12 +522,15 @@ fn describe_change(change: &ChangeError) -> Failure {
             "give a document in the upstream registry format, or the base URL of a Registry API (what comes before /v0.1)",
         ),
         ChangeError::Login { .. } => Failure::new(text, Exit::Failure)
-            .hint("check issuer and client with who runs the registry; the issuer is an https URL"),
+            .hint("check issuer and client with who runs the registry, and the way to the issuer; it is an https URL"),
         ChangeError::Invalid { cause, .. } if cause.contains("https://") => {
             Failure::new(text, Exit::Failure)
                 .hint("plain http is accepted with `--allow-private-ip`")
         }
-        ChangeError::Invalid { .. } | ChangeError::Config(_) | ChangeError::Setup { .. } => {
+        ChangeError::Invalid { what, .. } if *what == "local registry file" => Failure::new(text, Exit::Failure)
+            .hint("give the path of a registry document, or an address that starts with https://"),
+        ChangeError::Config(error) => describe_config(error, Exit::Failure),
+        ChangeError::Invalid { .. } | ChangeError::Setup { .. } => {
             Failure::new(text, Exit::Failure)
         }
     }

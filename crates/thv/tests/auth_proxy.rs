@@ -55,6 +55,15 @@ impl Public {
         }
     }
 
+    /// The proxy with these `location` blocks.
+    async fn nginx(&self, locations: &str) -> Nginx {
+        Nginx::start(
+            self.port,
+            &format!("server {{ listen PORT;\n{locations}\n}}"),
+        )
+        .await
+    }
+
     fn setup(&self) -> Setup {
         Setup::new(THV, &self.home)
             .envs(self.opener.env())
@@ -91,14 +100,12 @@ async fn a_person_logs_in_through_a_proxy_that_takes_the_path_off_to_a_server_on
     let public = Public::new().await;
     let socket = public.home.path().join("thv.sock");
     let server = public.setup().socket(&socket).start().await;
-    let nginx = Nginx::start(
-        public.port,
-        &format!(
+    let nginx = public
+        .nginx(&format!(
             "location /thv/ {{ proxy_pass http://unix:{}:/; }}",
             socket.display()
-        ),
-    )
-    .await;
+        ))
+        .await;
     public.log_in(&server, &nginx).await;
 }
 
@@ -111,8 +118,7 @@ async fn a_person_logs_in_through_a_proxy_that_passes_name_and_path_on_and_gets_
         panic!("TCP")
     };
     // A name that is none of this machine's: what a public server has.
-    let nginx = Nginx::start(
-        public.port,
+    let nginx = public.nginx(
         &format!(
             "location / {{ proxy_pass http://{upstream}; proxy_set_header Host $http_host; }}\n\
              location /elsewhere/ {{ proxy_pass http://{upstream}/; proxy_set_header Host thv.example; }}"
@@ -139,11 +145,9 @@ async fn a_proxy_hands_events_on_as_they_come() {
     let Address::Tcp(upstream) = server.address().clone() else {
         panic!("TCP")
     };
-    let nginx = Nginx::start(
-        public.port,
-        &format!("location / {{ proxy_pass http://{upstream}; }}"),
-    )
-    .await;
+    let nginx = public
+        .nginx(&format!("location / {{ proxy_pass http://{upstream}; }}"))
+        .await;
     let login = posted(server.address(), LOGINS).await.unwrap().json();
     let events = login["events_url"].as_str().unwrap();
     let began = Instant::now();

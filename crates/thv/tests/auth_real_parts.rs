@@ -26,7 +26,7 @@ use thv_testkit::identity::IdentityProvider;
 use thv_testkit::opener::Opener;
 use thv_testkit::registry::{FakeRegistry, Guard};
 use thv_testkit::running::Running;
-use thv_testkit::wait::until_true;
+use thv_testkit::wait::{PATIENCE, until, until_true};
 
 /// A registry that takes the npm provider's tokens, and a home that is configured for it.
 struct Real {
@@ -213,7 +213,11 @@ async fn the_certified_provider_a_token_used_elsewhere_ends_the_family_and_that_
         .env("TOOLHIVE_SECRETS_PASSWORD", auth_kit::PASSWORD)
         .start()
         .await;
-    let answer = stale.post(REFRESH, &json!({})).await;
+    // Its copy of the access token may be good for a moment yet.
+    let answer = until("the copy to need a renewal", PATIENCE, || async {
+        Some(stale.post(REFRESH, &json!({})).await).filter(|answer| answer.status != 200)
+    })
+    .await;
     assert_needs_login(&answer, "grant_revoked");
     drop(stale);
     let server = real.server().await;

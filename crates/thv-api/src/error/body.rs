@@ -23,6 +23,10 @@ pub(crate) struct ErrorBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "never_logged_in")]
     pub(crate) reason: Option<&'a str>,
+    /// What a person can do about it, where the message does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) hint: Option<&'a str>,
     /// What helps, the best first.
     #[serde(skip_serializing_if = "<[Action]>::is_empty")]
     pub(crate) actions: &'a [Action],

@@ -92,6 +92,10 @@ impl Problem {
         let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(FULL_PAUSE);
         Self {
             retry_after,
+            hint: match failure {
+                AuthFailure::Login(error) => hint(error),
+                _ => None,
+            },
             ..Self::by_door(status, code, format!("{what}: {failure}"))
         }
     }
@@ -147,9 +151,23 @@ fn hint(error: &LoginError) -> Option<&'static str> {
         LoginError::IdToken { .. } => {
             Some("Have the identity provider's keys and the clock of this machine checked.")
         }
-        LoginError::NotStored { .. } => {
-            Some("`thv registry status` says what is wrong with the secret store.")
+        LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => {
+            Some("`thv secret status` says which store is meant, and what is wrong with it.")
         }
+        LoginError::Discovery {
+            transient: true, ..
+        } => Some(
+            "Start another login when the identity provider is back; a proxy and a private authority may be missing in the server's settings.",
+        ),
+        LoginError::Discovery { .. } => Some(
+            "Have the issuer checked, character by character; it is set with PUT /api/v1beta/registry/default.",
+        ),
+        LoginError::NoDeviceCode { .. } => {
+            Some("Log in with a browser, on this machine or another one.")
+        }
+        LoginError::Listener { .. } => Some(
+            "Log in with `thv registry login --device`, which needs no port, where the identity provider has device codes.",
+        ),
         _ => None,
     }
 }
@@ -307,7 +325,7 @@ mod tests {
             let problem = login(error);
             assert_eq!(problem.status(), status, "{said}");
             assert_eq!(problem.code, code, "{said}");
-            assert_eq!(problem.message, format!("Login failed: {said}"));
+            assert_eq!(*problem.message, *format!("Login failed: {said}"));
             assert_eq!(
                 problem.render(Door::Plain, false).headers()["content-type"],
                 "text/plain; charset=utf-8"
@@ -321,6 +339,11 @@ mod tests {
         let exchange = |transient| LoginError::Exchange {
             cause: text(),
             code: None,
+            transient,
+        };
+        let discovery = |transient| LoginError::Discovery {
+            issuer: "https://id.test".to_owned(),
+            cause: text(),
             transient,
         };
         for (error, state, has_hint) in [
@@ -348,6 +371,9 @@ mod tests {
             (exchange(false), "failed", true),
             (LoginError::IdToken { cause: text() }, "failed", true),
             (LoginError::NotStored { cause: text() }, "failed", true),
+            (LoginError::StoreUnusable { hint: text() }, "failed", true),
+            (discovery(true), "failed", true),
+            (discovery(false), "failed", true),
             (LoginError::Internal { cause: text() }, "failed", false),
         ] {
             let end = EndOfLogin::of(&error);
@@ -366,7 +392,7 @@ mod tests {
                 Problem::logout_failed(&failure),
             ] {
                 assert_eq!(problem.status(), 400);
-                assert_eq!(problem.message, NOT_CONFIGURED);
+                assert_eq!(&*problem.message, NOT_CONFIGURED);
             }
         }
     }

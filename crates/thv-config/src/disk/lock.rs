@@ -17,7 +17,7 @@ use crate::world::Clock;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
     /// Somebody else held it all the time: try again later.
-    #[error("{} is locked by another process; waited {waited:?}", path.display())]
+    #[error("{} is locked by another process; waited {waited:.0?}", path.display())]
     Timeout {
         /// The lock file.
         path: PathBuf,

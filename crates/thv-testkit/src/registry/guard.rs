@@ -96,6 +96,13 @@ impl Guard {
         }
     }
 
+    /// Wants this issuer in tokens: for a provider that calls itself something else than the address it is asked at.
+    #[must_use]
+    pub fn named(mut self, issuer: &str) -> Self {
+        issuer.clone_into(&mut self.issuer);
+        self
+    }
+
     /// Asks for this scope too; a token without it is answered with 403.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {

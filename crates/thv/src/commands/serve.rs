@@ -49,13 +49,10 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
     let caller = caller::verifier(&args.oidc, world).await?;
     let discovery = Discovery::new(catalogs.paths.server_record(), Arc::clone(&world.clock));
     // First the claim, then the address: the socket of a running server must not be touched.
-    let claim = discovery.claim().await.map_err(failed)?;
+    let claim = discovery.claim().await?;
     let nonce = Nonce::random().map_err(failed)?;
     let listener = thv_api::listen(&address(args)).await.map_err(failed)?;
-    let published = claim
-        .publish(listener.url(), &nonce)
-        .await
-        .map_err(failed)?;
+    let published = claim.publish(listener.url(), &nonce).await?;
     info!(
         url = listener.url(),
         pid = std::process::id(),

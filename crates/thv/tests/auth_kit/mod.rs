@@ -335,6 +335,17 @@ pub(crate) fn assert_needs_login(answer: &Answer, reason: &str) {
     assert_eq!(answer.json()["reason"], reason, "{answer:?}");
 }
 
+/// How a login that was started as a resource has ended.
+pub(crate) async fn end_of(server: &Server, login: &Value) -> Value {
+    let url = login["url"].as_str().expect("a url");
+    until("the end of the login", PATIENCE, || async {
+        let now = server.get(url).await.json();
+        let state = now["state"].as_str().expect("a state");
+        (!["pending", "completing"].contains(&state)).then_some(now)
+    })
+    .await
+}
+
 /// Waits until `path` answers with this status.
 pub(crate) async fn until_status(server: &Server, path: &str, status: u16) -> Answer {
     until(&format!("{status} from {path}"), PATIENCE, || async {
