@@ -117,12 +117,15 @@ async fn w20_without_a_place_for_secrets_a_login_says_what_to_do_and_nothing_pro
     let server = stage
         .setup()
         .env("TOOLHIVE_SECRETS_PASSWORD", "")
+        .env("TOOLHIVE_SECRETS_KEY_FILE", "/nonexistent/key")
         .start()
         .await;
     let answer = server.post(LOGIN, &json!({})).await;
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(
-        answer.text().contains("TOOLHIVE_SECRETS_PASSWORD"),
+        answer
+            .text()
+            .contains("the key file /nonexistent/key cannot be used"),
         "{answer:?}"
     );
     assert!(stage.opener.urls().is_empty());

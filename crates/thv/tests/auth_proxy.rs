@@ -11,6 +11,7 @@
 
 mod auth_kit;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,10 @@ async fn a_person_logs_in_through_a_proxy_that_takes_the_path_off_to_a_server_on
     let public = Public::new().await;
     let socket = public.home.path().join("thv.sock");
     let server = public.setup().socket(&socket).start().await;
+    // What an operator does for the proxy's user.
+    for (path, mode) in [(public.home.path(), 0o711), (&socket, 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
     let nginx = public
         .nginx(&format!(
             "location /thv/ {{ proxy_pass http://unix:{}:/; }}",

@@ -320,6 +320,14 @@ impl Credentials for RegistryCredentials {
         async move { self.chosen().as_credentials().rejected(bearer).await }.boxed()
     }
 
+    fn lacks_scopes<'a>(&'a self, bearer: &'a Bearer, scopes: &'a [String]) -> BoxFuture<'a, ()> {
+        async move {
+            let chosen = self.chosen();
+            chosen.as_credentials().lacks_scopes(bearer, scopes).await;
+        }
+        .boxed()
+    }
+
     fn accepted(&self, bearer: &Bearer) {
         self.chosen().as_credentials().accepted(bearer);
     }

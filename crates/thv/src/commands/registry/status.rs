@@ -17,6 +17,8 @@ use crate::output::table::{one_line, wrap};
 use crate::output::{Output, json};
 use crate::wire_up;
 
+/// Clocks that are less than this apart, in seconds, disturb nothing; answers carry whole seconds only.
+const SKEW_WORTH_TELLING: u64 = 5;
 /// Names shown per reason in text; the JSON has all.
 const NAMES_SHOWN: usize = 5;
 
@@ -128,8 +130,17 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         ));
     }
     fields.push(("Tokens in", store(&login.store)));
-    if let Some(skew) = login.clock_skew_s.filter(|skew| *skew != 0) {
-        fields.push(("Clock", format!("the provider's is {skew} s ahead")));
+    if let Some(skew) = login
+        .clock_skew_s
+        .filter(|skew| skew.unsigned_abs() >= SKEW_WORTH_TELLING)
+    {
+        let where_to = if skew > 0 {
+            "ahead of ours"
+        } else {
+            "behind ours"
+        };
+        let apart = skew.unsigned_abs();
+        fields.push(("Clock", format!("the provider's is {apart} s {where_to}")));
     }
     if !login.relaxations.is_empty() {
         fields.push(("Relaxed", login.relaxations.join(", ")));
