@@ -98,6 +98,7 @@ fn table(path: &str) -> Option<String> {
 }
 
 /// The process that `/proc/locks` (`proc_locks(5)`) names for a `flock` on this file. Those that wait for it have an arrow.
+#[cfg(any(unix, test))]
 fn flock_owner(table: &str, device: u64, inode: u64) -> Option<u32> {
     let major = ((device >> 8) & 0xfff) | ((device >> 32) & 0xffff_f000);
     let minor = (device & 0xff) | ((device >> 12) & 0xffff_ff00);

@@ -367,11 +367,11 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         AuthFailure::Config(config) | AuthFailure::Manage(ManageError::Config(config)) => {
             describe_config(config, Exit::Failure)
         }
-        AuthFailure::Vault(VaultError::Store(error)) => describe_secrets(error),
+        AuthFailure::Vault(VaultError::Store(error))
+        | AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
         AuthFailure::Vault(_) => Failure::new(text, Exit::Failure)
             .hint("`thv registry login` replaces what is stored"),
         AuthFailure::Unanswered { .. } => Failure::new(text, Exit::Failure),
-        AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
         AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
             Failure::new(text, Exit::Usage)
                 .hint("`--help` after the command shows what belongs to it")
