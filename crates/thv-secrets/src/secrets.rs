@@ -64,7 +64,8 @@ pub struct StoreReport {
 impl Secrets {
     /// The secrets of the user whose environment and configuration these are.
     pub fn new(world: World, paths: &Paths, config: ConfigStore) -> Self {
-        Self::with_keyrings(world, paths, config, keyring::of_this_system())
+        let keyrings = keyring::of_this_system(&world);
+        Self::with_keyrings(world, paths, config, keyrings)
     }
 
     /// The same with other keyrings than those of the operating system.

@@ -6,8 +6,12 @@
 //! thread while it runs, so that a hanging keyring costs one thread, not one per request. What the
 //! password is for is [`crate::Secrets`]'s business.
 
+#[cfg(windows)]
+mod credential_manager;
 #[cfg(target_os = "linux")]
 mod kernel;
+#[cfg(any(target_os = "macos", test))]
+mod keychain;
 #[cfg(target_os = "linux")]
 mod secret_service;
 
@@ -17,10 +21,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use thv_config::Clock;
+use thv_config::{Clock, World};
 
+#[cfg(windows)]
+pub use credential_manager::CredentialManager;
 #[cfg(target_os = "linux")]
 pub use kernel::KernelKeyring;
+#[cfg(target_os = "macos")]
+pub use keychain::Keychain;
 #[cfg(target_os = "linux")]
 pub use secret_service::SecretServiceKeyring;
 
@@ -106,12 +114,22 @@ pub struct Cleared {
 }
 
 /// The keyrings of this operating system, in the order in which they are asked.
-pub fn of_this_system() -> Vec<Arc<dyn Keyring>> {
+pub fn of_this_system(world: &World) -> Vec<Arc<dyn Keyring>> {
+    #[cfg(not(target_os = "macos"))]
+    let _ = world;
     #[cfg(target_os = "linux")]
     {
         vec![Arc::new(SecretServiceKeyring), Arc::new(KernelKeyring)]
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_os = "macos")]
+    {
+        vec![Arc::new(Keychain::new("/usr/bin/security", world))]
+    }
+    #[cfg(windows)]
+    {
+        vec![Arc::new(CredentialManager)]
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
     {
         Vec::new()
     }
