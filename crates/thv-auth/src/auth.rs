@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::Full;
+use sha2::{Digest as _, Sha256};
 use thv_config::world::{Clock, World};
 use thv_config::{Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistriesStore};
 use thv_http::Http;
@@ -23,7 +24,7 @@ use crate::bare_url::{
     ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError, WantedClient, client_for,
     find_login, living_client,
 };
-use crate::binding::{Binding, NoBinding};
+use crate::binding::{Binding, NoBinding, hex};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
 use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
@@ -209,14 +210,24 @@ impl Auth {
 
     /// The same on behalf of a program, which may not do so again and again while nobody answers.
     pub async fn prompt_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
-        let (binding, how) = self.equip(how).await?;
-        let is_new = self.logins.pending(&binding).is_none();
+        let bound = Binding::of(&self.config.load_async().await?)?;
+        let is_new = self.logins.pending(&bound).is_none();
+        // Before anything else: getting ready may ask the provider for a client.
         if is_new {
-            let taken = self.count(&binding, PromptBudget::take).await;
+            let taken = self.count(&bound, PromptBudget::take).await;
             taken
                 .unwrap_or(Ok(()))
                 .map_err(|retry_after| AuthFailure::Unanswered { retry_after })?;
         }
+        let (binding, how) = match self.equip(how).await {
+            Ok(equipped) => equipped,
+            Err(error) => {
+                if is_new {
+                    self.count(&bound, PromptBudget::give_back).await;
+                }
+                return Err(error);
+            }
+        };
         let started = self.logins.start(&binding, &how).await;
         match &started {
             Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view),
@@ -243,7 +254,7 @@ impl Auth {
         let Some(watch) = self.logins.watch(login.id.as_str()) else {
             return;
         };
-        let (budget, key) = (self.budget.clone(), binding.key());
+        let (budget, key) = (self.budget.clone(), prompt_key(binding));
         tokio::spawn(async move {
             if watch
                 .outcome()
@@ -262,7 +273,7 @@ impl Auth {
         binding: &Binding,
         work: impl FnOnce(&PromptBudget, &str) -> T + Send + 'static,
     ) -> Option<T> {
-        let (budget, key) = (self.budget.clone(), binding.key());
+        let (budget, key) = (self.budget.clone(), prompt_key(binding));
         tokio::task::spawn_blocking(move || work(&budget, &key))
             .await
             .ok()
@@ -301,7 +312,7 @@ impl Auth {
         let store = self.config.clone();
         let wanted = binding.clone();
         let credentials = self.of(&binding);
-        let (budget, key) = (self.budget.clone(), binding.key());
+        let (budget, key) = (self.budget.clone(), prompt_key(&binding));
         let then = how.settle;
         let how = LoginHow {
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
@@ -326,6 +337,11 @@ impl Auth {
 
     /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.
     async fn settled(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
+        let now = Binding::of(&self.config.load_async().await?)?;
+        if self.logins.pending(&now).is_some() {
+            // Whoever joins a login brings nothing to it, and need not wait for the provider.
+            return Ok((now, how));
+        }
         let _turn = self.registering.lock().await;
         let config = self.config.load_async().await?;
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
@@ -384,6 +400,15 @@ impl Auth {
         let Ok(Some(registered)) = ours else {
             return Ok((binding, how));
         };
+        if let Some(public) = &how.public {
+            return Err(LoginError::Settings {
+                cause: format!(
+                    "thv has registered its own client with an address on this machine, and logins of this server come back to {}: have a client registered with that address, and configure it with --client-id",
+                    public.redirect_uri()
+                ),
+            }
+            .into());
+        }
         let provider = discover(&self.http, &binding.issuer, DiscoveryPolicy::DEFAULT)
             .await
             .map_err(|error| LoginError::Discovery {
@@ -408,6 +433,7 @@ impl Auth {
         let how = LoginHow {
             redirect: client.form,
             authentication: client.registration.authentication,
+            secret_host: Some(client.registration.token_host),
             ..how
         };
         let client_id = client.registration.client_id;
@@ -567,6 +593,16 @@ impl Auth {
         known.push((binding.clone(), Arc::clone(&credentials)));
         credentials
     }
+}
+
+/// Under which name the prompts of a login are counted: whatever client and scopes it comes to have.
+fn prompt_key(binding: &Binding) -> String {
+    let digest = Sha256::new()
+        .chain_update(binding.registry_url.as_str())
+        .chain_update([0])
+        .chain_update(&binding.issuer)
+        .finalize();
+    hex(&digest)
 }
 
 /// Whether the configuration still describes what `binding` is for. Blocks.

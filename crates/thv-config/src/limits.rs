@@ -13,9 +13,9 @@ pub const CONFIG_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Most bytes that the settings of registries may have: as the configuration, for the same reason.
 pub const REGISTRIES_MAX_BYTES: u64 = CONFIG_MAX_BYTES;
 
-/// Time between two tries for a lock somebody else holds. Locks are held for milliseconds, so a tenth
-/// of the Go program's rhythm lets several writers at one file take turns instead of starving one.
-pub const LOCK_POLL: Duration = Duration::from_millis(10);
+/// Time between two tries for a lock somebody else holds. Locks are held for milliseconds, and whoever looks rarely loses
+/// to whoever comes anew: a fiftieth of the Go program's rhythm lets many writers at one file take turns.
+pub const LOCK_POLL: Duration = Duration::from_millis(2);
 
 /// How long a file that looks half-written is read again before it counts as broken. The Go program
 /// truncates and writes in one go, which takes microseconds; half a second covers a busy machine.

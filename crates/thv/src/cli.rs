@@ -368,7 +368,7 @@ pub(crate) struct LoginArgs {
     pub(crate) elsewhere: ElsewhereArgs,
 
     /// Read a token from standard input and use it, in place of a login
-    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser"])]
+    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser", "device", "paste", "register", "relax", "client_metadata", "callback_port"])]
     pub(crate) with_token: bool,
 
     /// Header that the registry wants the token in, when it is not `Authorization: Bearer`

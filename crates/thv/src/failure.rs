@@ -189,7 +189,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
-            .hint("`--timeout <seconds>` gives more time, up to 300; if the browser showed an error instead, have this client's redirect URI checked at the identity provider (it stands in the address above), or have thv registered anew with `--register`"),
+            .hint("`thv registry login` tries again; if the browser showed an error, have this client's redirect URI checked at the identity provider (it stands in the address above), or have thv registered anew with `--register`"),
         CommandError::Server { code, .. } => Failure::new(
             error.to_string(),
             match code {
@@ -350,6 +350,7 @@ fn describe_client(client: &ClientError) -> Failure {
         ClientError::Registration(_) => Failure::new(text, Exit::AuthRequired).hint(
             "have thv registered there as a native client with the redirect URI http://localhost:8666/callback, then add `--client-id <id>` to the command",
         ),
+        ClientError::Store(VaultError::Store(error)) => describe_secrets(error),
         ClientError::Store(_) => Failure::new(text, Exit::Failure),
         ClientError::MetadataDocument { .. } => Failure::new(text, Exit::Usage)
             .hint("`--client-metadata` wants the https address of a document of yours"),

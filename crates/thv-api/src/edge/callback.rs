@@ -7,11 +7,13 @@ use http::{Method, header};
 use thv_auth::login::PublicUrl;
 
 use super::HostPolicy;
+use super::host::is_of_this_machine;
 
 /// The public name and the callback's paths.
 #[derive(Clone, Debug)]
 pub(crate) struct Callback {
     host: String,
+    is_https: bool,
     paths: Vec<String>,
 }
 
@@ -21,6 +23,7 @@ impl Callback {
     pub(crate) fn new(public: &PublicUrl) -> Self {
         Self {
             host: public.host().to_owned(),
+            is_https: public.redirect_uri().starts_with("https:"),
             paths: public.callback_paths(),
         }
     }
@@ -44,17 +47,31 @@ impl Callback {
         })
     }
 
+    /// Whether `head` is for the public name, and that is none of this machine's own: whoever asks for it may be anybody.
+    pub(super) fn is_for_strangers(&self, head: &Parts) -> bool {
+        let hosts = head.headers.get_all(header::HOST).iter();
+        let hosts = hosts.filter_map(|host| host.to_str().ok());
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        !is_of_this_machine(&self.host) && hosts.chain(authority).any(|host| self.names(host))
+    }
+
     fn is_host(&self, head: &Parts) -> bool {
         let mut hosts = head.headers.get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return false;
         };
-        let is_ours = |host: &str| host.eq_ignore_ascii_case(&self.host);
-        host.to_str().is_ok_and(is_ours)
+        host.to_str().is_ok_and(|host| self.names(host))
             && head
                 .uri
                 .authority()
-                .is_none_or(|authority| is_ours(authority.as_str()))
+                .is_none_or(|authority| self.names(authority.as_str()))
+    }
+
+    /// Whether `host` is the public name. Some proxies add the port that the scheme implies anyway.
+    fn names(&self, host: &str) -> bool {
+        let implied = if self.is_https { ":443" } else { ":80" };
+        let host = host.strip_suffix(implied).unwrap_or(host);
+        host.eq_ignore_ascii_case(&self.host)
     }
 }
 
@@ -88,6 +105,8 @@ mod tests {
         ] {
             assert!(admits(Method::GET, target, public), "{target}");
             assert!(admits(Method::GET, target, &["THV.example"]), "{target}");
+            let with_port = &["thv.example:443"];
+            assert!(admits(Method::GET, target, with_port), "{target}");
             assert!(admits(Method::GET, target, &["127.0.0.1:8080"]), "{target}");
             assert!(!admits(Method::POST, target, public), "{target}");
             for hosts in [
@@ -111,6 +130,21 @@ mod tests {
             "/oauth/callback/../../api/v1beta/registry",
         ] {
             assert!(!admits(Method::GET, target, public), "{target}");
+        }
+        let strangers = |public: &str, host: &str| {
+            let public = PublicUrl::parse(public).unwrap();
+            let request = Request::get("/api/v1beta/registry").header(header::HOST, host);
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            Callback::new(&public).is_for_strangers(&head)
+        };
+        for (public, host, expected) in [
+            ("https://thv.example/base", "thv.example", true),
+            ("https://thv.example/base", "THV.example:443", true),
+            ("https://thv.example/base", "localhost", false),
+            ("https://thv.example/base", "192.168.1.2:8080", false),
+            ("http://localhost:8080/base", "localhost:8080", false),
+        ] {
+            assert_eq!(strangers(public, host), expected, "{public} {host}");
         }
         let elsewhere = "http://evil.example/oauth/callback?code=x";
         assert!(!admits(Method::GET, elsewhere, public));

@@ -64,6 +64,15 @@ impl HostPolicy {
     }
 }
 
+/// Whether a `Host` value is a name that every machine has for itself.
+pub(super) fn is_of_this_machine(host: &str) -> bool {
+    without_port(host).is_some_and(|name| {
+        ["localhost", "127.0.0.1", "[::1]"]
+            .iter()
+            .any(|ours| name.eq_ignore_ascii_case(ours))
+    })
+}
+
 fn is_ours(host: &str, bound: &str) -> bool {
     let Some(name) = without_port(host) else {
         return false;
@@ -73,10 +82,7 @@ fn is_ours(host: &str, bound: &str) -> bool {
             .and_then(|host| host.strip_suffix(']'))
             .map_or_else(|| host.to_owned(), str::to_owned)
     };
-    ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|ours| name.eq_ignore_ascii_case(ours))
-        || plain(name).eq_ignore_ascii_case(&plain(bound))
+    is_of_this_machine(host) || plain(name).eq_ignore_ascii_case(&plain(bound))
 }
 
 /// The host part of a `Host` value; `None` when it is not `host` or `host:port`.

@@ -96,10 +96,17 @@ impl Edge {
 
     async fn answer(&self, request: Request, asked: Asked) -> Response {
         let (head, body) = request.into_parts();
-        if let Some(callback) = &self.callback
-            && callback.admits(&head, &self.hosts)
-        {
-            return self.route(Request::from_parts(head, body), asked).await;
+        if let Some(callback) = &self.callback {
+            if callback.admits(&head, &self.hosts) {
+                return self.route(Request::from_parts(head, body), asked).await;
+            }
+            // On a socket or a foreign address every name would do; this one is open to strangers.
+            if callback.is_for_strangers(&head) {
+                return Problem::forbidden(
+                    "403 Forbidden: only logins come back to this server under its public name",
+                )
+                .render(asked.door, asked.wants_json);
+            }
         }
         if let Err(problem) = self.hosts.check(&head) {
             return problem.render(asked.door, asked.wants_json);

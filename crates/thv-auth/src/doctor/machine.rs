@@ -202,12 +202,16 @@ pub(super) fn callback_port(
             ID,
             format!("port {port} is held by a login that is running in this process"),
         ),
-        PortSight::Busy { is_login } => {
-            let who = match (holder, is_login) {
-                (Some(holder), _) => holder.to_string(),
-                (None, true) => "another thv that is waiting for a login".to_owned(),
-                (None, false) => "another program".to_owned(),
-            };
+        PortSight::Busy { is_login: true } => Check::warning(
+            ID,
+            match holder {
+                Some(holder) => format!("port {port} is held by a login that waits in {holder}"),
+                None => format!("port {port} is held by another thv that is waiting for a login"),
+            },
+            "finish or cancel that login, or log in with `thv registry login --device`".to_owned(),
+        ),
+        PortSight::Busy { is_login: false } => {
+            let who = holder.map_or_else(|| "another program".to_owned(), ToString::to_string);
             let stop = holder.map_or_else(
                 || "end it".to_owned(),
                 |holder| format!("end it with `kill {}`", holder.pid),

@@ -20,15 +20,20 @@ impl Flow {
         &self,
         provider: &Provider,
     ) -> Result<DeviceAuthorization, LoginError> {
-        begin_device(&self.logins.http, provider, &self.binding)
-            .await
-            .map_err(|error| {
-                tracing::debug!(registry = self.registry(), %error, "no device code");
-                LoginError::NoDeviceCode {
-                    transient: matches!(error, DeviceError::Refused(TokenError::Transient { .. })),
-                    cause: error.to_string(),
-                }
-            })
+        begin_device(
+            &self.logins.http,
+            provider,
+            &self.binding,
+            &self.how.authentication,
+        )
+        .await
+        .map_err(|error| {
+            tracing::debug!(registry = self.registry(), %error, "no device code");
+            LoginError::NoDeviceCode {
+                transient: matches!(error, DeviceError::Refused(TokenError::Transient { .. })),
+                cause: error.to_string(),
+            }
+        })
     }
 
     /// Waits until somebody has typed the code in. While a browser can finish the login too, a code that nothing will come of
@@ -75,7 +80,14 @@ impl Flow {
                 () = deadline.as_mut() => return Err(expired()),
                 () = clock.sleep(pause) => {}
             }
-            let poll = poll_device(&self.logins.http, provider, &self.binding, device).await;
+            let poll = poll_device(
+                &self.logins.http,
+                provider,
+                &self.binding,
+                &self.how.authentication,
+                device,
+            )
+            .await;
             pause = pace.after(&poll);
             match poll {
                 Poll::Granted(tokens) => return Ok(*tokens),

@@ -28,6 +28,7 @@ use crate::binding::Binding;
 use crate::grant::{DeathReason, Grant};
 use crate::oauth::issuer::shown_issuer;
 use crate::oauth::metadata::DiscoveryPolicy;
+use crate::oauth::registration::token_host;
 use crate::oauth::resource::ResourceMetadata;
 use crate::oauth::{self, Account, DeviceAuthorization, DiscoveryError, Provider, RedirectUri};
 use crate::pin::{Pin, metadata_at_login};
@@ -144,6 +145,17 @@ impl Flow {
         let provider = provider.map_err(|error| self.not_discovered(&error))?;
         if let Some(cause) = still_elsewhere(&self.binding, previous.as_ref(), metadata.as_ref()) {
             return Err(LoginError::Settings { cause });
+        }
+        // The client was looked up with metadata of a moment ago; these are the ones that count.
+        let host = token_host(&provider);
+        if self.how.authentication.secret().is_some()
+            && self.how.secret_host.as_ref() != Some(&host)
+        {
+            return Err(LoginError::Settings {
+                cause: format!(
+                    "the identity provider's token endpoint is at {host} now, and the secret of the client that thv registered goes to no other host than before; `thv registry login --register` has it registered anew"
+                ),
+            });
         }
         let pin = Pin::of(&self.binding, &provider, metadata.as_ref());
         let _ = self.pin.set(pin);

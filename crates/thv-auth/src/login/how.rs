@@ -49,6 +49,8 @@ pub struct LoginHow {
     pub redirect: RedirectForm,
     /// How the client proves itself.
     pub authentication: ClientAuthentication,
+    /// The only host with its port that may see the client's secret, where it has one: that of the token endpoint at registration.
+    pub secret_host: Option<String>,
     /// Where the registry's metadata are (RFC 9728), when that is known and not one of the well-known places.
     pub metadata_url: Option<Url>,
     /// Where the answer arrives in place of a port of this machine.

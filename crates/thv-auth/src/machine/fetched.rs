@@ -23,6 +23,7 @@ use url::Url;
 
 pub(crate) use self::fault::FetchError;
 use self::live::{Expiry, Live, Need};
+use crate::binding::hex;
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::TokenFingerprint;
 use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL};
@@ -113,21 +114,28 @@ pub(crate) struct Standing {
 // === impl FetchedCredentials ===
 
 impl FetchedCredentials {
-    /// A credential for the origin of `url` only; `digest` tells its settings from others.
+    /// A credential for the origin of `url` only; `digest` tells its settings from others. Where the settings do not say whose
+    /// tokens come (`is_of_one` is false), nothing that an earlier process was shown is shown to this one.
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
         url: Url,
         digest: &str,
+        is_of_one: bool,
         fetch: Box<dyn Fetch>,
         ahead: Arc<AtomicBool>,
     ) -> Self {
         let mut jitter = [0];
+        let mut reader = [0; 16];
         // Without randomness all processes fetch at the same moment, which a provider can bear.
         let _ = getrandom::fill(&mut jitter);
+        if !is_of_one {
+            let _ = getrandom::fill(&mut reader);
+        }
+        let reader = hex(&reader);
         Self {
             inner: Arc::new(Inner {
                 clock,
-                identity: format!("fetched\n{url}\n{digest}"),
+                identity: format!("fetched\n{url}\n{digest}\n{reader}"),
                 url,
                 fetch,
                 ahead,

@@ -8,12 +8,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use thv_http::secrecy;
-use thv_http::{Http, Limits, Reply, Request};
+use thv_http::{Http, Limits, Reply};
 use url::Url;
 
 use super::client::{requested_scopes, target_parameters};
 use crate::binding::Binding;
 use crate::oauth::answer::{check_success, judge_failure, server_date, shown};
+use crate::oauth::authentication::ClientAuthentication;
 use crate::oauth::error::TokenError;
 use crate::oauth::issuer::parse_endpoint;
 use crate::oauth::json::Members;
@@ -21,7 +22,7 @@ use crate::oauth::metadata::Provider;
 use crate::oauth::token::TokenSet;
 
 /// The grant type of a poll.
-const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// What asking for a code may take: a person waits for it, and for the browser's way beside it.
 const BEGIN_TIME: Duration = Duration::from_secs(5);
@@ -159,6 +160,7 @@ pub async fn begin_device(
     http: &Http,
     provider: &Provider,
     binding: &Binding,
+    authentication: &ClientAuthentication,
 ) -> Result<DeviceAuthorization, DeviceError> {
     let endpoint = provider
         .device_authorization_endpoint
@@ -171,7 +173,15 @@ pub async fn begin_device(
         fields.push(("scope", scopes.join(" ")));
     }
     let fields = fields.iter().map(|(name, value)| (*name, value.as_str()));
-    let request = Request::post_form(endpoint.clone(), fields)
+    // A secret was given for the token endpoint's host.
+    let nobody = ClientAuthentication::None;
+    let authentication = if endpoint.origin() == provider.token_endpoint.origin() {
+        authentication
+    } else {
+        &nobody
+    };
+    let request = authentication
+        .post_form(endpoint.clone(), &binding.client_id, fields)
         .header(
             http::header::ACCEPT,
             http::HeaderValue::from_static("application/json"),
@@ -193,6 +203,7 @@ pub async fn poll_device(
     http: &Http,
     provider: &Provider,
     binding: &Binding,
+    authentication: &ClientAuthentication,
     authorization: &DeviceAuthorization,
 ) -> Poll {
     let code = authorization.device_code.expose_secret();
@@ -203,7 +214,9 @@ pub async fn poll_device(
     fields.extend(target_parameters(binding));
     let fields = fields.iter().map(|(name, value)| (*name, value.as_str()));
     let endpoint = &provider.token_endpoint;
-    let request = Request::post_form(endpoint.clone(), fields.chain([("device_code", code)]))
+    let fields = fields.chain([("device_code", code)]);
+    let request = authentication
+        .post_form(endpoint.clone(), &binding.client_id, fields)
         .header(
             http::header::ACCEPT,
             http::HeaderValue::from_static("application/json"),

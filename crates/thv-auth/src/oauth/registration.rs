@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::oauth::answer::shown;
 use crate::oauth::authentication::ClientAuthentication;
+use crate::oauth::device;
 use crate::oauth::json::Members;
 use crate::oauth::metadata::Provider;
 
@@ -183,6 +184,11 @@ fn metadata(provider: &Provider, request: &RegistrationRequest<'_>) -> serde_jso
     let mut grant_types = vec!["authorization_code"];
     if lists(&provider.grant_types_supported, "refresh_token") {
         grant_types.push("refresh_token");
+    }
+    // Some providers give codes only to clients that were registered for them (RFC 8628 section 3.4).
+    let offers_codes = provider.device_authorization_endpoint.is_some();
+    if offers_codes && lists(&provider.grant_types_supported, device::GRANT_TYPE) {
+        grant_types.push(device::GRANT_TYPE);
     }
     let mut metadata = json!({
         "client_name": CLIENT_NAME,

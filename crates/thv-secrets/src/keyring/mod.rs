@@ -27,7 +27,7 @@ use thv_config::{Clock, World};
 pub use credential_manager::CredentialManager;
 #[cfg(target_os = "linux")]
 pub use kernel::KernelKeyring;
-#[cfg(target_os = "macos")]
+#[cfg(any(target_os = "macos", test))]
 pub use keychain::Keychain;
 #[cfg(target_os = "linux")]
 pub use secret_service::SecretServiceKeyring;

@@ -736,9 +736,16 @@ fn a_keyring_is_reset_only_when_nothing_depends_on_it() {
 #[test]
 fn an_examination_leaves_everything_as_it_was() {
     let untouched = Home::new().with_var(PASSWORD_VARIABLE, "pw");
-    let found = untouched.secrets().examine(Patience::Request).unwrap();
-    assert_eq!(found.round_trip, RoundTrip::NothingYet);
+    let error = untouched.secrets().examine(Patience::Request).unwrap_err();
+    assert!(matches!(error, SecretsError::NotSetUp { .. }), "{error}");
     assert_eq!(untouched.bytes(), None);
+
+    let empty = Home::new()
+        .with_var(PASSWORD_VARIABLE, "pw")
+        .configured("encrypted");
+    let found = empty.secrets().examine(Patience::Request).unwrap();
+    assert_eq!(found.round_trip, RoundTrip::NothingYet);
+    assert_eq!(empty.bytes(), None);
 
     let used = Home::new()
         .with_var(PASSWORD_VARIABLE, "pw")

@@ -70,6 +70,7 @@ impl Scene {
             Arc::new(clock.clone()),
             Url::parse("https://registry.example/v1").unwrap(),
             "digest",
+            true,
             Box::new(Handle(Arc::clone(&script))),
             Arc::clone(&ahead),
         );

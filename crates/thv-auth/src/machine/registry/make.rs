@@ -139,7 +139,12 @@ fn configured_credential(
     let fetched = |fetch: Box<dyn Fetch>| {
         let ahead = Arc::clone(&parts.ahead);
         let (url, digest) = (at.url.clone(), settings.digest());
-        Credential::Fetched(FetchedCredentials::new(clock(), url, &digest, fetch, ahead))
+        // Only a client is the same whoever asks: a workload's token and a program's answer may be another's next time.
+        let is_of_one = settings.kind() == CredentialKind::ClientCredentials;
+        let clock = clock();
+        Credential::Fetched(FetchedCredentials::new(
+            clock, url, &digest, is_of_one, fetch, ahead,
+        ))
     };
     let by_client = |server, client_id, authentication, target, grant| {
         fetched(Box::new(ClientFetch {
