@@ -79,7 +79,7 @@ fn writer() {
         let name = SecretName::user(&format!("{role}-{}", at % KEYS)).unwrap();
         // A crowd on a busy machine may wait longer than the limit: that says so and loses nothing, so that the next try is
         // as good as the first.
-        let mut write = || {
+        let write = || {
             store.update(&mut |secrets| {
                 secrets.set(&name, format!("{at}").into());
                 Ok(())
