@@ -67,10 +67,12 @@ impl Callback {
                 .is_none_or(|authority| self.names(authority.as_str()))
     }
 
-    /// Whether `host` is the public name. Some proxies add the port that the scheme implies anyway.
+    /// Whether `host` is the public name. Some proxies add the port that the scheme implies anyway, and a name with the
+    /// root's dot at its end is the same one.
     fn names(&self, host: &str) -> bool {
         let implied = if self.is_https { ":443" } else { ":80" };
         let host = host.strip_suffix(implied).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
         host.eq_ignore_ascii_case(&self.host)
     }
 }
@@ -140,6 +142,8 @@ mod tests {
         for (public, host, expected) in [
             ("https://thv.example/base", "thv.example", true),
             ("https://thv.example/base", "THV.example:443", true),
+            ("https://thv.example/base", "thv.example.", true),
+            ("https://thv.example/base", "thv.example.:443", true),
             ("https://thv.example/base", "localhost", false),
             ("https://thv.example/base", "192.168.1.2:8080", false),
             ("http://localhost:8080/base", "localhost:8080", false),
