@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use thv_http::Reply;
 
 /// The members of one object, values unread.
 #[derive(Debug)]
@@ -37,6 +38,14 @@ pub(crate) enum JsonFault {
 }
 
 impl Members {
+    /// Reads the body of an answer that says it is JSON; otherwise says in words what stands against that.
+    pub(crate) fn of(reply: &Reply) -> Result<Self, String> {
+        if !reply.is_json() {
+            return Err("its content type is not application/json".to_owned());
+        }
+        Self::parse(&reply.body).map_err(|fault| fault.to_string())
+    }
+
     /// Reads a whole body.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JsonFault> {
         let whole: &RawValue = serde_json::from_slice(bytes).map_err(|_| JsonFault::NotJson)?;

@@ -339,34 +339,43 @@ fn candidates(issuer: &Url) -> Vec<Candidate> {
     candidates
 }
 
-fn read(
+/// The members of an issuer's document, and the issuer in its spelling, which is the one that is `configured` (RFC 8414
+/// section 3.3).
+pub(crate) fn document_of(
     reply: &Reply,
     configured: &str,
-    candidate: &Candidate,
-    policy: DiscoveryPolicy,
-) -> Result<Provider, MetadataFault> {
+) -> Result<(Members, String), MetadataFault> {
     if reply.status != http::StatusCode::OK {
         return Err(MetadataFault::Status(reply.status.as_u16()));
     }
     let document = |cause: String| MetadataFault::Document { cause };
-    if !reply.is_json() {
-        return Err(document(
-            "its content type is not application/json".to_owned(),
-        ));
-    }
-    let members = Members::parse(&reply.body).map_err(|fault| document(fault.to_string()))?;
-    let text = |member| {
-        members
-            .text(member)
-            .map_err(|fault| document(fault.to_string()))
-    };
-    let issuer = text("issuer")?.ok_or(MetadataFault::Missing { member: "issuer" })?;
+    let members = Members::of(reply).map_err(document)?;
+    let issuer = members
+        .text("issuer")
+        .map_err(|fault| document(fault.to_string()))?
+        .ok_or(MetadataFault::Missing { member: "issuer" })?;
     if !is_same_issuer(configured, &issuer) {
         return Err(MetadataFault::IssuerMismatch {
             expected: shown_issuer(configured),
             found: shown_issuer(&issuer),
         });
     }
+    Ok((members, issuer))
+}
+
+fn read(
+    reply: &Reply,
+    configured: &str,
+    candidate: &Candidate,
+    policy: DiscoveryPolicy,
+) -> Result<Provider, MetadataFault> {
+    let (members, issuer) = document_of(reply, configured)?;
+    let document = |cause: String| MetadataFault::Document { cause };
+    let text = |member| {
+        members
+            .text(member)
+            .map_err(|fault| document(fault.to_string()))
+    };
     let endpoint = |member| -> Result<Option<Url>, MetadataFault> {
         let Some(text) = text(member)? else {
             return Ok(None);

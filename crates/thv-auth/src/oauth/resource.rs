@@ -223,12 +223,7 @@ fn read(
         return Err(ResourceFault::Status(reply.status.as_u16()));
     }
     let document = |cause: String| ResourceFault::Document { cause };
-    if !reply.is_json() {
-        return Err(document(
-            "its content type is not application/json".to_owned(),
-        ));
-    }
-    let members = Members::parse(&reply.body).map_err(|fault| document(fault.to_string()))?;
+    let members = Members::of(reply).map_err(document)?;
     let texts = |member| {
         members
             .texts(member)

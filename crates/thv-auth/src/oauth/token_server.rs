@@ -11,9 +11,8 @@ use url::Url;
 
 use crate::oauth::answer::server_date;
 use crate::oauth::error::{DiscoveryError, MetadataFault};
-use crate::oauth::issuer::{is_same_issuer, parse_endpoint, shown_issuer};
-use crate::oauth::json::Members;
-use crate::oauth::metadata::{Candidate, DiscoveryPolicy, endpoint_policy, look_for};
+use crate::oauth::issuer::parse_endpoint;
+use crate::oauth::metadata::{Candidate, DiscoveryPolicy, document_of, endpoint_policy, look_for};
 
 /// A token endpoint and who is behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,31 +55,15 @@ fn read(
     configured: &str,
     candidate: &Candidate,
 ) -> Result<TokenServer, MetadataFault> {
-    if reply.status != http::StatusCode::OK {
-        return Err(MetadataFault::Status(reply.status.as_u16()));
-    }
-    let document = |cause: String| MetadataFault::Document { cause };
-    if !reply.is_json() {
-        return Err(document(
-            "its content type is not application/json".to_owned(),
-        ));
-    }
-    let members = Members::parse(&reply.body).map_err(|fault| document(fault.to_string()))?;
-    let needed = |member| {
-        members
-            .text(member)
-            .map_err(|fault| document(fault.to_string()))?
-            .ok_or(MetadataFault::Missing { member })
-    };
-    let issuer = needed("issuer")?;
-    if !is_same_issuer(configured, &issuer) {
-        return Err(MetadataFault::IssuerMismatch {
-            expected: shown_issuer(configured),
-            found: shown_issuer(&issuer),
-        });
-    }
+    let (members, issuer) = document_of(reply, configured)?;
     let member = "token_endpoint";
-    let token_endpoint = parse_endpoint(&needed(member)?, &candidate.url)
+    let named = members
+        .text(member)
+        .map_err(|fault| MetadataFault::Document {
+            cause: fault.to_string(),
+        })?
+        .ok_or(MetadataFault::Missing { member })?;
+    let token_endpoint = parse_endpoint(&named, &candidate.url)
         .map_err(|cause| MetadataFault::Endpoint { member, cause })?;
     Ok(TokenServer {
         issuer,
