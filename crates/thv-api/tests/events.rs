@@ -13,16 +13,15 @@ mod common;
 use std::time::Duration;
 
 use axum::body::Body;
-use common::protected::{protected, protected_with};
-use common::{CATALOG, House, house, options, request};
+use common::protected::{Street, protected, street};
+use common::{CATALOG, House, house, request};
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use thv_api::{Address, Drained, listen, serve};
+use thv_api::Drained;
 use thv_config::disk;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
 const EVENTS: &str = "/api/v1/events";
 
@@ -165,22 +164,12 @@ async fn another_source_shows() {
 
 #[tokio::test]
 async fn the_end_of_the_server_ends_every_stream_at_once() {
-    let address = Address::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port: 0,
-    };
-    let listener = listen(&address).await.unwrap();
-    let mut options = options();
-    options.host_policy = listener.host_policy();
-    let protected = protected_with(options).await;
-    let address = listener.url().strip_prefix("http://").unwrap().to_owned();
-    let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(
-        listener,
-        protected.house.api.clone(),
-        shutdown.clone(),
-        Duration::from_secs(30),
-    ));
+    let Street {
+        protected,
+        address,
+        shutdown,
+        serving,
+    } = street().await;
     let logins = "/api/v1/registries/default/auth/logins";
     let login = protected.house.call(Method::POST, logins, "").await.json();
     let mut streams = Vec::new();

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use common::protected::{
-    LOGIN, LOGOUT, Protected, REPORT, STUDIO, protected, protected_with, update,
+    LOGIN, LOGOUT, REPORT, STUDIO, Street, protected, protected_with, street, update,
 };
 use common::{options, request};
 use http::Method;
 use serde_json::Value;
-use thv_api::{Address, Drained, listen, serve};
+use thv_api::Drained;
 use thv_auth::limits::LOOK_INTERVAL;
 use thv_auth::login::LoginHow;
 use thv_config::disk;
@@ -24,8 +24,6 @@ use thv_testkit::wait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 #[tokio::test]
@@ -97,39 +95,6 @@ fn callback_port(authorization: &Url) -> u16 {
 
 fn is_free(port: u16) -> bool {
     std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
-}
-
-/// The house behind a real socket.
-struct Street {
-    protected: Protected,
-    address: String,
-    shutdown: CancellationToken,
-    serving: JoinHandle<Drained>,
-}
-
-async fn street() -> Street {
-    let address = Address::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port: 0,
-    };
-    let listener = listen(&address).await.unwrap();
-    let mut options = options();
-    options.host_policy = listener.host_policy();
-    let protected = protected_with(options).await;
-    let address = listener.url().strip_prefix("http://").unwrap().to_owned();
-    let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(
-        listener,
-        protected.house.api.clone(),
-        shutdown.clone(),
-        Duration::from_secs(30),
-    ));
-    Street {
-        protected,
-        address,
-        shutdown,
-        serving,
-    }
 }
 
 impl Street {

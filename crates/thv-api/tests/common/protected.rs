@@ -1,15 +1,17 @@
 //! A registry behind a provider, and a house whose configuration and browser lead to both.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::Method;
-use thv_api::ApiOptions;
+use thv_api::{Address, ApiOptions, Drained, listen, serve};
 use thv_testkit::browse::browse;
 use thv_testkit::provider::{CLIENT, Provider};
 use thv_testkit::registry::{FakeRegistry, Guard};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Answer, Browser, House, house_of, options, request};
@@ -110,6 +112,39 @@ impl Protected {
         let report = report.json();
         let text = |name: &str| report[name].as_str().map(str::to_owned);
         (text("state").unwrap(), text("reason"))
+    }
+}
+
+/// The house behind a real socket.
+pub(crate) struct Street {
+    pub(crate) protected: Protected,
+    pub(crate) address: String,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) serving: JoinHandle<Drained>,
+}
+
+pub(crate) async fn street() -> Street {
+    let address = Address::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+    };
+    let listener = listen(&address).await.unwrap();
+    let mut options = options();
+    options.host_policy = listener.host_policy();
+    let protected = protected_with(options).await;
+    let address = listener.url().strip_prefix("http://").unwrap().to_owned();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve(
+        listener,
+        protected.house.api.clone(),
+        shutdown.clone(),
+        Duration::from_secs(30),
+    ));
+    Street {
+        protected,
+        address,
+        shutdown,
+        serving,
     }
 }
 
