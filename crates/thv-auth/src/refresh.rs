@@ -15,7 +15,7 @@ mod window;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -422,6 +422,11 @@ impl Drop for Landing {
 pub(crate) fn bearer_of(grant: &Grant, binding: &Binding) -> Option<Bearer> {
     let token = grant.access_token.clone()?;
     Some(Bearer::new(token, binding.origin()))
+}
+
+/// The lock between the processes that renew the grant of `binding`, in `directory` ([`RefreshEngine::lock_dir`]).
+pub(crate) fn grant_lock(directory: &Path, binding: &Binding) -> PathBuf {
+    directory.join(format!("{}.lock", binding.key()))
 }
 
 /// Runs `work` where it may block.

@@ -114,7 +114,7 @@ impl RegistriesStore {
     ) -> Result<T, E> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = self.world.clock.as_ref();
-        let _lock = FileLock::acquire(&self.lock_path(), clock, CONFIG_LOCK_WAIT)
+        let _lock = FileLock::acquire(&FileLock::beside(&self.path), clock, CONFIG_LOCK_WAIT)
             .map_err(ConfigError::from)?;
         let mut document = self.read()?;
         let before = self.entry(&document, name)?;
@@ -137,12 +137,6 @@ impl RegistriesStore {
         }
         self.write(&document)?;
         Ok(outcome)
-    }
-
-    fn lock_path(&self) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
-        PathBuf::from(path)
     }
 
     fn entry(

@@ -51,7 +51,7 @@ impl ConfigStore {
 
     /// The file by whose lock writers exclude each other.
     pub fn lock_file(&self) -> PathBuf {
-        self.lock_path()
+        FileLock::beside(&self.path)
     }
 
     /// The configuration file.
@@ -101,7 +101,7 @@ impl ConfigStore {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = FileLock::acquire(
-            &self.lock_path(),
+            &self.lock_file(),
             self.world.clock.as_ref(),
             CONFIG_LOCK_WAIT,
         )
@@ -136,12 +136,6 @@ impl ConfigStore {
     {
         let store = self.clone();
         blocking(move || store.update(change)).await
-    }
-
-    fn lock_path(&self) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
-        PathBuf::from(path)
     }
 
     /// The file's content; `None` when there is no file.

@@ -143,7 +143,11 @@ impl SecretsFile {
         &self,
         work: impl FnOnce() -> Result<T, SecretsError>,
     ) -> Result<T, SecretsError> {
-        let _lock = FileLock::acquire(&self.beside(".lock"), self.clock.as_ref(), LOCK_WAIT)?;
+        let _lock = FileLock::acquire(
+            &FileLock::beside(&self.path),
+            self.clock.as_ref(),
+            LOCK_WAIT,
+        )?;
         work()
     }
 

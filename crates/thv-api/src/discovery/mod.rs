@@ -226,9 +226,7 @@ impl Discovery {
 }
 
 fn lock(path: &Path, clock: &dyn Clock) -> Result<FileLock, LockError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    FileLock::acquire(Path::new(&name), clock, limits::RECORD_LOCK_TIME)
+    FileLock::acquire(&FileLock::beside(path), clock, limits::RECORD_LOCK_TIME)
 }
 
 async fn blocking<T: Send + 'static>(

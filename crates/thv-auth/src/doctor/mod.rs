@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::ACCEPT;
+use thv_config::disk::FileLock;
 use thv_config::holder::{Hold, lock_holder, port_holder};
 use thv_config::{Config, ConfigError, ConfigStore, Paths, World};
 use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
@@ -31,7 +32,7 @@ use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
 use crate::oauth::error::MetadataFault;
 use crate::oauth::metadata::{Sighting, sight};
 use crate::oauth::{DiscoveryPolicy, parse_issuer};
-use crate::refresh::{RefreshEngine, bearer_of, blocking};
+use crate::refresh::{RefreshEngine, bearer_of, blocking, grant_lock};
 use crate::skew::shifted;
 use crate::status::LiveCheck;
 use crate::vault::Vault;
@@ -185,18 +186,13 @@ impl Doctor {
     }
 
     async fn locks(&self, binding: Option<&Binding>) -> Vec<Check> {
-        let mut secrets = self.paths.secrets_file().into_os_string();
-        secrets.push(".lock");
         let mut locks = vec![
             ("lock.config", self.config.lock_file()),
-            ("lock.secrets", PathBuf::from(secrets)),
+            ("lock.secrets", FileLock::beside(&self.paths.secrets_file())),
         ];
         locks.extend(binding.map(|binding| {
-            let name = format!("{}.lock", binding.key());
-            (
-                "lock.grant",
-                RefreshEngine::lock_dir(&self.paths).join(name),
-            )
+            let directory = RefreshEngine::lock_dir(&self.paths);
+            ("lock.grant", grant_lock(&directory, binding))
         }));
         let look = |locks: &[(&'static str, PathBuf)]| {
             let paths: Vec<PathBuf> = locks.iter().map(|(_, path)| path.clone()).collect();

@@ -15,7 +15,7 @@ use super::setback::{Outcome, Pause, Setback};
 use super::verdict::is_of_somebody_else;
 use super::view::{Failure, LastRefresh};
 use super::window::{Need, pause};
-use super::{Cause, Inner, Lane, Step, Unprepared, blocking};
+use super::{Cause, Inner, Lane, Step, Unprepared, blocking, grant_lock};
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{DeathReason, Grant, GrantOrigin, RefreshIntent};
 use crate::limits::{FLIGHT_DEADLINE, LOCK_WAIT, PERSIST_PAUSE, PERSIST_TRIES, RETRY_STORE};
@@ -97,11 +97,7 @@ impl Renewal {
     }
 
     async fn lock(&self) -> Result<FileLock, Setback> {
-        let path = self
-            .inner
-            .parts
-            .lock_dir
-            .join(format!("{}.lock", self.lane.binding.key()));
+        let path = grant_lock(&self.inner.parts.lock_dir, &self.lane.binding);
         let clock = Arc::clone(&self.inner.parts.world.clock);
         let locked = blocking(move || FileLock::acquire(&path, clock.as_ref(), LOCK_WAIT)).await;
         locked.map_err(|error| {

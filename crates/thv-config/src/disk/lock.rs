@@ -43,7 +43,14 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock at `path` (conventionally `<file>.lock`), blocking at most `timeout` and
+    /// Where the lock of the file at `path` is: beside it, as `<file>.lock`.
+    pub fn beside(path: &Path) -> PathBuf {
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        PathBuf::from(lock)
+    }
+
+    /// Takes the lock at `path` (conventionally [`FileLock::beside`] a file), blocking at most `timeout` and
     /// trying every [`LOCK_POLL`]. Two values in one process exclude each other as two processes
     /// do. The file is created, mode 0600, when missing.
     pub fn acquire(path: &Path, clock: &dyn Clock, timeout: Duration) -> Result<Self, LockError> {

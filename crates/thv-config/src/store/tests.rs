@@ -142,12 +142,12 @@ fn two_stores_that_change_the_same_file_lose_no_update() {
 fn a_lock_held_elsewhere_is_an_error_after_a_second_and_nothing_is_written() {
     let home = Home::with("a: 1\n");
     let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
-    let _held = FileLock::acquire(&home.store.lock_path(), &clock, CONFIG_LOCK_WAIT).unwrap();
+    let _held = FileLock::acquire(&home.store.lock_file(), &clock, CONFIG_LOCK_WAIT).unwrap();
     let error = home.set(api(1)).unwrap_err();
     assert_eq!(
         error,
         ConfigError::Locked {
-            path: home.store.lock_path(),
+            path: home.store.lock_file(),
             waited: CONFIG_LOCK_WAIT
         }
     );
@@ -296,7 +296,7 @@ fn f35_a_store_writes_only_to_its_own_path() {
         "secrets:\n    provider_type: encrypted\n    setup_completed: true\n"
     );
     assert_eq!(fingerprint(home.store.path()), default);
-    assert!(!home.store.lock_path().exists());
+    assert!(!home.store.lock_file().exists());
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn a_missing_file_means_the_defaults_and_is_created_with_them() {
 fn where_nothing_can_be_written_the_defaults_hold_all_the_same() {
     let home = Home::new();
     // A directory in the lock file's place: even root cannot lock it.
-    fs::create_dir_all(home.store.lock_path()).unwrap();
+    fs::create_dir_all(home.store.lock_file()).unwrap();
     assert_eq!(home.store.load().unwrap(), Config::default());
     assert!(!home.store.path().exists());
     assert!(matches!(
