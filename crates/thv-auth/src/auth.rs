@@ -41,6 +41,7 @@ use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
+use crate::rules::{LoginRules, RulesChange};
 use crate::status::{AuthReport, LiveCheck, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
@@ -124,7 +125,6 @@ impl Auth {
             injected_for: Arc::default(),
         };
         let vault = Vault::new(source, Arc::clone(&world.clock));
-        let doctor = Doctor::new(world, paths, config, secrets, http, vault.clone());
         let keys = KeyCache::new();
         let service = OAuthService::new(http.clone(), Arc::clone(&world.clock), vault.clone());
         let engine = RefreshEngine::new(EngineParts {
@@ -135,6 +135,7 @@ impl Auth {
             steps: Arc::new(Unwatched),
         });
         engine.renew_ahead(false);
+        let doctor = Doctor::new(world, paths, config, secrets, http, engine.clone());
         Arc::new(Self {
             clock: Arc::clone(&world.clock),
             config: config.clone(),
@@ -184,9 +185,10 @@ impl Auth {
         }));
     }
 
-    /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store.
+    /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store. And for tokens
+    /// that are being given back.
     pub async fn finish(&self) {
-        self.engine.finish().await;
+        tokio::join!(self.engine.finish(), self.logins.finish());
     }
 
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
@@ -314,7 +316,9 @@ impl Auth {
         let credentials = self.of(&binding);
         let (budget, key) = (self.budget.clone(), prompt_key(&binding));
         let then = how.settle;
+        let rules = self.rules(&binding).await?;
         let how = LoginHow {
+            rules,
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
             replaced: Some(self.replaced(&binding)),
             settle: Some(Arc::new(move || {
@@ -333,6 +337,30 @@ impl Auth {
             ..how
         };
         Ok((binding, how))
+    }
+
+    /// The rules that are settled for logins to what `binding` names.
+    async fn rules(&self, binding: &Binding) -> Result<LoginRules, ConfigError> {
+        let settings = self.machine.settings.clone();
+        let settled = blocking(move || settings.load(DEFAULT_REGISTRY)).await?;
+        let settled = settled.filter(|settled| settled.url == binding.configured_url);
+        Ok(settled
+            .map(|settled| LoginRules::read(&settled))
+            .unwrap_or_default())
+    }
+
+    /// Settles rules for logins to the configured registry, until another one is configured.
+    pub async fn settle_rules(&self, change: RulesChange) -> Result<(), AuthFailure> {
+        let binding = Binding::of(&self.config.load_async().await?)?;
+        let settings = self.machine.settings.clone();
+        blocking(move || {
+            settings.update(DEFAULT_REGISTRY, &binding.configured_url, |settings| {
+                change.apply(settings);
+                Ok::<_, ConfigError>(())
+            })
+        })
+        .await?;
+        Ok(())
     }
 
     /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.

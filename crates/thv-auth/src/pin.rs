@@ -13,8 +13,9 @@ use url::Url;
 use crate::binding::Binding;
 use crate::oauth::registration::token_host;
 use crate::oauth::resource::{Resource, ResourceFault, ResourceMetadata, discover_resource, fetch};
-use crate::oauth::{PkceSupport, Provider};
+use crate::oauth::{DpopUse, PkceSupport, Provider};
 use crate::relaxation::{Relaxation, Relaxations};
+use crate::rules::LoginRules;
 
 /// What must not change without a person knowing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,14 @@ pub struct Pin {
     /// The rules that were not applied, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxed: Vec<String>,
+    /// Whether a token that is not bound to the login's key is none.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub dpop_required: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl Pin {
@@ -35,13 +44,13 @@ impl Pin {
         binding: &Binding,
         provider: &Provider,
         metadata: Option<&ResourceMetadata>,
+        dpop: DpopUse,
     ) -> Self {
         let mut relaxed = Relaxations::new();
         if provider.pkce == PkceSupport::Unadvertised {
             relaxed.insert(Relaxation::MissingPkceMetadata);
         }
-        if provider.offers_dpop {
-            // No key is sent yet, so that every token of such a provider is an unbound one.
+        if provider.offers_dpop() && (dpop == DpopUse::Off || !provider.takes_our_keys()) {
             relaxed.insert(Relaxation::BearerDespiteDpop);
         }
         if provider.issuer != binding.issuer {
@@ -60,6 +69,7 @@ impl Pin {
                 .filter(|_| names_it)
                 .map(|metadata| metadata.url.as_str().to_owned()),
             relaxed: relaxed.iter().map(ToString::to_string).collect(),
+            dpop_required: dpop == DpopUse::Required,
         }
     }
 
@@ -83,12 +93,18 @@ pub(crate) async fn metadata_at_login(
     http: &Http,
     binding: &Binding,
     known: Option<&Url>,
+    rules: &LoginRules,
 ) -> Option<ResourceMetadata> {
     let pointers: Vec<String> = known
         .map(|url| url.as_str().to_owned())
         .into_iter()
         .collect();
-    let found = discover_resource(http, &resource(binding), &pointers, &all_relaxed()).await;
+    let relaxed = if rules.strict {
+        rules.relaxations.clone()
+    } else {
+        all_relaxed()
+    };
+    let found = discover_resource(http, &resource(binding), &pointers, &relaxed).await;
     found.ok()
 }
 

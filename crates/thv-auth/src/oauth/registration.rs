@@ -342,7 +342,7 @@ mod tests {
             client_id_metadata_document_supported: false,
             token_endpoint_auth_methods_supported: None,
             grant_types_supported: None,
-            offers_dpop: false,
+            dpop_signing_alg_values_supported: Vec::new(),
             server_date: None,
         }
     }

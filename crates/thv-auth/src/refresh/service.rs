@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use thv_config::world::Clock;
 use thv_http::Http;
@@ -16,8 +17,8 @@ use crate::binding::Binding;
 use crate::limits::DISCOVERY_TTL;
 use crate::oauth::registration::token_host;
 use crate::oauth::{
-    self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome,
-    TokenError, TokenHint, TokenSet,
+    self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, ProofKey, Prover, Provider,
+    RevocationOutcome, Servers, TokenError, TokenHint, TokenSet,
 };
 use crate::pin::{Pin, names_another_issuer};
 use crate::refresh::blocking;
@@ -40,12 +41,11 @@ pub trait TokenService: Debug + Send + Sync + 'static {
         pin: &'a Pin,
     ) -> BoxFuture<'a, bool>;
 
-    /// Spends `token` for new ones, with the scopes that were `granted` last.
+    /// Spends a refresh token for new tokens.
     fn refresh<'a>(
         &'a self,
         binding: &'a Binding,
-        token: &'a SecretString,
-        granted: &'a [String],
+        spent: Spent<'a>,
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>>;
 
     /// Gives `token` back.
@@ -61,6 +61,19 @@ pub trait TokenService: Debug + Send + Sync + 'static {
     fn end_session_url<'a>(&'a self, _binding: &'a Binding) -> BoxFuture<'a, Option<Url>> {
         async { None }.boxed()
     }
+}
+
+/// A refresh token that is about to be spent, and what goes with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent<'a> {
+    /// The token.
+    pub token: &'a SecretString,
+    /// The scopes that the provider named last.
+    pub granted: &'a [String],
+    /// The key that the token is bound to.
+    pub key: Option<&'a ProofKey>,
+    /// How far the provider's clock is ahead of ours.
+    pub clock_offset: SignedDuration,
 }
 
 /// Why nothing can be asked of the provider.
@@ -89,6 +102,8 @@ pub struct OAuthService {
     /// Where the secrets of clients are that were registered.
     vault: Vault,
     providers: Arc<Mutex<HashMap<String, Remembered>>>,
+    /// What token endpoints want in the next proof.
+    servers: Servers,
 }
 
 #[derive(Clone)]
@@ -108,6 +123,7 @@ impl OAuthService {
             clock,
             vault,
             providers: Arc::default(),
+            servers: Servers::new(),
         }
     }
 
@@ -197,8 +213,7 @@ impl TokenService for OAuthService {
     fn refresh<'a>(
         &'a self,
         binding: &'a Binding,
-        token: &'a SecretString,
-        granted: &'a [String],
+        spent: Spent<'a>,
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>> {
         async move {
             let unsent = |cause: String| TokenError::Transient {
@@ -210,14 +225,19 @@ impl TokenService for OAuthService {
             let provider = provider.map_err(|error| unsent(error.to_string()))?;
             let authentication = self.authentication(binding, &provider).await;
             let authentication = authentication.map_err(unsent)?;
-            let granted = (!granted.is_empty()).then_some(granted);
+            let granted = (!spent.granted.is_empty()).then_some(spent.granted);
+            let prover = spent.key.map(|key| {
+                let (key, servers) = (key.clone(), self.servers.clone());
+                Prover::new(key, servers, Arc::clone(&self.clock), spent.clock_offset)
+            });
             oauth::refresh(
                 &self.http,
                 &provider,
                 binding,
                 &authentication,
-                token,
+                spent.token,
                 granted,
+                prover.as_ref(),
             )
             .await
         }

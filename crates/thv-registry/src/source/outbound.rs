@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use thv_auth::oauth::challenge::BearerChallenge;
+use thv_auth::oauth::challenge::{BearerChallenge, ProofChallenge};
 use thv_auth::{AuthError, AuthStatus, Credentials, LoginReason};
 use thv_config::world::World;
 use thv_http::{Bearer, Http, HttpError, HttpOptions, Limits, Policy, Reply, Request};
@@ -68,6 +68,9 @@ impl Outbound {
         let (Some(sent), Ok(reply)) = (bearer, &answer) else {
             return Ok(answer);
         };
+        if proof_fault(reply).is_some() {
+            return Ok(answer);
+        }
         if reply.status != StatusCode::UNAUTHORIZED {
             note_answer(credentials, &sent, reply).await;
             return Ok(answer);
@@ -83,7 +86,7 @@ impl Outbound {
             .await?;
         if let (Some(sent), Ok(reply)) = (bearer, &answer) {
             match reply.status {
-                StatusCode::UNAUTHORIZED => {
+                StatusCode::UNAUTHORIZED if proof_fault(reply).is_none() => {
                     credentials.rejected(&sent).await;
                 }
                 _ => note_answer(credentials, &sent, reply).await,
@@ -137,6 +140,12 @@ impl Outbound {
         answer: Result<Reply, HttpError>,
     ) -> Result<Reply, Fault> {
         let reply = answer.map_err(|error| unavailable(remote, error.to_string(), None))?;
+        if let Some(error) = proof_fault(&reply) {
+            let cause = format!(
+                "it does not take the proof of the token's key (`{error}`, RFC 9449); if the clock of this machine is wrong, set it"
+            );
+            return Err(unavailable(remote, cause, None));
+        }
         match reply.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(refusal(remote, credentials, reply.status))
@@ -152,6 +161,13 @@ impl Outbound {
             }
         }
     }
+}
+
+/// The error of an answer that refuses the proof of the token's key, and not the token: no other token will help.
+fn proof_fault(reply: &Reply) -> Option<String> {
+    let challenge = ProofChallenge::of(&reply.headers)
+        .filter(|challenge| reply.status == StatusCode::UNAUTHORIZED && challenge.is_about_proof());
+    challenge?.error
 }
 
 /// Tells the credential what an answer other than 401 says of it (RFC 6750, section 3.1).

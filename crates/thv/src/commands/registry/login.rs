@@ -12,6 +12,7 @@ use thv_auth::LoginReason;
 use thv_auth::login::{LoginDone, LoginHow};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
+use thv_auth::rules::RulesChange;
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
@@ -55,12 +56,18 @@ pub(super) async fn run(
         plan = search_again(args, &config).unwrap_or(plan);
     }
     let mut metadata_url = None;
+    let mut rules = RulesChange {
+        dpop: args.dpop,
+        relaxed: args.relax.iter().copied().collect(),
+        found_with: None,
+    };
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await?;
             metadata_url = found.1;
+            rules.found_with = Some(args.relax.iter().copied().collect());
             Some((searched.request, found.0))
         }
     };
@@ -74,14 +81,19 @@ pub(super) async fn run(
         )
         .await?;
     }
+    if !rules.is_none() {
+        catalogs.auth.settle_rules(rules).await?;
+    }
     let before = key_file(&catalogs.secrets).await;
     catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         let shown = Shown::of(&catalogs.store.load_async().await?);
-        elsewhere::log_in(args, metadata_url, &shown, &catalogs, world, output).await?
+        elsewhere::log_in(args, metadata_url, &shown, &catalogs, world, output).await
     } else {
-        log_in(args, metadata_url, &catalogs, world, output).await?
+        log_in(args, metadata_url, &catalogs, world, output).await
     };
+    catalogs.auth.finish().await;
+    let done = done?;
     output.remark(&words(&done));
     let report = catalogs.auth.report().await.ok();
     let used = report.and_then(|report| report.credential);
