@@ -15,7 +15,9 @@ use http::Response;
 use http_body_util::Full;
 use sha2::{Digest as _, Sha256};
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistriesStore};
+use thv_config::{
+    Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistriesStore, RegistrySettings,
+};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +43,7 @@ use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
-use crate::rules::{LoginRules, RulesChange};
+use crate::rules::{Configured, LoginRules};
 use crate::status::{AuthReport, LiveCheck, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
@@ -310,23 +312,35 @@ impl Auth {
     /// What a login to the configured registry is for, and how it is made: the configuration's part
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
     async fn equip(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
+        let configured = Binding::of(&self.config.load_async().await?)?;
+        let mut settings = self.settings_of(&configured).await?;
+        how.change.apply(&mut settings);
         let (binding, how) = self.settled(how).await?;
+        let (change, registries) = (how.change.clone(), self.machine.settings.clone());
+        let url = binding.configured_url.clone();
         let store = self.config.clone();
         let wanted = binding.clone();
         let credentials = self.of(&binding);
         let (budget, key) = (self.budget.clone(), prompt_key(&binding));
         let then = how.settle;
-        let rules = self.rules(&binding).await?;
         let how = LoginHow {
-            rules,
+            rules: LoginRules::read(&settings),
             still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
             replaced: Some(self.replaced(&binding)),
             settle: Some(Arc::new(move || {
                 let credentials = Arc::clone(&credentials);
                 let then = then.clone();
                 let (budget, key) = (budget.clone(), key.clone());
+                let (change, registries) = (change.clone(), registries.clone());
+                let url = url.clone();
                 async move {
-                    let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
+                    let settling = tokio::task::spawn_blocking(move || {
+                        budget.answered(&key);
+                        settle(&registries, &url, |settings| change.apply(settings))
+                    });
+                    if let Ok(Err(error)) = settling.await {
+                        tracing::warn!(%error, "the rules of this login do not hold for the next one");
+                    }
                     credentials.look().await;
                     if let Some(then) = then {
                         then().await;
@@ -339,28 +353,27 @@ impl Auth {
         Ok((binding, how))
     }
 
-    /// The rules that are settled for logins to what `binding` names.
-    async fn rules(&self, binding: &Binding) -> Result<LoginRules, ConfigError> {
-        let settings = self.machine.settings.clone();
-        let settled = blocking(move || settings.load(DEFAULT_REGISTRY)).await?;
-        let settled = settled.filter(|settled| settled.url == binding.configured_url);
-        Ok(settled
-            .map(|settled| LoginRules::read(&settled))
-            .unwrap_or_default())
+    /// The settings of the registry that `binding` names, as they stand.
+    async fn settings_of(&self, binding: &Binding) -> Result<RegistrySettings, ConfigError> {
+        let (store, url) = (
+            self.machine.settings.clone(),
+            binding.configured_url.clone(),
+        );
+        let found = blocking(move || store.load(DEFAULT_REGISTRY)).await?;
+        let found = found.filter(|settings| settings.url == binding.configured_url);
+        Ok(found.unwrap_or_else(|| RegistrySettings::for_url(url)))
     }
 
-    /// Settles rules for logins to the configured registry, until another one is configured.
-    pub async fn settle_rules(&self, change: RulesChange) -> Result<(), AuthFailure> {
+    /// Notes how the login of the configured registry came to be configured, which decides on the rules for it.
+    pub async fn note_configured(&self, how: Configured) -> Result<(), AuthFailure> {
         let binding = Binding::of(&self.config.load_async().await?)?;
-        let settings = self.machine.settings.clone();
-        blocking(move || {
-            settings.update(DEFAULT_REGISTRY, &binding.configured_url, |settings| {
-                change.apply(settings);
-                Ok::<_, ConfigError>(())
+        let store = self.machine.settings.clone();
+        let noted = blocking(move || {
+            settle(&store, &binding.configured_url, |settings| {
+                how.apply(settings);
             })
-        })
-        .await?;
-        Ok(())
+        });
+        Ok(noted.await?)
     }
 
     /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.
@@ -621,6 +634,18 @@ impl Auth {
         known.push((binding.clone(), Arc::clone(&credentials)));
         credentials
     }
+}
+
+/// Changes what is settled for the registry at `url`. Blocks.
+fn settle(
+    store: &RegistriesStore,
+    url: &str,
+    change: impl FnOnce(&mut RegistrySettings),
+) -> Result<(), ConfigError> {
+    store.update(DEFAULT_REGISTRY, url, |settings| {
+        change(settings);
+        Ok(())
+    })
 }
 
 /// Under which name the prompts of a login are counted: whatever client and scopes it comes to have.

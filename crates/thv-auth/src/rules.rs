@@ -21,15 +21,22 @@ pub struct LoginRules {
     pub dpop: DpopUse,
 }
 
-/// What a person changes of them; what is absent stays.
+/// What a person changes of them with a login; what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RulesChange {
-    /// The login was found out from the registry's URL, under these relaxations.
-    pub found_with: Option<Relaxations>,
     /// The rules that are relaxed, beside those that are already.
     pub relaxed: Relaxations,
     /// Whether tokens are bound to a key.
     pub dpop: Option<DpopUse>,
+}
+
+/// How the login of a registry came to be configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Configured {
+    /// It was found out from the registry's URL, under these relaxations.
+    Found(Relaxations),
+    /// Somebody named issuer and client.
+    ByHand,
 }
 
 impl LoginRules {
@@ -63,17 +70,8 @@ impl LoginRules {
 }
 
 impl RulesChange {
-    /// Whether nothing changes.
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Writes the change into `settings`.
     pub fn apply(&self, settings: &mut RegistrySettings) {
-        if let Some(relaxations) = &self.found_with {
-            settings.strict_login = true;
-            settings.relaxations = relaxations.iter().map(ToString::to_string).collect();
-        }
         for relaxed in self.relaxed.iter().map(ToString::to_string) {
             if !settings.relaxations.contains(&relaxed) {
                 settings.relaxations.push(relaxed);
@@ -87,6 +85,18 @@ impl RulesChange {
     }
 }
 
+impl Configured {
+    /// Writes it into `settings`.
+    pub fn apply(&self, settings: &mut RegistrySettings) {
+        let (strict, relaxations) = match self {
+            Self::Found(relaxations) => (true, relaxations.clone()),
+            Self::ByHand => (false, Relaxations::new()),
+        };
+        settings.strict_login = strict;
+        settings.relaxations = relaxations.iter().map(ToString::to_string).collect();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,15 +105,10 @@ mod tests {
     fn a_change_touches_what_it_names_and_reads_as_it_was_written() {
         let mut settings = RegistrySettings::for_url("https://r.example");
         assert_eq!(LoginRules::read(&settings), LoginRules::default());
-        let found = RulesChange {
-            found_with: Some([Relaxation::UnlistedIssuer].into()),
-            ..RulesChange::default()
-        };
-        found.apply(&mut settings);
+        Configured::Found([Relaxation::UnlistedIssuer].into()).apply(&mut settings);
         let required = RulesChange {
             relaxed: [Relaxation::ResourceParentPath].into(),
             dpop: Some(DpopUse::Required),
-            found_with: None,
         };
         required.apply(&mut settings);
         let rules = LoginRules::read(&settings);
@@ -118,6 +123,8 @@ mod tests {
         auto.apply(&mut settings);
         assert_eq!(settings.dpop, None);
         assert!(LoginRules::read(&settings).strict);
+        Configured::ByHand.apply(&mut settings);
+        assert_eq!(LoginRules::read(&settings), LoginRules::default());
     }
 
     #[test]

@@ -185,25 +185,85 @@ async fn a_bound_token_is_of_no_use_to_others_and_off_gives_one_that_is() {
 #[tokio::test]
 async fn case_16_where_bound_tokens_are_required_no_other_is_kept() {
     let stage = Stage::new().await;
-    let ran = stage
-        .cli(&["registry", "login", "--no-browser", "--dpop", "required"])
-        .await;
+    let required = ["registry", "login", "--no-browser", "--dpop", "required"];
+    let ran = stage.cli(&required).await;
     assert_settings_refused(&ran, "--dpop auto");
     assert_eq!(stage.authorizations(), 0);
-    stage.provider.behave(|behaviour| {
-        behaviour.binds_tokens = true;
-        behaviour.answer_with("token_type", "Bearer");
-    });
+    // What a login that failed wanted is not settled.
+    let ran = stage.cli_login(&[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    stage
+        .provider
+        .behave(|behaviour| behaviour.binds_tokens = true);
+    let ran = stage.cli_login(&["--dpop", "required"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    stage
+        .provider
+        .behave(|behaviour| behaviour.answer_with("token_type", "Bearer"));
     let ran = stage.cli_login(&[]).await;
     assert_settings_refused(&ran, "not bound to the key");
     let server = stage.server().await;
     let answer = stage.log_in(&server).await;
     assert_ne!(answer.status, 200, "{answer:?}");
-    assert_ne!(report(&server).await["state"], "authenticated");
     until_true("the tokens to be given back", || {
         stage.provider.requests_for(paths::REVOKE).len() >= 2
     })
     .await;
+    // The login of before is as good as it was.
+    let told = report(&server).await;
+    assert_eq!(told["token_type"], "DPoP", "{told}");
+}
+
+#[tokio::test]
+async fn a_provider_that_offers_keys_no_longer_is_noticed_at_the_next_login() {
+    let stage = bound().await;
+    let ran = stage.cli_login(&[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    stage
+        .provider
+        .behave(|behaviour| behaviour.binds_tokens = false);
+    let ran = stage.cli_login(&[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let server = stage.server().await;
+    let told = report(&server).await;
+    assert!(
+        relaxations(&told).contains(&"bearer_despite_dpop"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_right_after_a_login_costs_one_request_and_no_login() {
+    let stage = bound().await;
+    stage.provider.set_ahead(3600);
+    let ran = stage.cli_login(&[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    // To the program this is a clock of its own that was put an hour ahead.
+    stage.provider.set_ahead(0);
+    let server = stage.server().await;
+    assert_eq!(names(&server).await.len(), 6);
+    assert_eq!(report(&server).await["state"], "authenticated");
+}
+
+#[tokio::test]
+async fn codes_that_are_typed_in_on_other_devices_bring_bound_tokens() {
+    let stage = bound().await;
+    stage.provider.behave(|behaviour| {
+        behaviour.offers_device = true;
+        behaviour.device_interval = 1;
+    });
+    stage
+        .provider
+        .want_nonces(Nonces::Wanted("device".to_owned()));
+    let running = stage.start_cli(&["registry", "login", "--device"]);
+    let page = stage.provider.at(paths::DEVICE);
+    let _ = browse(&running.word_on_stderr(&format!("{page}?")).await).await;
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(stage.provider.families()[0].key.is_some());
+    let server = stage.server().await;
+    assert_eq!(report(&server).await["token_type"], "DPoP");
+    assert_eq!(names(&server).await.len(), 6);
 }
 
 #[tokio::test]

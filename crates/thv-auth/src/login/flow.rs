@@ -142,7 +142,11 @@ impl Flow {
         let metadata_url = self.metadata_url(previous.as_ref());
         let http = &self.logins.http;
         let (provider, metadata) = tokio::join!(
-            oauth::discover(http, &self.binding.issuer, self.how.rules.discovery()),
+            async {
+                let policy = self.how.rules.discovery();
+                let found = oauth::discover(http, &self.binding.issuer, policy).await;
+                (found, self.logins.world.clock.now())
+            },
             Box::pin(metadata_at_login(
                 http,
                 &self.binding,
@@ -150,7 +154,9 @@ impl Flow {
                 &self.how.rules,
             )),
         );
+        let (provider, found_at) = provider;
         let provider = provider.map_err(|error| self.not_discovered(&error))?;
+        let metadata = metadata.map_err(|cause| LoginError::Settings { cause })?;
         let rules = &self.how.rules;
         if let Some(cause) = elsewhere(&self.binding, previous.as_ref(), metadata.as_ref(), rules) {
             return Err(LoginError::Settings { cause });
@@ -166,16 +172,17 @@ impl Flow {
                 ),
             });
         }
-        let pin = Pin::of(
-            &self.binding,
-            &provider,
-            metadata.as_ref(),
-            self.how.rules.dpop,
-        );
-        let _ = self.pin.set(pin);
-        if let Some(prover) = self.prover_for(&provider)? {
-            let _ = self.prover.set(prover);
+        let mut pin = Pin::of(&self.binding, &provider, metadata.as_ref(), rules.dpop);
+        match self.prover_for(&provider, found_at)? {
+            Some(prover) => {
+                let _ = self.prover.set(prover);
+            }
+            None if previous.as_ref().is_some_and(Grant::is_bound) => {
+                pin.relax(Relaxation::BearerDespiteDpop);
+            }
+            None => {}
         }
+        let _ = self.pin.set(pin);
         let (browser, device) = match self.how.device {
             DeviceUse::Never => (Some(self.open_browser_way(&provider).await?), None),
             DeviceUse::Only => (None, Some(self.ask_for_code(&provider).await?)),
@@ -200,7 +207,11 @@ impl Flow {
     }
 
     /// A new key, where the provider binds tokens to such and that is wanted.
-    fn prover_for(&self, provider: &Provider) -> Result<Option<Prover>, LoginError> {
+    fn prover_for(
+        &self,
+        provider: &Provider,
+        found_at: Timestamp,
+    ) -> Result<Option<Prover>, LoginError> {
         match self.how.rules.dpop {
             DpopUse::Off => return Ok(None),
             DpopUse::Auto if !provider.takes_our_keys() => return Ok(None),
@@ -218,7 +229,7 @@ impl Flow {
         let clock = &self.logins.world.clock;
         let offset = provider
             .server_date
-            .map(|theirs| theirs.duration_since(clock.now()))
+            .map(|theirs| theirs.duration_since(found_at))
             .filter(|offset| offset.unsigned_abs() <= SKEW_MAX);
         let servers = self.logins.servers.clone();
         let (clock, offset) = (Arc::clone(clock), offset.unwrap_or_default());

@@ -23,6 +23,8 @@ use thv_config::world::Clock;
 use thv_http::{Http, HttpError, Proof, Reply, Request, secrecy};
 use url::Url;
 
+use crate::limits::SKEW_MAX;
+use crate::oauth::answer::date_in;
 use crate::oauth::challenge::ProofChallenge;
 use crate::oauth::json::Members;
 use crate::skew::shifted;
@@ -47,6 +49,12 @@ const USE_NONCE: &str = "use_dpop_nonce";
 
 /// Longest nonce that is sent back, in bytes: some servers put sealed times into theirs.
 const NONCE_MAX: usize = 1024;
+
+/// The error of a server that does not take a proof (RFC 9449 sections 5 and 7.1); one that was made at another time, for example.
+const INVALID_PROOF: &str = "invalid_dpop_proof";
+
+/// By how much a clock has to be off for that to be why a proof is not taken: servers have some patience.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many servers are remembered. A program reads a few registries, each with one issuer.
 const SERVERS_MAX: usize = 64;
@@ -103,6 +111,8 @@ pub struct Servers {
 #[derive(Clone, Debug, Default)]
 struct Server {
     nonce: Option<String>,
+    /// How far its clock is ahead of ours, by its last answer.
+    offset: Option<SignedDuration>,
     /// Whether it knows nothing of proofs, and takes the token as a bearer token.
     takes_bearer: bool,
 }
@@ -115,6 +125,26 @@ pub struct Prover {
     clock: Arc<dyn Clock>,
     offset: SignedDuration,
     strict: bool,
+}
+
+/// What an answer has shown for the next proof.
+#[derive(Clone, Copy, Debug)]
+struct Learnt {
+    /// A nonce.
+    nonce: bool,
+    /// That the proof was made at the wrong time.
+    clock: bool,
+}
+
+impl Learnt {
+    /// Whether that is what this error is about.
+    fn helps_against(self, error: Option<&str>) -> bool {
+        match error {
+            Some(USE_NONCE) => self.nonce,
+            Some(INVALID_PROOF) => self.clock,
+            _ => false,
+        }
+    }
 }
 
 /// The claims of a proof (RFC 9449 section 4.2).
@@ -266,7 +296,7 @@ fn key_of(url: &Url) -> String {
 // === impl Prover ===
 
 impl Prover {
-    /// `key` in use with `servers`, whose clocks are `offset` ahead of `clock`.
+    /// `key` in use with `servers`, whose clocks are `offset` ahead of `clock` as long as they have not shown otherwise.
     pub fn new(
         key: ProofKey,
         servers: Servers,
@@ -306,8 +336,8 @@ impl Prover {
         let mut target = url.clone();
         target.set_query(None);
         target.set_fragment(None);
-        let nonce = self.servers.of(url).nonce;
-        let now: Timestamp = shifted(self.clock.now(), self.offset);
+        let Server { nonce, offset, .. } = self.servers.of(url);
+        let now: Timestamp = shifted(self.clock.now(), offset.unwrap_or(self.offset));
         self.key.sign(&Claims {
             jti: &crate::binding::hex(&unique),
             htm: method.as_str(),
@@ -320,14 +350,22 @@ impl Prover {
         })
     }
 
-    /// Keeps the nonce of an answer for the next proof. Whether there was one.
-    fn keep_nonce(&self, url: &Url, headers: &HeaderMap) -> bool {
-        let Some(nonce) = nonce_in(headers) else {
-            return false;
-        };
-        self.servers
-            .note(url, |server| server.nonce = Some(nonce.to_owned()));
-        true
+    /// Takes from an answer what the next proof to the same server needs.
+    fn learn(&self, url: &Url, headers: &HeaderMap) -> Learnt {
+        let nonce = nonce_in(headers);
+        let now = self.clock.now();
+        let offset = date_in(headers)
+            .map(|theirs| theirs.duration_since(now))
+            .filter(|offset| offset.unsigned_abs() <= SKEW_MAX);
+        let before = self.servers.of(url).offset.unwrap_or(self.offset);
+        self.servers.note(url, |server| {
+            server.nonce = nonce.map(str::to_owned).or(server.nonce.take());
+            server.offset = offset.or(server.offset);
+        });
+        Learnt {
+            nonce: nonce.is_some(),
+            clock: offset.is_some_and(|now| (now - before).abs() >= CLOCKS_DIFFER),
+        }
     }
 }
 
@@ -354,12 +392,12 @@ impl Proof for Prover {
     }
 
     fn answered(&self, url: &Url, proven: bool, status: StatusCode, headers: &HeaderMap) -> bool {
-        let has_nonce = self.keep_nonce(url, headers);
+        let learnt = self.learn(url, headers);
         if status != StatusCode::UNAUTHORIZED {
             return false;
         }
         match (proven, ProofChallenge::of(headers)) {
-            (true, Some(challenge)) => has_nonce && challenge.error.as_deref() == Some(USE_NONCE),
+            (true, Some(challenge)) => learnt.helps_against(challenge.error.as_deref()),
             // It does not know the scheme, and takes the token without a proof or not at all (RFC 9449 section 7.2).
             (true, None) if !self.strict => {
                 self.servers.note(url, |server| server.takes_bearer = true);
@@ -369,13 +407,18 @@ impl Proof for Prover {
                 self.servers.note(url, |server| server.takes_bearer = false);
                 true
             }
-            (true | false, None) => false,
+            // It may be about the token alone; a server that learns of proofs one day is not to be missed.
+            (false, None) => {
+                self.servers.note(url, |server| server.takes_bearer = false);
+                false
+            }
+            (true, None) => false,
         }
     }
 }
 
 /// Sends a POST to a token endpoint, with a proof where there is a key: once more where the server wants its nonce in it (RFC 9449
-/// section 8), and no third time.
+/// section 8) or has shown that our clock is wrong, and no third time.
 pub(crate) async fn ask(
     http: &Http,
     request: Request,
@@ -385,11 +428,12 @@ pub(crate) async fn ask(
         return http.send(request).await;
     };
     let reply = http.send(proven(request.clone(), prover)?).await?;
-    if !prover.keep_nonce(&reply.url, &reply.headers) || !wants_nonce(&reply) {
+    let learnt = prover.learn(&reply.url, &reply.headers);
+    if !learnt.helps_against(error_of(&reply).as_deref()) {
         return Ok(reply);
     }
     let reply = http.send(proven(request, prover)?).await?;
-    prover.keep_nonce(&reply.url, &reply.headers);
+    prover.learn(&reply.url, &reply.headers);
     Ok(reply)
 }
 
@@ -404,13 +448,11 @@ fn proven(request: Request, prover: &Prover) -> Result<Request, HttpError> {
     Ok(request.header(DPOP, value))
 }
 
-fn wants_nonce(reply: &Reply) -> bool {
-    if !reply.status.is_client_error() {
-        return false;
-    }
+fn error_of(reply: &Reply) -> Option<String> {
     let members = Members::parse(&reply.body).ok();
-    let error = members.and_then(|members| members.text("error").ok().flatten());
-    error.as_deref() == Some(USE_NONCE)
+    members
+        .filter(|_| reply.status.is_client_error())
+        .and_then(|members| members.text("error").ok().flatten())
 }
 
 /// The nonce of an answer, if there is exactly one and it is well-formed (RFC 9449 section 8.1).
@@ -538,6 +580,9 @@ mod tests {
         let wants_nonce = ("www-authenticate", "DPoP error=\"use_dpop_nonce\"");
         let bad_token = ("www-authenticate", "DPoP error=\"invalid_token\"");
         let bearer = ("www-authenticate", "Bearer error=\"invalid_token\"");
+        let bad_proof = ("www-authenticate", "DPoP error=\"invalid_dpop_proof\"");
+        let late = ("date", "Mon, 23 Nov 2026 13:00:00 GMT");
+        let in_time = ("date", "Mon, 23 Nov 2026 12:00:31 GMT");
         for (fields, status, proven, strict, again, then_bearer) in [
             (vec![wants_nonce, nonce], 401, true, false, true, false),
             (vec![wants_nonce], 401, true, false, false, false),
@@ -549,6 +594,9 @@ mod tests {
             (vec![bearer, bad_token], 401, true, false, false, false),
             (vec![], 401, true, false, true, true),
             (vec![bearer], 401, false, false, false, false),
+            (vec![bad_proof, late], 401, true, false, true, false),
+            (vec![bad_proof, in_time], 401, true, false, false, false),
+            (vec![bad_token, late], 401, true, false, false, false),
             (vec![bad_token], 401, false, false, true, false),
         ] {
             let prover = prover().strict(strict);
@@ -561,6 +609,51 @@ mod tests {
                 "{fields:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_server_that_takes_no_bearer_either_is_shown_a_proof_again() {
+        let (prover, here) = (prover(), url("https://r.example/"));
+        let token = SecretString::from("the-token");
+        let (status, headers) = answer(401, &[]);
+        for _ in 0..2 {
+            assert!(prover.answered(&here, true, status, &headers));
+            let as_bearer = prover.prove(&Method::GET, &here, &token);
+            assert!(as_bearer.expect("an answer").is_none());
+            assert!(!prover.answered(&here, false, status, &headers));
+            let proof = prover.prove(&Method::GET, &here, &token);
+            assert!(proof.expect("an answer").is_some());
+        }
+    }
+
+    #[test]
+    fn a_proof_is_made_at_the_time_that_its_server_showed_last() {
+        let (prover, here) = (prover(), url("https://r.example/"));
+        let made_at = |url: &Url| {
+            let proof = prover.proof(&Method::GET, url, None).expect("a proof");
+            let claims = proof
+                .expose_secret()
+                .split('.')
+                .nth(1)
+                .expect("claims")
+                .to_owned();
+            let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+            let claims: serde_json::Value = serde_json::from_slice(&claims).expect("JSON");
+            claims["iat"].as_i64().expect("a time") - 1_795_435_200
+        };
+        assert_eq!(made_at(&here), 30);
+        for (date, age, expected) in [
+            ("Mon, 23 Nov 2026 11:00:00 GMT", None, -3600),
+            ("Mon, 23 Nov 2026 11:00:00 GMT", Some("1800"), -1800),
+            ("Mon, 23 Nov 2020 11:00:00 GMT", None, -1800),
+        ] {
+            let mut fields = vec![("date", date)];
+            fields.extend(age.map(|age| ("age", age)));
+            let (status, headers) = answer(200, &fields);
+            prover.answered(&here, true, status, &headers);
+            assert_eq!(made_at(&here), expected, "{date}");
+        }
+        assert_eq!(made_at(&url("https://other.example/")), 30);
     }
 
     #[test]

@@ -127,7 +127,11 @@ impl Registration {
 
 /// The host of the token endpoint, with its port.
 pub(crate) fn token_host(provider: &Provider) -> String {
-    let url = &provider.token_endpoint;
+    host_of(&provider.token_endpoint)
+}
+
+/// The host of an endpoint, with its port.
+pub(crate) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port_or_known_default() {
         Some(port) => format!("{host}:{port}"),

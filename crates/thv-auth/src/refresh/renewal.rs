@@ -210,7 +210,7 @@ impl Renewal {
         if let Some(date) = tokens.server_date {
             self.inner.skew.observe(self.inner.now(), date);
         }
-        if is_of_somebody_else(marked, &tokens) {
+        if is_of_somebody_else(marked, &tokens, &self.lane.binding.client_id) {
             return self.bury(marked, DeathReason::AccountMismatch).await;
         }
         let renewed = marked.renewed(tokens, self.inner.now());
@@ -302,12 +302,12 @@ impl Renewal {
             let service = &inner.parts.service;
             if let Some(token) = &grant.refresh_token {
                 service
-                    .revoke(&binding, token, TokenHint::RefreshToken)
+                    .revoke(&binding, grant.pin.as_ref(), token, TokenHint::RefreshToken)
                     .await;
             }
             if let Some(token) = &grant.access_token {
                 service
-                    .revoke(&binding, token, TokenHint::AccessToken)
+                    .revoke(&binding, grant.pin.as_ref(), token, TokenHint::AccessToken)
                     .await;
             }
         });

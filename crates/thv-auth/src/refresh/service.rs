@@ -48,10 +48,11 @@ pub trait TokenService: Debug + Send + Sync + 'static {
         spent: Spent<'a>,
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>>;
 
-    /// Gives `token` back.
+    /// Gives `token` back, to nobody but those who were there at the login.
     fn revoke<'a>(
         &'a self,
         binding: &'a Binding,
+        pin: Option<&'a Pin>,
         token: &'a SecretString,
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome>;
@@ -247,6 +248,7 @@ impl TokenService for OAuthService {
     fn revoke<'a>(
         &'a self,
         binding: &'a Binding,
+        pin: Option<&'a Pin>,
         token: &'a SecretString,
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome> {
@@ -256,6 +258,10 @@ impl TokenService for OAuthService {
                 Ok(provider) => provider,
                 Err(error) => return failed(error.to_string(), error.is_transient()),
             };
+            if pin.is_some_and(|pin| !pin.is_revocation_host_of(&provider)) {
+                let cause = "its revocation endpoint is not on a host of the login".to_owned();
+                return failed(cause, false);
+            }
             match self.authentication(binding, &provider).await {
                 Ok(client) => {
                     oauth::revoke(&self.http, &provider, binding, &client, token, hint).await

@@ -26,6 +26,7 @@ fn strict_pin(provider: &Provider) -> Pin {
     let issuer = Url::parse(&provider.issuer()).unwrap();
     Pin {
         token_host: format!("127.0.0.1:{}", issuer.port().unwrap()),
+        revocation_host: None,
         resource_metadata: None,
         relaxed: Vec::new(),
         dpop_required: true,

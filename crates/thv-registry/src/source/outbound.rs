@@ -68,9 +68,7 @@ impl Outbound {
         let (Some(sent), Ok(reply)) = (bearer, &answer) else {
             return Ok(answer);
         };
-        if proof_fault(reply).is_some() {
-            return Ok(answer);
-        }
+        refused_proof(remote, &sent, reply)?;
         if reply.status != StatusCode::UNAUTHORIZED {
             note_answer(credentials, &sent, reply).await;
             return Ok(answer);
@@ -85,8 +83,9 @@ impl Outbound {
             .send(remote, &url, headers, bounds, bearer.clone())
             .await?;
         if let (Some(sent), Ok(reply)) = (bearer, &answer) {
+            refused_proof(remote, &sent, reply)?;
             match reply.status {
-                StatusCode::UNAUTHORIZED if proof_fault(reply).is_none() => {
+                StatusCode::UNAUTHORIZED => {
                     credentials.rejected(&sent).await;
                 }
                 _ => note_answer(credentials, &sent, reply).await,
@@ -140,12 +139,6 @@ impl Outbound {
         answer: Result<Reply, HttpError>,
     ) -> Result<Reply, Fault> {
         let reply = answer.map_err(|error| unavailable(remote, error.to_string(), None))?;
-        if let Some(error) = proof_fault(&reply) {
-            let cause = format!(
-                "it does not take the proof of the token's key (`{error}`, RFC 9449); if the clock of this machine is wrong, set it"
-            );
-            return Err(unavailable(remote, cause, None));
-        }
         match reply.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(refusal(remote, credentials, reply.status))
@@ -163,11 +156,21 @@ impl Outbound {
     }
 }
 
-/// The error of an answer that refuses the proof of the token's key, and not the token: no other token will help.
-fn proof_fault(reply: &Reply) -> Option<String> {
-    let challenge = ProofChallenge::of(&reply.headers)
-        .filter(|challenge| reply.status == StatusCode::UNAUTHORIZED && challenge.is_about_proof());
-    challenge?.error
+/// The fault of a registry that refuses the proof of the token's key, and not the token: no other token will help.
+fn refused_proof(remote: &Remote, sent: &Bearer, reply: &Reply) -> Result<(), Fault> {
+    if !sent.is_bound() || reply.status != StatusCode::UNAUTHORIZED {
+        return Ok(());
+    }
+    match ProofChallenge::of(&reply.headers) {
+        Some(challenge) if challenge.is_about_proof() => {
+            let error = challenge.error.unwrap_or_default();
+            let cause = format!(
+                "it does not take the proof of the token's key (`{error}`, RFC 9449); if the clock of this machine is wrong, set it"
+            );
+            Err(unavailable(remote, cause, None))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells the credential what an answer other than 401 says of it (RFC 6750, section 3.1).

@@ -12,7 +12,7 @@ use thv_auth::LoginReason;
 use thv_auth::login::{LoginDone, LoginHow};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
-use thv_auth::rules::RulesChange;
+use thv_auth::rules::{Configured, RulesChange};
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
@@ -56,18 +56,14 @@ pub(super) async fn run(
         plan = search_again(args, &config).unwrap_or(plan);
     }
     let mut metadata_url = None;
-    let mut rules = RulesChange {
-        dpop: args.dpop,
-        relaxed: args.relax.iter().copied().collect(),
-        found_with: None,
-    };
+    let mut configured = Configured::ByHand;
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await?;
             metadata_url = found.1;
-            rules.found_with = Some(args.relax.iter().copied().collect());
+            configured = Configured::Found(args.relax.iter().copied().collect());
             Some((searched.request, found.0))
         }
     };
@@ -80,9 +76,7 @@ pub(super) async fn run(
             Box::pin(change),
         )
         .await?;
-    }
-    if !rules.is_none() {
-        catalogs.auth.settle_rules(rules).await?;
+        catalogs.auth.note_configured(configured).await?;
     }
     let before = key_file(&catalogs.secrets).await;
     catalogs.auth.person_is_here().await;
@@ -243,6 +237,14 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
     })
 }
 
+/// What the person settles with this login.
+fn change(args: &LoginArgs) -> RulesChange {
+    RulesChange {
+        relaxed: args.relax.iter().copied().collect(),
+        dpop: args.dpop,
+    }
+}
+
 /// Whether the login ended because the registry or its issuer is not as it was: then the registry is asked anew where to log in.
 async fn has_other_issuer(catalogs: &Catalogs) -> bool {
     let report = catalogs.auth.report().await;
@@ -336,6 +338,7 @@ async fn log_in(
 ) -> Result<LoginDone, CommandError> {
     let (addresses, mut announced) = mpsc::unbounded_channel();
     let how = LoginHow {
+        change: change(args),
         opener: Some(Arc::new(Browser)),
         announce: Some(Arc::new(move |url| {
             // Nobody listens any more only when the login is over.

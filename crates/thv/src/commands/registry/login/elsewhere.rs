@@ -11,7 +11,7 @@ use thv_config::world::World;
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::Shown;
+use super::{Shown, change};
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
 use crate::output::{NOTICE, Output};
@@ -37,6 +37,7 @@ pub(super) async fn log_in(
             DeviceUse::Never
         },
         metadata_url,
+        change: change(args),
         ..LoginHow::default()
     };
     let view = auth.start_login(how).await?.view;
