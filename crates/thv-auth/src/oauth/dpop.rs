@@ -1,6 +1,6 @@
 //! Tokens that are bound to a key of ours (RFC 9449): the key, the proofs made with it, and what servers want in the next one.
 //!
-//! A [`ProofKey`] is made for one login and kept in its grant. A [`Prover`] is that key in use: [`ask`] sends a request to a token
+//! A [`ProofKey`] is made for one login and kept in its grant. A [`Prover`] is that key in use: `ask` sends a request to a token
 //! endpoint with a proof, and as a [`Proof`] it goes with a token to a registry. Who gets a key, and what becomes of tokens that are
 //! not bound to it, is decided at the login and at the renewal.
 
