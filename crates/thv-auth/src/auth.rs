@@ -101,6 +101,11 @@ pub enum AuthFailure {
     /// There is no token to hand out.
     #[error(transparent)]
     Credential(#[from] AuthError),
+    /// The token is of no use without its key, which is not handed out.
+    #[error(
+        "the registry's token is bound to a key that thv keeps (DPoP), and is worth nothing to other programs"
+    )]
+    BoundToken,
     /// A token was asked for another origin than its own.
     #[error(transparent)]
     WrongOrigin(#[from] registry::WrongOrigin),

@@ -165,6 +165,12 @@ async fn a_bound_token_is_of_no_use_to_others_and_off_gives_one_that_is() {
     assert_eq!(ran.code, 0, "{}", ran.transcript());
     let ran = stage.cli(&["registry", "token"]).await;
     assert_settings_refused(&ran, "--dpop off");
+    let ran = stage.cli(&["registry", "status"]).await;
+    assert!(
+        ran.stdout.contains("bound to a key"),
+        "{}",
+        ran.transcript()
+    );
     let ran = stage.cli_login(&["--dpop", "off"]).await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());
     let ran = stage.cli(&["registry", "token"]).await;

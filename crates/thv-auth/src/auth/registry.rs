@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{Auth, AuthFailure, DEFAULT_REGISTRY};
 use crate::binding::NoBinding;
-use crate::credentials::{AuthError, Credentials as _};
+use crate::credentials::Credentials as _;
 use crate::doctor::InPlaceOfLogin;
 use crate::logout::CredentialReceipt;
 use crate::machine::manage::{Forgotten, Manager};
@@ -110,10 +110,7 @@ impl Auth {
             return Ok(None);
         };
         if bearer.is_bound() {
-            return Err(AuthError::Unusable {
-                cause: "its token is bound to a key that thv keeps (DPoP) and is worth nothing to other programs; `thv registry login --dpop off` gets one that they can use".to_owned(),
-            }
-            .into());
+            return Err(AuthFailure::BoundToken);
         }
         let expires_at = self.report().await?.expires_at;
         Ok(Some(HandedOut { bearer, expires_at }))
