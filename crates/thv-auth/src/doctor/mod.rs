@@ -21,7 +21,7 @@ use thv_config::disk::FileLock;
 use thv_config::holder::{Hold, lock_holder, port_holder};
 use thv_config::{Config, ConfigError, ConfigStore, Paths, World};
 use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
-use thv_secrets::{Patience, Secrets};
+use thv_secrets::{Patience, Secrets, setup_lock};
 use url::Url;
 
 pub use check::{Check, Diagnosis, Outcome};
@@ -189,6 +189,7 @@ impl Doctor {
         let mut locks = vec![
             ("lock.config", self.config.lock_file()),
             ("lock.secrets", FileLock::beside(&self.paths.secrets_file())),
+            ("lock.secrets_setup", setup_lock(&self.paths.secrets_file())),
         ];
         locks.extend(binding.map(|binding| {
             let directory = RefreshEngine::lock_dir(&self.paths);
