@@ -15,6 +15,7 @@ mod auth_kit;
 mod callback;
 mod discovery;
 mod provider;
+mod proxy;
 mod registry;
 mod tokens;
 
@@ -72,6 +73,10 @@ const HERE: &[(u8, &str)] = &[
     (50, "registry::d50_addresses_in_disguise"),
     (51, "registry::d51_ipv6_addresses"),
     (55, "registry::d55_other_schemes"),
+    (
+        62,
+        "proxy::case_62_…, and thv-http proxy and exchange: case_62_…",
+    ),
     (72, "tokens::e72_no_answer_holds_a_token"),
     (75, "tokens::f75_files_are_private_whatever_the_umask"),
     (86, "registry::f86_a_poisoned_environment"),
@@ -138,7 +143,6 @@ const ELSEWHERE: &[(u8, &str)] = &[
 
 const LATER: &[(u8, &str)] = &[
     (46, "sender-constrained tokens"),
-    (62, "proxies"),
     (67, "a bearer for our own API"),
     (73, "fail points in handlers"),
 ];
