@@ -12,16 +12,15 @@ mod host;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use thv_auth::inbound::CallerVerifier;
 
 pub(crate) use callback::Callback;
+pub use caller::Callers;
 pub use host::HostPolicy;
 pub(crate) use watch::Watch;
 
@@ -40,7 +39,7 @@ pub(crate) struct Edge {
     hosts: HostPolicy,
     origins: CorsOrigins,
     callback: Option<Callback>,
-    caller: Option<Arc<CallerVerifier>>,
+    callers: Option<Callers>,
     watch: Watch,
 }
 
@@ -60,7 +59,7 @@ impl Edge {
         hosts: HostPolicy,
         cors_origins: &[String],
         callback: Option<Callback>,
-        caller: Option<Arc<CallerVerifier>>,
+        callers: Option<Callers>,
         watch: Watch,
     ) -> Self {
         Self {
@@ -68,7 +67,7 @@ impl Edge {
             hosts,
             origins: CorsOrigins::new(cors_origins),
             callback,
-            caller,
+            callers,
             watch,
         }
     }
@@ -140,9 +139,9 @@ impl Edge {
 
     /// Runs the handler and writes its problem, if it has one, in the form asked for.
     async fn dispatch(&self, request: Request, asked: Asked) -> Response {
-        if let Some(verifier) = &self.caller
+        if let Some(callers) = &self.callers
             && !is_health(request.uri().path())
-            && let Err(refused) = caller::check(verifier, request.headers()).await
+            && let Err(refused) = caller::check(callers, request.headers()).await
         {
             return refused;
         }
@@ -212,6 +211,8 @@ fn finish(headers: &mut HeaderMap, under_api: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::body::Body;
     use axum::routing::any;
     use http::StatusCode;

@@ -14,6 +14,7 @@
 mod auth_kit;
 mod callback;
 mod discovery;
+mod local;
 mod provider;
 mod proxy;
 mod registry;
@@ -76,6 +77,10 @@ const HERE: &[(u8, &str)] = &[
     (
         62,
         "proxy::case_62_…, and thv-http proxy and exchange: case_62_…",
+    ),
+    (
+        67,
+        "local::case_67_…, and thv-api listen::unix and edge::caller: case_67_…",
     ),
     (72, "tokens::e72_no_answer_holds_a_token"),
     (75, "tokens::f75_files_are_private_whatever_the_umask"),
@@ -143,7 +148,6 @@ const ELSEWHERE: &[(u8, &str)] = &[
 
 const LATER: &[(u8, &str)] = &[
     (46, "sender-constrained tokens"),
-    (67, "a bearer for our own API"),
     (73, "fail points in handlers"),
 ];
 
