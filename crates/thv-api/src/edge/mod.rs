@@ -241,6 +241,45 @@ mod tests {
         edge.handle(request).await
     }
 
+    #[tokio::test]
+    async fn case_73_a_handler_that_panics_is_a_500_without_details_and_the_server_goes_on() {
+        async fn fault() -> &'static str {
+            tokio::task::yield_now().await;
+            panic!("canary-detail")
+        }
+        let mut router = Router::default();
+        for path in [
+            "/api/v1beta/faulty",
+            "/v0.1/faulty",
+            "/registry/default/v0.1/faulty",
+        ] {
+            router.add(path, any(fault));
+        }
+        router.add("/api/v1beta/well", any(|| async { "well" }));
+        let watch = Watch::new(Arc::new(SystemClock::new()), None);
+        let edge = Edge::new(router, HostPolicy::Any, &[], None, None, watch);
+        let ask = |path: &str| {
+            let request = Request::builder()
+                .uri(path)
+                .header(header::HOST, "localhost");
+            edge.handle(request.body(Body::empty()).unwrap())
+        };
+        for path in [
+            "/api/v1beta/faulty",
+            "/v0.1/faulty",
+            "/registry/default/v0.1/faulty",
+        ] {
+            let answer = ask(path).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains("Internal Server Error"), "{path}: {body}");
+            assert!(!body.contains("canary"), "{path}: {body}");
+            assert_eq!(ask("/api/v1beta/well").await.status(), StatusCode::OK);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn f46_a_route_has_a_minute_and_a_refresh_has_more() {
         let list = "/api/v1beta/registry/default/servers";

@@ -135,6 +135,10 @@ const ELSEWHERE: &[(u8, &str)] = &[
         71,
         "thv-api stream::case_71_only_so_many_clients_wait_and_each_leaves_its_place",
     ),
+    (
+        73,
+        "thv-api edge: case_73_a_handler_that_panics_…, and thv-auth grants::faults: case_73_…",
+    ),
     (76, "auth_processes: kill -9, read-only and torn stores"),
     (
         78,
@@ -146,10 +150,7 @@ const ELSEWHERE: &[(u8, &str)] = &[
     (89, "thv-auth: grant records of other versions"),
 ];
 
-const LATER: &[(u8, &str)] = &[
-    (46, "sender-constrained tokens"),
-    (73, "fail points in handlers"),
-];
+const LATER: &[(u8, &str)] = &[(46, "sender-constrained tokens")];
 
 /// The numbers that the design's list has; the others belong to no test.
 const ALL: &[u8] = &[
