@@ -137,7 +137,7 @@ const ELSEWHERE: &[(u8, &str)] = &[
     ),
     (
         73,
-        "thv-api edge: case_73_a_handler_that_panics_…, and thv-auth grants::faults: case_73_…",
+        "thv-api edge: case_73_a_handler_that_panics_…, and thv-auth grants::faults and machine::fetched: case_73_…",
     ),
     (76, "auth_processes: kill -9, read-only and torn stores"),
     (
