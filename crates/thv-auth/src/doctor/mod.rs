@@ -33,7 +33,9 @@ use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
 use crate::oauth::challenge::BearerChallenge;
 use crate::oauth::error::MetadataFault;
 use crate::oauth::metadata::{Sighting, sight};
-use crate::oauth::resource::{Resource, discover_resource};
+use crate::oauth::resource::{
+    Resource, ResourceError, ResourceFault, ResourceMetadata, discover_resource,
+};
 use crate::oauth::{DiscoveryPolicy, parse_issuer};
 use crate::pin::Pin;
 use crate::refresh::{RefreshEngine, bearer_of, blocking, grant_lock};
@@ -409,6 +411,30 @@ impl Doctor {
             request = request.bearer(bearer);
         }
         self.http.send(request).await
+    }
+}
+
+/// What is said of an issuer's documents, for [`crate::foreign`].
+pub(crate) fn judge_provider(issuer: &str, seen: &[Sighting]) -> Vec<Check> {
+    issuer::judge(issuer, &[], seen)
+}
+
+/// What is said of a registry's document, for [`crate::foreign`].
+pub(crate) fn judge_resource(
+    registry: &str,
+    found: Result<ResourceMetadata, ResourceFault>,
+) -> Vec<Check> {
+    let sight = ResourceSight {
+        configured: registry.to_owned(),
+        challenge: BearerChallenge::default(),
+        found: found.map_err(|fault| ResourceError {
+            attempts: vec![(registry.to_owned(), fault)],
+        }),
+    };
+    let issuer = "https://id.example";
+    match Binding::new(registry, issuer, "thv-cli") {
+        Ok(binding) => resource::judge(&sight, Wanted::Login(&binding, &Relaxations::new())),
+        Err(_) => resource::judge(&sight, Wanted::Nothing),
     }
 }
 
