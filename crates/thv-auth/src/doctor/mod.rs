@@ -320,10 +320,6 @@ impl Doctor {
             at: host.1,
         };
         let mut checks = REGISTRY.judge(&host);
-        checks.push(login::challenge(
-            &host.answer,
-            binding.is_some() || is_replaced,
-        ));
         let stored = match binding {
             Some(binding) => Some(self.grant_of(binding).await),
             None => None,
@@ -338,6 +334,7 @@ impl Doctor {
             None if is_replaced => Wanted::Credential,
             None => Wanted::Nothing,
         };
+        checks.push(login::challenge(&host.answer, wanted));
         checks.extend(self.resource(config, &host.answer, wanted).await);
         let (Some(binding), Some((check, grant))) = (binding, stored) else {
             let why = NO_LOGIN;
