@@ -29,15 +29,14 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::HeaderValue;
 use thv_auth::Auth;
-use thv_auth::inbound::CallerVerifier;
 use thv_auth::login::PublicUrl;
 use thv_auth::opener::Opener;
 use thv_config::world::Clock;
 use thv_registry::Registries;
 use thv_secrets::UserSecrets;
 
-pub use discovery::{ClaimError, Discovery, Nonce};
-pub use edge::HostPolicy;
+pub use discovery::{CallerToken, ClaimError, Discovery, Nonce};
+pub use edge::{Callers, HostPolicy};
 pub use listen::{Address, Drained, ListenError, Listener, listen, serve};
 
 /// What is fixed when a server starts.
@@ -53,8 +52,8 @@ pub struct ApiOptions {
     pub metrics: bool,
     /// Origins whose pages may read the standard door; `*` stands for all.
     pub cors_origins: Vec<String>,
-    /// Who checks callers' tokens; nobody does without it.
-    pub caller: Option<Arc<CallerVerifier>>,
+    /// What callers have to show; nothing without it.
+    pub callers: Option<Callers>,
     /// Which hosts requests may be for; see [`Listener::host_policy`].
     pub host_policy: HostPolicy,
     /// The address under which browsers reach this server, if logins are to come back here and not to a port of their own.
@@ -113,7 +112,7 @@ impl Api {
             options.host_policy,
             &options.cors_origins,
             options.public_url.as_ref().map(edge::Callback::new),
-            options.caller,
+            options.callers,
             edge::Watch::new(options.clock, metrics),
         );
         Self {

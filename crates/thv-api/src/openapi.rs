@@ -15,7 +15,7 @@ pub(crate) const CHECKED_IN: &str = include_str!("../openapi.json");
         title = "ToolHive API",
         version = "1.0",
         description = "MCP registries over HTTP: what servers, skills and plugins the configured registry holds. \
-            Besides the answers listed per operation, any request may be refused with 400 (no or several Host headers), 401 (with a login for callers set up), \
+            Besides the answers listed per operation, any request may be refused with 400 (no or several Host headers), 401 (where callers have to show a token), \
             403 (a page of another origin, or a host that is not this server), 405, 413 (a body over 1 MiB) or 415 (a POST in a content type of HTML forms). \
             Text errors become `RegistryErrorResponse` objects for clients that send `Accept: application/json`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")

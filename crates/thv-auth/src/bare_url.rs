@@ -249,11 +249,7 @@ async fn ask(
             ));
         }
     }
-    if reply.url.origin() != url.origin() {
-        // Somebody else asks for a login. What they say is not the registry's word.
-        return Ok(BearerChallenge::default());
-    }
-    Ok(BearerChallenge::of(&reply.headers).unwrap_or_default())
+    Ok(BearerChallenge::of_registry(&reply, url))
 }
 
 /// The issuer to log in at: the one that the person named, where it is among the registry's, else the registry's only one. The

@@ -8,6 +8,8 @@ pub mod bare_url;
 pub mod binding;
 pub mod credentials;
 pub mod doctor;
+#[doc(hidden)]
+pub mod foreign;
 pub mod grant;
 pub mod inbound;
 pub mod limits;

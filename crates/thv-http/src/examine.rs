@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use thv_config::world::Env;
 use url::{Host, Url};
 
-use crate::client::{Http, Inner, Route, within};
+use crate::client::{Http, Route, within};
 use crate::error::{HttpError, Phase};
 use crate::policy::display_url;
+use crate::proxy::ProxyRules;
 use crate::resolve::AddressRule;
 
 /// How requests to one host travel.
@@ -37,7 +39,7 @@ impl Http {
     pub async fn way_to(&self, url: &Url, limit: Duration) -> Result<Way, HttpError> {
         let inner = self.inner();
         if inner.proxy.applies_to(url)? {
-            return Ok(Way::Proxied(inner.shown_proxy(url)));
+            return Ok(Way::Proxied(shown_proxy(&inner.proxy, url)));
         }
         let name = match url.host() {
             Some(Host::Ipv4(v4)) => return Ok(Way::Direct(Ok(vec![v4.into()]))),
@@ -73,18 +75,25 @@ impl Http {
     }
 }
 
-impl Inner {
-    fn shown_proxy(&self, url: &Url) -> String {
-        let setting = if url.scheme() == "https" {
-            self.proxy.https()
-        } else {
-            self.proxy.http()
-        };
-        setting
-            .and_then(|setting| Url::parse(setting.expose_secret()).ok())
-            .map(|proxy| display_url(&proxy))
-            .unwrap_or_default()
-    }
+/// The proxy of `env` that requests to `url` go through, without its password; `None` where there is none, or none that can be
+/// used.
+pub fn proxy_for(env: &dyn Env, url: &Url) -> Option<String> {
+    let rules = ProxyRules::from_env(env);
+    let is_web = matches!(url.scheme(), "http" | "https");
+    let is_used = is_web && rules.applies_to(url).is_ok_and(|applies| applies);
+    is_used.then(|| shown_proxy(&rules, url))
+}
+
+fn shown_proxy(rules: &ProxyRules, url: &Url) -> String {
+    let setting = if url.scheme() == "https" {
+        rules.https()
+    } else {
+        rules.http()
+    };
+    setting
+        .and_then(|setting| Url::parse(setting.expose_secret()).ok())
+        .map(|proxy| display_url(&proxy))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

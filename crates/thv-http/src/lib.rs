@@ -24,7 +24,7 @@ mod trust;
 pub use client::{Http, HttpOptions};
 pub use client_certificate::{CERTIFICATE_VARIABLE, KEY_VARIABLE};
 pub use error::{HttpError, Phase};
-pub use examine::{Trust, Way};
+pub use examine::{Trust, Way, proxy_for};
 pub use limits::Limits;
 pub use policy::{
     Bearer, PlainHttp, Policy, Proof, Redirects, display_url, is_loopback_url, parse_url,

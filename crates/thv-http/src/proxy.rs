@@ -23,10 +23,14 @@ pub(crate) struct ProxyRules {
 
 impl ProxyRules {
     pub(crate) fn from_env(env: &dyn Env) -> Self {
+        // A program started by a web server over CGI has in `HTTP_PROXY` what a client put into its `Proxy` header
+        // (CVE-2016-5385). No client can set the name in lower case.
+        let is_cgi = env.var("REQUEST_METHOD").is_some();
         let setting = |upper: &'static str, lower: &str| {
             let value = env
                 .var(upper)
                 .filter(|value| !value.is_empty())
+                .filter(|_| !is_cgi || upper != "HTTP_PROXY")
                 .or_else(|| env.var(lower))?;
             (!value.is_empty()).then(|| parse(upper, &value))
         };
@@ -194,6 +198,57 @@ mod tests {
         assert_eq!(applies(&none, "https://a.example/"), Ok(false));
         let empty = ProxyRules::from_env(&MapEnv::from([("HTTPS_PROXY", "")]));
         assert_eq!(applies(&empty, "https://a.example/"), Ok(false));
+    }
+
+    #[test]
+    fn case_62_addresses_that_only_look_exempt_go_through_the_proxy() {
+        let rules = ProxyRules::from_env(&MapEnv::from([
+            ("ALL_PROXY", "http://proxy.corp:3128"),
+            (
+                "NO_PROXY",
+                "internal.corp,10.0.0.0/8,192.0.2.1,.dotted.corp, ,",
+            ),
+        ]));
+        for (url, proxied) in [
+            ("https://INTERNAL.corp/", false),
+            ("https://internal.corp:8443/", false),
+            ("https://a.dotted.corp/", false),
+            ("https://10.255.255.255/", false),
+            ("https://0xa.1/", false),
+            ("https://internal.corp@evil.example/", true),
+            ("https://internal.corp.evil.example/", true),
+            ("https://evilinternal.corp/", true),
+            ("https://evil.example/internal.corp", true),
+            (
+                "https://evil.example/?host=internal.corp#internal.corp",
+                true,
+            ),
+            ("https://internal/", true),
+            ("https://corp/", true),
+            ("https://10.0.0.1.evil.example/", true),
+            ("https://[::ffff:10.0.0.1]/", true),
+            ("https://192.0.2.10/", true),
+            ("https://127.0.0.1.evil.example/", true),
+            ("https://localhost.evil.example/", true),
+            ("https://notlocalhost/", true),
+        ] {
+            assert_eq!(applies(&rules, url), Ok(proxied), "{url}");
+        }
+    }
+
+    #[test]
+    fn case_62_a_proxy_that_a_client_of_a_web_server_names_is_none() {
+        let variables = [
+            ("REQUEST_METHOD", "GET"),
+            ("HTTP_PROXY", "http://evil.example:3128"),
+        ];
+        let rules = ProxyRules::from_env(&MapEnv::from(variables));
+        assert_eq!(applies(&rules, "http://a.example/"), Ok(false));
+        let [method, theirs] = variables;
+        let ours = ("http_proxy", "http://proxy.corp:3128");
+        let rules = ProxyRules::from_env(&MapEnv::from([method, theirs, ours]));
+        assert_eq!(applies(&rules, "http://a.example/"), Ok(true));
+        assert_eq!(rules.http().map(shown).as_deref(), Some("proxy.corp:3128"));
     }
 
     #[test]

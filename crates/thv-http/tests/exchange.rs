@@ -18,7 +18,7 @@ use axum::extract::Request as Incoming;
 use axum::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, LOCATION, USER_AGENT,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::{StreamExt as _, stream};
@@ -509,6 +509,30 @@ async fn the_proxy_of_the_environment_is_used_and_this_machine_is_not_behind_it(
         http.send(private(direct)).await.expect("direct").body,
         "direct"
     );
+}
+
+#[tokio::test]
+async fn case_62_no_credential_goes_through_a_proxy_in_clear() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let proxy = serve(Router::new().fallback(move || async move {
+        counted.fetch_add(1, Ordering::Relaxed);
+        "proxied"
+    }))
+    .await;
+    let http = http_in([("HTTP_PROXY", proxy.as_str())]);
+    let target = url("http://registry.invalid/v0.1/servers");
+    let bearer = Bearer::for_url("canary-token".to_owned().into(), &target);
+    let key = bearer.clone().in_header(HeaderName::from_static("x-key"));
+    for credential in [bearer, key] {
+        let request = Request::get(target.clone()).policy(Policy::PRIVATE);
+        let sent = http.send(request.bearer(credential)).await;
+        assert!(
+            matches!(sent, Err(HttpError::CredentialsInClear { .. })),
+            "{sent:?}"
+        );
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

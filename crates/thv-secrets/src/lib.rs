@@ -36,6 +36,6 @@ pub use one_password::{PROGRAM_VARIABLE, TOKEN_VARIABLE};
 pub use scope::{SYSTEM_PREFIX, Scope, SecretName};
 pub use seal::{KEY_BYTES, SealError, Sealer};
 pub use secrets::{Secrets, StoreReport};
-pub use setup::{KeyPlace, SetUp};
+pub use setup::{KeyPlace, SetUp, setup_lock};
 pub use store::{Capabilities, Listed, SecretMap, SecretStore, StoreKind};
 pub use user::{Provider, SystemSecret, UserSecrets};

@@ -4,7 +4,7 @@
 //! keyring that outlives a restart, or into a key file where there is none; a key that only the kernel holds
 //! is copied to such a place. What the configuration says changes last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -43,6 +43,11 @@ pub struct KeyPlace {
     pub source: KeySource,
     /// The place as people call it.
     pub described: String,
+}
+
+/// The lock between those who set the store of the secrets file at `file` up.
+pub fn setup_lock(file: &Path) -> PathBuf {
+    file.with_file_name("secrets_setup.lock")
 }
 
 impl Secrets {
@@ -146,7 +151,7 @@ impl Chosen {
         // Two at once would make up two passwords: the second waits, and finds the first one's. The lock is shared with
         // nobody else, so that it may be held while the keyring is asked.
         let _lock = FileLock::acquire(
-            &self.file.path().with_file_name("secrets_setup.lock"),
+            &setup_lock(self.file.path()),
             self.world.clock.as_ref(),
             Patience::Login.limit(),
         )?;

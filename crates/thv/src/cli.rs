@@ -126,7 +126,7 @@ pub(crate) struct ServeArgs {
     pub(crate) openapi: bool,
 
     #[command(flatten)]
-    pub(crate) oidc: OidcArgs,
+    pub(crate) callers: CallerArgs,
 
     #[command(flatten)]
     pub(crate) sentry: SentryArgs,
@@ -151,8 +151,12 @@ pub(crate) struct ServeArgs {
 
 /// Who may call the server.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Callers must show a token (OpenID Connect)")]
-pub(crate) struct OidcArgs {
+#[command(next_help_heading = "Callers must show a token, of this server or of an OpenID provider")]
+pub(crate) struct CallerArgs {
+    /// Let only those in who show the token of this server's record (server.json), which nobody but its user can read
+    #[arg(long)]
+    pub(crate) require_token: bool,
+
     /// Issuer whose tokens are accepted
     #[arg(
         long = "oidc-issuer",
@@ -654,7 +658,7 @@ mod tests {
         let args = serve(&[]);
         assert_eq!((args.host.as_str(), args.port), ("127.0.0.1", 8080));
         assert!(!args.openapi && !args.metrics && !args.exit_with_parent);
-        assert!(args.socket.is_none() && args.oidc.issuer.is_empty());
+        assert!(args.socket.is_none() && args.callers.issuer.is_empty());
     }
 
     #[test]
@@ -665,7 +669,7 @@ mod tests {
             "--oidc-scopes=openid,profile",
         ]);
         assert_eq!(args.cors_origins.len(), 2);
-        assert_eq!(args.oidc.scopes, ["openid", "profile"]);
+        assert_eq!(args.callers.scopes, ["openid", "profile"]);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use http::Method;
 use http::header::{ACCEPT, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use thv_api::discovery::Discovery;
+use thv_api::discovery::{CallerToken, Discovery};
 use thv_config::Paths;
 use thv_config::world::World;
-use thv_http::{Http, HttpOptions, Limits, Policy, Reply, Request};
+use thv_http::{Bearer, Http, HttpOptions, Limits, Policy, Reply, Request};
 use url::Url;
 
 use crate::failure::{CommandError, ServerCode};
@@ -31,6 +31,8 @@ pub(crate) struct RunningServer {
     pub(crate) shown: String,
     base: Url,
     socket: Option<PathBuf>,
+    /// What it wants of its callers, out of the record that it wrote.
+    token: Option<CallerToken>,
     http: Http,
 }
 
@@ -40,22 +42,28 @@ pub(crate) struct RunningServer {
 struct Refusal {
     code: String,
     message: String,
+    /// In place of a message, when the server wants a token (RFC 6750 section 3).
+    error_description: String,
 }
 
 impl RunningServer {
     /// The server of this user, if one runs.
     pub(crate) async fn find(world: &World, paths: &Paths) -> Result<Option<Self>, CommandError> {
-        if let Some(told) = world.env.var(API_URL).filter(|told| !told.is_empty()) {
-            return Self::at(&told, world).map(Some);
-        }
         let discovery = Discovery::new(paths.server_record(), Arc::clone(&world.clock));
-        match discovery.running().await {
-            Some(record) => Self::at(&record.url, world).map(Some),
-            None => Ok(None),
+        let record = discovery.running().await;
+        if let Some(told) = world.env.var(API_URL).filter(|told| !told.is_empty()) {
+            // The token is for the server that wrote it, and for no other that somebody names.
+            let token = record
+                .filter(|record| record.url == told.trim_end_matches('/'))
+                .and_then(|record| record.token);
+            return Self::at(&told, token, world).map(Some);
         }
+        record
+            .map(|record| Self::at(&record.url, record.token, world))
+            .transpose()
     }
 
-    fn at(address: &str, world: &World) -> Result<Self, CommandError> {
+    fn at(address: &str, token: Option<CallerToken>, world: &World) -> Result<Self, CommandError> {
         let (base, socket) = target(address).ok_or_else(|| CommandError::Ask {
             url: address.to_owned(),
             cause: "it is no http:// or unix:// address".to_owned(),
@@ -79,6 +87,7 @@ impl RunningServer {
             shown,
             base,
             socket,
+            token,
             http,
         })
     }
@@ -112,10 +121,17 @@ impl RunningServer {
             .base
             .join(path)
             .map_err(|error| self.unreachable(error.to_string()))?;
+        let bearer = self
+            .token
+            .as_ref()
+            .map(|token| Bearer::for_url(token.secret().clone(), &url));
         let mut request = Request::new(method, url)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .policy(Policy::PRIVATE)
             .limits(limits);
+        if let Some(bearer) = bearer {
+            request = request.bearer(bearer);
+        }
         if let Some(socket) = &self.socket {
             request = request.over_socket(socket);
         }
@@ -145,11 +161,11 @@ impl RunningServer {
             "registry_unavailable" => ServerCode::Unavailable,
             _ => ServerCode::Other,
         };
-        let message = if refusal.message.is_empty() {
-            format!("status {}", reply.status)
-        } else {
-            refusal.message
-        };
+        let told = [refusal.message, refusal.error_description];
+        let message = told
+            .into_iter()
+            .find(|text| !text.is_empty())
+            .unwrap_or_else(|| format!("status {}", reply.status));
         CommandError::Server {
             url: self.shown.clone(),
             code,

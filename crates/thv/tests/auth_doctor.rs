@@ -257,6 +257,79 @@ async fn a_registry_that_is_down_wrong_or_refusing_is_named() {
 }
 
 #[tokio::test]
+async fn what_the_registry_says_of_itself_is_compared_with_the_settings() {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    let (url, issuer) = (stage.registry.url(), stage.provider.issuer());
+    let other = format!("{url}/other");
+    let with_slash = format!("{issuer}/");
+    for (metadata, id, outcome, words) in [
+        (
+            json!({"resource": other, "authorization_servers": [issuer]}),
+            "registry.metadata",
+            "warning",
+            other.as_str(),
+        ),
+        (
+            json!({"resource": url, "authorization_servers": [with_slash]}),
+            "registry.issuer",
+            "warning",
+            "issuer_root_slash",
+        ),
+        (
+            json!({"resource": url, "authorization_servers": ["https://evil.example"]}),
+            "registry.issuer",
+            "failed",
+            "https://evil.example",
+        ),
+        (
+            json!({"resource": url, "authorization_servers": [issuer], "scopes_supported": ["registry:admin"]}),
+            "registry.scopes",
+            "warning",
+            "registry:admin",
+        ),
+    ] {
+        stage.registry.describe(metadata);
+        stage.registry.clear_journal();
+        let (code, diagnosis) = doctor(&stage).await;
+        assert_eq!(code, i32::from(outcome == "failed"), "{diagnosis:#}");
+        let found = check(&diagnosis, id);
+        assert_eq!(found["outcome"], outcome, "{found}");
+        assert!(
+            found["evidence"].as_str().unwrap().contains(words),
+            "{found}"
+        );
+        assert!(found["fix"].is_string(), "{found}");
+        // Only the question about the token itself carries it.
+        let with_token = stage
+            .registry
+            .requests()
+            .into_iter()
+            .filter(|request| request.header("authorization").is_some());
+        let paths: Vec<String> = with_token.map(|request| request.path).collect();
+        assert_eq!(paths, ["/v0.1/servers"], "{paths:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_publishes_nothing_is_no_failure_for_a_login_that_is_configured() {
+    let stage = Stage::new().await;
+    stage
+        .registry
+        .break_with(registry::Rule::always(registry::Fault::Status(404)).on("/.well-known"));
+    stage.registry.challenge_with(&["Bearer"]);
+    let (code, diagnosis) = doctor(&stage).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    let metadata = check(&diagnosis, "registry.metadata");
+    assert_eq!(metadata["outcome"], "ok", "{metadata}");
+    assert!(
+        metadata["evidence"].as_str().unwrap().contains("by hand"),
+        "{metadata}"
+    );
+    assert_eq!(check(&diagnosis, "registry.issuer")["outcome"], "skipped");
+}
+
+#[tokio::test]
 async fn clocks_that_differ_are_told_with_the_difference() {
     let stage = Stage::new().await;
     stage.provider.set_ahead(600);
@@ -290,6 +363,12 @@ async fn what_is_wrong_on_this_machine_is_named() {
         "{holder}"
     );
     drop((held, locked));
+    let setup = std::fs::File::create(stage.home.join("data/toolhive/secrets_setup.lock")).unwrap();
+    setup.lock().unwrap();
+    let (_, diagnosis) = doctor(&stage).await;
+    let holder = check(&diagnosis, "lock.secrets_setup");
+    assert_eq!(holder["outcome"], "warning", "{holder}");
+    drop(setup);
 
     let ran = stage
         .cli_with(

@@ -253,7 +253,7 @@ async fn w39_a_regular_file_at_the_socket_path_is_kept() {
 }
 
 #[tokio::test]
-async fn the_socket_is_open_to_owner_and_group_and_gone_afterwards() {
+async fn the_socket_has_the_mode_of_the_go_program_and_is_gone_afterwards() {
     let home = Arc::new(Home::new());
     let socket = home.join("new/folder/s.sock");
     let server = Setup::new(THV, &home).socket(&socket).start().await;

@@ -59,6 +59,7 @@ mod tests {
                 pid: 4711,
                 nonce: "canary".to_owned(),
                 started_at: "2026-11-25T12:00:00Z".to_owned(),
+                token: None,
             }))
         };
         for (found, state, outcome) in [

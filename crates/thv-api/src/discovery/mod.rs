@@ -6,6 +6,7 @@ mod check;
 mod endpoint;
 mod probe;
 mod record;
+mod token;
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,6 +18,7 @@ use thv_config::disk::{FileLock, LockError};
 use thv_config::world::Clock;
 
 pub use record::Record;
+pub use token::CallerToken;
 
 use crate::limits;
 use endpoint::Endpoint;
@@ -252,14 +254,20 @@ async fn blocking_claim<T: Send + 'static>(
 // === impl Claim ===
 
 impl Claim {
-    /// Writes the record: this process serves at `url`.
-    pub async fn publish(self, url: &str, nonce: &Nonce) -> Result<Published, ClaimError> {
+    /// Writes the record: this process serves at `url`, and wants `token` of its callers if there is one.
+    pub async fn publish(
+        self,
+        url: &str,
+        nonce: &Nonce,
+        token: Option<CallerToken>,
+    ) -> Result<Published, ClaimError> {
         let record = Record {
             url: url.to_owned(),
             pid: std::process::id(),
             nonce: nonce.as_str().to_owned(),
             // Readers of the Go program's kind expect a fraction even when it is nought.
             started_at: format!("{:.9}", self.discovery.clock.now()),
+            token,
         };
         let path = self.discovery.path.clone();
         blocking_claim(&self.discovery.path, move || {
@@ -297,21 +305,26 @@ impl Published {
     }
 }
 
+/// So many random bytes, as hexadecimal digits.
+fn random_hex<const BYTES: usize>() -> Result<String, ClaimError> {
+    let mut bytes = [0_u8; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| ClaimError::Random {
+        cause: error.to_string(),
+    })?;
+    let mut text = String::with_capacity(2 * BYTES);
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
 // === impl Nonce ===
 
 impl Nonce {
     /// A new one from the system's random numbers.
     pub fn random() -> Result<Self, ClaimError> {
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).map_err(|error| ClaimError::Random {
-            cause: error.to_string(),
-        })?;
-        let mut text = String::with_capacity(32);
-        for byte in bytes {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Ok(Self(text))
+        random_hex::<16>().map(Self)
     }
 
     /// The 32 digits.

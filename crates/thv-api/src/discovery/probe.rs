@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::endpoint::Endpoint;
+use super::token::is_same;
 use crate::limits;
 use crate::routes::health::NONCE_HEADER;
 
@@ -65,16 +66,6 @@ fn is_healthy<B>(response: &http::Response<B>, nonce: &str) -> bool {
     response.status() == StatusCode::NO_CONTENT
         && !nonce.is_empty()
         && told.is_some_and(|told| is_same(told.as_bytes(), nonce.as_bytes()))
-}
-
-/// Compares in a time that does not tell where the texts differ.
-fn is_same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .fold(0, |difference, (left, right)| difference | (left ^ right))
-            == 0
 }
 
 #[cfg(test)]

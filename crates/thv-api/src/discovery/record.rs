@@ -1,5 +1,5 @@
 //! The record file: `{"url","pid","nonce","started_at"}`, readable by its owner alone, in a
-//! directory that is closed to others. A symbolic link at its path is never followed.
+//! directory that is closed to others. A server that wants a token of its callers adds `token`. A symbolic link at its path is never followed.
 
 use std::io;
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thv_config::disk::{self, ReadError};
 
+use super::token::CallerToken;
 use crate::limits;
 
 #[cfg(unix)]
@@ -25,6 +26,9 @@ pub struct Record {
     pub nonce: String,
     /// When it started, RFC 3339.
     pub started_at: String,
+    /// What it wants of its callers, if it wants anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<CallerToken>,
 }
 
 /// What lies at the record's path.
@@ -141,6 +145,7 @@ mod tests {
             pid: 4242,
             nonce: "0123456789abcdef0123456789abcdef".to_owned(),
             started_at: "2026-03-19T16:22:54.123456789Z".to_owned(),
+            token: None,
         };
         let text = String::from_utf8(serde_json::to_vec_pretty(&record).unwrap()).unwrap();
         insta::assert_snapshot!(text, @r#"
@@ -167,6 +172,7 @@ mod tests {
             pid: 1,
             nonce: String::new(),
             started_at: String::new(),
+            token: None,
         };
         assert!(write(&link, &record).is_err());
         assert_eq!(std::fs::read(&target).unwrap(), b"{}");

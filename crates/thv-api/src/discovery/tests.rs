@@ -38,6 +38,7 @@ impl Place {
             pid,
             nonce: NONCE.to_owned(),
             started_at: "2026-03-19T16:22:54Z".to_owned(),
+            token: None,
         };
         record::write(&self.path, &record).unwrap();
     }
@@ -89,7 +90,10 @@ async fn a_first_server_claims_publishes_and_releases() {
     let place = place();
     let nonce = Nonce::random().unwrap();
     let claim = place.claim().await.unwrap();
-    let published = claim.publish("http://127.0.0.1:1", &nonce).await.unwrap();
+    let published = claim
+        .publish("http://127.0.0.1:1", &nonce, None)
+        .await
+        .unwrap();
     let Found::Record(record) = record::read(&place.path).unwrap() else {
         panic!("no record");
     };
@@ -143,7 +147,7 @@ async fn the_record_of_a_dead_process_is_taken_over_at_once() {
         .claim()
         .await
         .unwrap()
-        .publish("unix:///x", &Nonce::random().unwrap())
+        .publish("unix:///x", &Nonce::random().unwrap(), None)
         .await
         .unwrap();
     assert_eq!(place.clock.monotonic(), start, "nothing was waited for");
@@ -169,7 +173,7 @@ async fn w38_a_record_of_somebody_else_is_not_removed() {
     let place = place();
     let claim = place.claim().await.unwrap();
     let ours = claim
-        .publish("unix:///a", &Nonce::random().unwrap())
+        .publish("unix:///a", &Nonce::random().unwrap(), None)
         .await
         .unwrap();
     place.write("unix:///b", LIVING);

@@ -12,16 +12,15 @@ mod host;
 mod watch;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use thv_auth::inbound::CallerVerifier;
 
 pub(crate) use callback::Callback;
+pub use caller::Callers;
 pub use host::HostPolicy;
 pub(crate) use watch::Watch;
 
@@ -40,7 +39,7 @@ pub(crate) struct Edge {
     hosts: HostPolicy,
     origins: CorsOrigins,
     callback: Option<Callback>,
-    caller: Option<Arc<CallerVerifier>>,
+    callers: Option<Callers>,
     watch: Watch,
 }
 
@@ -60,7 +59,7 @@ impl Edge {
         hosts: HostPolicy,
         cors_origins: &[String],
         callback: Option<Callback>,
-        caller: Option<Arc<CallerVerifier>>,
+        callers: Option<Callers>,
         watch: Watch,
     ) -> Self {
         Self {
@@ -68,7 +67,7 @@ impl Edge {
             hosts,
             origins: CorsOrigins::new(cors_origins),
             callback,
-            caller,
+            callers,
             watch,
         }
     }
@@ -140,9 +139,9 @@ impl Edge {
 
     /// Runs the handler and writes its problem, if it has one, in the form asked for.
     async fn dispatch(&self, request: Request, asked: Asked) -> Response {
-        if let Some(verifier) = &self.caller
+        if let Some(callers) = &self.callers
             && !is_health(request.uri().path())
-            && let Err(refused) = caller::check(verifier, request.headers()).await
+            && let Err(refused) = caller::check(callers, request.headers()).await
         {
             return refused;
         }
@@ -212,6 +211,8 @@ fn finish(headers: &mut HeaderMap, under_api: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::body::Body;
     use axum::routing::any;
     use http::StatusCode;
@@ -238,6 +239,45 @@ mod tests {
             .body(Body::empty())
             .unwrap();
         edge.handle(request).await
+    }
+
+    #[tokio::test]
+    async fn case_73_a_handler_that_panics_is_a_500_without_details_and_the_server_goes_on() {
+        async fn fault() -> &'static str {
+            tokio::task::yield_now().await;
+            panic!("canary-detail")
+        }
+        let mut router = Router::default();
+        for path in [
+            "/api/v1beta/faulty",
+            "/v0.1/faulty",
+            "/registry/default/v0.1/faulty",
+        ] {
+            router.add(path, any(fault));
+        }
+        router.add("/api/v1beta/well", any(|| async { "well" }));
+        let watch = Watch::new(Arc::new(SystemClock::new()), None);
+        let edge = Edge::new(router, HostPolicy::Any, &[], None, None, watch);
+        let ask = |path: &str| {
+            let request = Request::builder()
+                .uri(path)
+                .header(header::HOST, "localhost");
+            edge.handle(request.body(Body::empty()).unwrap())
+        };
+        for path in [
+            "/api/v1beta/faulty",
+            "/v0.1/faulty",
+            "/registry/default/v0.1/faulty",
+        ] {
+            let answer = ask(path).await;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains("Internal Server Error"), "{path}: {body}");
+            assert!(!body.contains("canary"), "{path}: {body}");
+            assert_eq!(ask("/api/v1beta/well").await.status(), StatusCode::OK);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Listening on a Unix socket. The file at its path is removed only when it is a socket that
+//! Listening on a Unix socket, for its user alone. The file at its path is removed only when it is a socket that
 //! nobody answers at, and at the end only when it is still the one we made (W39): a successor
 //! may have put its own there meanwhile.
 
@@ -6,17 +6,22 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Acceptor, ListenError, Listener};
 use crate::edge::HostPolicy;
 use crate::limits;
 
-/// The socket's owner and group may connect.
+/// The mode that clients of the Go program find. It decides nothing: [`admits`] does, from the first connection on, which
+/// may come before the mode is set.
 const SOCKET_MODE: u32 = 0o660;
 
-/// A missing parent directory is open to the group for the same reason.
+/// The mode of a missing parent directory, as in the Go program.
 const PARENT_MODE: u32 = 0o750;
+
+/// The user who may do everything anyway.
+const ROOT: u32 = 0;
 
 /// A listening socket and the file that is its name.
 #[derive(Debug)]
@@ -179,12 +184,26 @@ fn bind_at(path: PathBuf) -> io::Result<Bound> {
     })
 }
 
+/// Whether a process of `peer` may talk to a server of `ours`.
+fn admits(peer: u32, ours: u32) -> bool {
+    peer == ours || peer == ROOT
+}
+
 // === impl Bound ===
 
 impl Bound {
+    /// The next connection of somebody who may have one. Those of others are closed.
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {
-        let (stream, _) = self.listener.accept().await?;
-        Ok(stream)
+        loop {
+            let (stream, _) = self.listener.accept().await?;
+            match stream.peer_cred() {
+                Ok(peer) if admits(peer.uid(), geteuid().as_raw()) => return Ok(stream),
+                Ok(peer) => {
+                    tracing::warn!(uid = peer.uid(), "a connection of another user is closed");
+                }
+                Err(error) => tracing::warn!(%error, "a connection of nobody knows whom is closed"),
+            }
+        }
     }
 }
 
@@ -217,6 +236,20 @@ mod tests {
         );
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn case_67_a_socket_is_for_its_user_and_root() {
+        for (peer, ours, admitted) in [
+            (1000, 1000, true),
+            (0, 1000, true),
+            (0, 0, true),
+            (1001, 1000, false),
+            (1000, 0, false),
+            (u32::MAX, 1000, false),
+        ] {
+            assert_eq!(admits(peer, ours), admitted, "{peer} at {ours}");
+        }
     }
 
     #[tokio::test]

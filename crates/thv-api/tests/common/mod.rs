@@ -78,7 +78,7 @@ pub(crate) fn options() -> ApiOptions {
         openapi: false,
         metrics: false,
         cors_origins: Vec::new(),
-        caller: None,
+        callers: None,
         public_url: None,
         host_policy: HostPolicy::Loopback {
             bound: "127.0.0.1".to_owned(),

@@ -6,7 +6,9 @@ use thv_http::{HttpError, Reply};
 
 use super::InPlaceOfLogin;
 use super::check::Check;
+use super::resource::Wanted;
 use crate::grant::Grant;
+use crate::oauth::challenge::BearerChallenge;
 use crate::skew::shifted;
 use crate::vault::VaultError;
 
@@ -80,15 +82,25 @@ pub(super) fn grant(stored: &Result<Option<Grant>, VaultError>, now: Timestamp) 
 }
 
 /// What the registry says to somebody without a token.
-pub(super) fn challenge(answer: &Result<Reply, HttpError>, is_configured: bool) -> Check {
+pub(super) fn challenge(answer: &Result<Reply, HttpError>, wanted: Wanted<'_>) -> Check {
     const ID: &str = "registry.challenge";
+    let is_configured = !matches!(wanted, Wanted::Nothing);
     let Ok(reply) = answer else {
         return Check::skipped(ID, "the registry did not answer");
     };
     let status = reply.status;
     match status.as_u16() {
         401 if reply.headers.contains_key(http::header::WWW_AUTHENTICATE) && is_configured => {
-            Check::ok(ID, "it asks for a login, as configured")
+            let is_login = matches!(wanted, Wanted::Login(..));
+            if is_login && BearerChallenge::of(&reply.headers).is_none() {
+                Check::warning(
+                    ID,
+                    "it answers 401, and its `WWW-Authenticate` asks for no bearer token (RFC 6750 section 3) or cannot be read",
+                    "tell the registry's operator",
+                )
+            } else {
+                Check::ok(ID, "it asks for a login, as configured")
+            }
         }
         401 | 403 if !is_configured => Check::failed(
             ID,
@@ -168,8 +180,10 @@ mod tests {
     use super::super::check::Outcome;
     use super::super::host::tests::reply;
     use super::*;
+    use crate::binding::Binding;
     use crate::grant::tests::grant as made;
     use crate::grant::{Death, DeathReason, RefreshIntent};
+    use crate::relaxation::Relaxations;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
@@ -251,19 +265,25 @@ mod tests {
     #[test]
     fn what_the_registry_says_without_a_token_is_compared_with_the_settings() {
         let asks: &[(&'static str, &str)] = &[("www-authenticate", "Bearer")];
-        for (status, headers, configured, outcome) in [
-            (401, asks, true, Outcome::Ok),
-            (401, &[], true, Outcome::Warning),
-            (401, asks, false, Outcome::Failed),
-            (403, &[], false, Outcome::Failed),
-            (403, &[], true, Outcome::Ok),
-            (200, &[], true, Outcome::Warning),
-            (200, &[], false, Outcome::Ok),
-            (404, &[], true, Outcome::Failed),
-            (503, &[], true, Outcome::Skipped),
+        let asks_otherwise: &[(&'static str, &str)] = &[("www-authenticate", "Basic realm=x")];
+        let binding = Binding::new("https://r.example", "https://id.example", "thv-cli").unwrap();
+        let relaxed = Relaxations::new();
+        let login = Wanted::Login(&binding, &relaxed);
+        for (status, headers, wanted, outcome) in [
+            (401, asks, login, Outcome::Ok),
+            (401, asks_otherwise, login, Outcome::Warning),
+            (401, asks_otherwise, Wanted::Credential, Outcome::Ok),
+            (401, &[], login, Outcome::Warning),
+            (401, asks, Wanted::Nothing, Outcome::Failed),
+            (403, &[], Wanted::Nothing, Outcome::Failed),
+            (403, &[], login, Outcome::Ok),
+            (200, &[], login, Outcome::Warning),
+            (200, &[], Wanted::Nothing, Outcome::Ok),
+            (404, &[], login, Outcome::Failed),
+            (503, &[], login, Outcome::Skipped),
         ] {
-            let check = challenge(&Ok(reply(status, headers, "")), configured);
-            assert_eq!(check.outcome, outcome, "{status} {configured}: {check:?}");
+            let check = challenge(&Ok(reply(status, headers, "")), wanted);
+            assert_eq!(check.outcome, outcome, "{status} {wanted:?}: {check:?}");
         }
     }
 

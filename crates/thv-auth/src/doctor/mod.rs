@@ -1,8 +1,8 @@
 //! Why a login or a registry does not work: every condition looked at by itself, each with evidence and what to do about it.
 //!
 //! [`Doctor`] looks; what it saw is judged by functions from values to [`Check`]s, in `machine` (this computer), `host` (the way
-//! to a host and its clock), `issuer` (the identity provider's metadata) and `login` (the grant and what the registry says). An
-//! examination changes nothing that anybody keeps, starts no login, asks no token endpoint, and ends within a minute whatever
+//! to a host and its clock), `issuer` (the identity provider's metadata), `resource` (the registry's metadata) and `login` (the
+//! grant and what the registry says). An examination changes nothing that anybody keeps, starts no login, asks no token endpoint, and ends within a minute whatever
 //! the network does.
 
 mod check;
@@ -10,6 +10,7 @@ mod host;
 mod issuer;
 mod login;
 mod machine;
+mod resource;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,9 +20,9 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use thv_config::disk::FileLock;
 use thv_config::holder::{Hold, lock_holder, port_holder};
-use thv_config::{Config, ConfigError, ConfigStore, Paths, World};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistrySource, World};
 use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
-use thv_secrets::{Patience, Secrets};
+use thv_secrets::{Patience, Secrets, setup_lock};
 use url::Url;
 
 pub use check::{Check, Diagnosis, Outcome};
@@ -29,13 +30,20 @@ pub use check::{Check, Diagnosis, Outcome};
 use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
+use crate::oauth::challenge::BearerChallenge;
 use crate::oauth::error::MetadataFault;
 use crate::oauth::metadata::{Sighting, sight};
+use crate::oauth::resource::{
+    Resource, ResourceError, ResourceFault, ResourceMetadata, discover_resource,
+};
 use crate::oauth::{DiscoveryPolicy, parse_issuer};
+use crate::pin::Pin;
 use crate::refresh::{RefreshEngine, blocking, grant_lock};
+use crate::relaxation::{Relaxation, Relaxations};
 use crate::skew::shifted;
 use crate::status::LiveCheck;
 use host::{HostSight, ISSUER, REGISTRY};
+use resource::{ResourceSight, Wanted};
 
 /// How long a name may take to be looked up. Resolvers give up after about as long.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -153,24 +161,24 @@ impl Doctor {
         let Ok(binding) = Binding::of(&config) else {
             return Ok(LiveCheck::of(&self.ask(&config, &url, None).await));
         };
-        let (_, usable) = self.grant_of(&binding).await;
-        Ok(match usable {
+        let (_, stored) = self.grant_of(&binding).await;
+        Ok(match stored.filter(|grant| self.is_usable(grant)) {
             Some(grant) => LiveCheck::of(&self.ask(&config, &url, Some((&binding, &grant))).await),
             None => LiveCheck::no_token(),
         })
     }
 
-    /// What the store holds, as a check, and the grant if its token could be shown now.
+    /// What the store holds, as a check, and the grant if there is one.
     async fn grant_of(&self, binding: &Binding) -> (Check, Option<Grant>) {
         let (vault, bound) = (self.engine.vault().clone(), binding.clone());
         let stored = blocking(move || vault.peek(&bound)).await;
-        let now = self.world.clock.now();
-        let check = login::grant(&stored, now);
-        let usable = stored
-            .ok()
-            .flatten()
-            .filter(|grant| grant.is_usable(shifted(now, grant.clock_offset)));
-        (check, usable)
+        let check = login::grant(&stored, self.world.clock.now());
+        (check, stored.ok().flatten())
+    }
+
+    /// Whether the token of `grant` could be shown now.
+    fn is_usable(&self, grant: &Grant) -> bool {
+        grant.is_usable(shifted(self.world.clock.now(), grant.clock_offset))
     }
 
     async fn store(&self) -> Vec<Check> {
@@ -188,6 +196,7 @@ impl Doctor {
         let mut locks = vec![
             ("lock.config", self.config.lock_file()),
             ("lock.secrets", FileLock::beside(&self.paths.secrets_file())),
+            ("lock.secrets_setup", setup_lock(&self.paths.secrets_file())),
         ];
         locks.extend(binding.map(|binding| {
             let directory = RefreshEngine::lock_dir(&self.paths);
@@ -291,10 +300,9 @@ impl Doctor {
         let Some(url) = where_to_ask(config) else {
             let why = "the registry is on this machine";
             let mut checks = REGISTRY.skipped(why);
-            checks.extend(
-                ["registry.challenge", "login.grant", "registry.token"]
-                    .map(|id| Check::skipped(id, why)),
-            );
+            checks.push(Check::skipped("registry.challenge", why));
+            checks.extend(resource::skipped(why));
+            checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
             return checks;
         };
         let (way, (host, answer)) = tokio::join!(self.http.way_to(&url, LOOKUP), async {
@@ -311,18 +319,29 @@ impl Doctor {
             at: host.1,
         };
         let mut checks = REGISTRY.judge(&host);
-        checks.push(login::challenge(
-            &host.answer,
-            binding.is_some() || is_replaced,
-        ));
-        let Some(binding) = binding else {
+        let stored = match binding {
+            Some(binding) => Some(self.grant_of(binding).await),
+            None => None,
+        };
+        let grant = stored.as_ref().and_then(|(_, grant)| grant.as_ref());
+        let relaxed = grant
+            .and_then(|grant| grant.pin.as_ref())
+            .map(Pin::relaxations)
+            .unwrap_or_default();
+        let wanted = match binding {
+            Some(binding) => Wanted::Login(binding, &relaxed),
+            None if is_replaced => Wanted::Credential,
+            None => Wanted::Nothing,
+        };
+        checks.push(login::challenge(&host.answer, wanted));
+        checks.extend(self.resource(config, &host.answer, wanted).await);
+        let (Some(binding), Some((check, grant))) = (binding, stored) else {
             let why = NO_LOGIN;
             checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
             return checks;
         };
-        let (grant, usable) = self.grant_of(binding).await;
-        checks.push(grant);
-        let answer = match usable {
+        checks.push(check);
+        let answer = match grant.filter(|grant| self.is_usable(grant)) {
             Some(grant) if host.answer.is_ok() => {
                 Some(self.ask(config, &url, Some((binding, &grant))).await)
             }
@@ -330,6 +349,46 @@ impl Doctor {
         };
         checks.push(login::token(answer.as_ref()));
         checks
+    }
+
+    /// What the registry says of itself, looked for where it points and at the well-known places, without a token.
+    async fn resource(
+        &self,
+        config: &Config,
+        answer: &Result<Reply, HttpError>,
+        wanted: Wanted<'_>,
+    ) -> Vec<Check> {
+        let (RegistrySource::Url(configured) | RegistrySource::Api(configured)) = &config.source
+        else {
+            return resource::skipped("the registry is on this machine");
+        };
+        let Ok(url) = Url::parse(configured) else {
+            return resource::skipped("the registry's URL is none");
+        };
+        let reply = match answer {
+            Ok(reply) if matches!(reply.status.as_u16(), 401 | 403) => reply,
+            Ok(_) => return resource::skipped("it asks for no login"),
+            Err(_) => return resource::skipped("the registry did not answer"),
+        };
+        let challenge = BearerChallenge::of_registry(reply, &url);
+        let found = discover_resource(
+            &self.http,
+            &Resource {
+                url: &url,
+                configured,
+                allow_private_ip: config.allow_private_ip,
+            },
+            &challenge.resource_metadata,
+            // What a login would refuse is found all the same, and named.
+            &Relaxations::from([Relaxation::ResourceParentPath]),
+        )
+        .await;
+        let sight = ResourceSight {
+            configured: configured.clone(),
+            challenge,
+            found,
+        };
+        resource::judge(&sight, wanted)
     }
 
     /// One question to the registry, with the token of `login` if there is one. It goes to the registry's own origin or
@@ -349,6 +408,30 @@ impl Doctor {
             request = request.bearer(bearer);
         }
         self.http.send(request).await
+    }
+}
+
+/// What is said of an issuer's documents, for [`crate::foreign`].
+pub(crate) fn judge_provider(issuer: &str, seen: &[Sighting]) -> Vec<Check> {
+    issuer::judge(issuer, &[], seen)
+}
+
+/// What is said of a registry's document, for [`crate::foreign`].
+pub(crate) fn judge_resource(
+    registry: &str,
+    found: Result<ResourceMetadata, ResourceFault>,
+) -> Vec<Check> {
+    let sight = ResourceSight {
+        configured: registry.to_owned(),
+        challenge: BearerChallenge::default(),
+        found: found.map_err(|fault| ResourceError {
+            attempts: vec![(registry.to_owned(), fault)],
+        }),
+    };
+    let issuer = "https://id.example";
+    match Binding::new(registry, issuer, "thv-cli") {
+        Ok(binding) => resource::judge(&sight, Wanted::Login(&binding, &Relaxations::new())),
+        Err(_) => resource::judge(&sight, Wanted::Nothing),
     }
 }
 

@@ -13,4 +13,5 @@ mod token;
 mod verifier;
 
 pub use policy::{CallerPolicy, PolicyError, UrlKind};
+pub use token::{HeaderFault, bearer_token};
 pub use verifier::{CallerVerifier, Denied};

@@ -16,11 +16,14 @@ const TOKEN_MAX: usize = 64 * 1024;
 
 /// Why a header holds no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HeaderFault {
+pub enum HeaderFault {
+    /// There is no header.
     #[error("authorization header required")]
     Missing,
+    /// It is of another scheme, or no text.
     #[error("invalid authorization header format, expected 'Bearer <token>'")]
     Format,
+    /// The scheme stands alone.
     #[error("empty token in authorization header")]
     Empty,
 }
@@ -82,7 +85,7 @@ pub(super) struct SignedBy {
 }
 
 /// The token in an `Authorization` header (RFC 6750 section 2.1). The scheme is compared with its case.
-pub(super) fn bearer_token(header: Option<&HeaderValue>) -> Result<&str, HeaderFault> {
+pub fn bearer_token(header: Option<&HeaderValue>) -> Result<&str, HeaderFault> {
     let text = header
         .ok_or(HeaderFault::Missing)?
         .to_str()

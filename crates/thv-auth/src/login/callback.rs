@@ -19,7 +19,7 @@ const ERROR_CODE_LENGTH: usize = 64;
 
 /// What a query turned out to be.
 #[derive(Debug)]
-pub(super) enum Response {
+pub(crate) enum Response {
     /// It knows nothing that only the answer to our request can know.
     Forged,
     /// It answers our request, and is unusable all the same.
@@ -39,11 +39,11 @@ pub(super) enum Response {
 
 /// An error of the authorization endpoint (RFC 6749 section 4.1.2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// The error code; `invalid_error_code` when it is none.
-    pub(super) code: String,
+    pub(crate) code: String,
     /// What the issuer adds for people, reduced to one short line.
-    pub(super) description: Option<String>,
+    pub(crate) description: Option<String>,
 }
 
 /// The values of one parameter.
@@ -54,7 +54,7 @@ enum Parameter<'q> {
 }
 
 /// Reads the query of a request to the redirect URI of `attempt`.
-pub(super) fn read(attempt: &Attempt, query: &str) -> Response {
+pub(crate) fn read(attempt: &Attempt, query: &str) -> Response {
     match parameter(query, "state") {
         Parameter::Once(state) if attempt.accepts_state(&state) => {}
         _ => return Response::Forged,

@@ -11,7 +11,7 @@
 //! Nothing else in this crate can open a browser.
 
 pub(crate) mod budget;
-mod callback;
+pub(crate) mod callback;
 mod device;
 mod directory;
 mod error;

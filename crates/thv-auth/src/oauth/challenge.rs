@@ -5,6 +5,8 @@
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
+use thv_http::Reply;
+use url::Url;
 
 /// Longest field value that is read, in bytes: several times what honest servers send, and less than what would take time.
 const FIELD_MAX: usize = 16 * 1024;
@@ -91,6 +93,16 @@ impl BearerChallenge {
             }
         }
         found
+    }
+
+    /// What the registry at `registry` asks for in an answer to us. Where a redirect led elsewhere, somebody else asks, and
+    /// what they say is not the registry's word.
+    pub(crate) fn of_registry(reply: &Reply, registry: &Url) -> Self {
+        if reply.url.origin() == registry.origin() {
+            Self::of(&reply.headers).unwrap_or_default()
+        } else {
+            Self::default()
+        }
     }
 
     /// The first challenge that says something decides; addresses of metadata are all worth a look.

@@ -222,7 +222,8 @@ fn checked_pointer(pointer: &str, resource: &Url) -> Option<Url> {
         .then_some(url)
 }
 
-fn read(
+/// Reads the answer that came from `place`.
+pub(crate) fn read(
     reply: &Reply,
     resource: &Resource<'_>,
     place: &Url,

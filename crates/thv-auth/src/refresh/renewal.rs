@@ -6,8 +6,10 @@
 //! later.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 
+use futures_util::FutureExt as _;
 use secrecy::SecretString;
 use thv_config::disk::{FileLock, LockError};
 
@@ -35,11 +37,17 @@ impl Renewal {
         Self { inner, lane, cause }
     }
 
-    /// Runs to the end, whoever waits for it.
+    /// Runs to the end, whoever waits for it. A panic on the way is a failure like others: the lock is released, the next try
+    /// has to wait, and what is stored tells how far this one came.
     pub(super) async fn run(self) -> Result<Arc<Grant>, AuthError> {
-        let outcome = match self.locked().await {
-            Ok(outcome) | Err(outcome) => outcome,
-        };
+        let ran = AssertUnwindSafe(self.locked()).catch_unwind().await;
+        let outcome = ran.map_or_else(
+            |_| {
+                tracing::error!("the renewal of a registry login panicked");
+                Err(Setback::panicked())
+            },
+            |(Ok(outcome) | Err(outcome))| outcome,
+        );
         self.note(&outcome);
         outcome.map_err(|setback| setback.error)
     }

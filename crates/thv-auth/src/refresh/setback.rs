@@ -49,6 +49,14 @@ impl Setback {
         Self::provider(cause, None)
     }
 
+    /// Where it happened is not known, so that the provider may have been asked.
+    pub(super) fn panicked() -> Self {
+        Self::provider(
+            "the renewal was cut off by a fault of ours".to_owned(),
+            None,
+        )
+    }
+
     pub(super) fn trouble(trouble: &Trouble) -> Self {
         Self {
             error: trouble.error(),

@@ -1,13 +1,14 @@
 //! What a provider or a store that fails costs, and what it must not cost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use thv_auth::credentials::{AuthError, AuthStatus, Credentials as _, LoginReason};
 use thv_auth::grant::{DeathReason, Grant};
 use thv_auth::limits::{LOOK_INTERVAL, PERSIST_PAUSE, PERSIST_TRIES, RETRY_FIRST, RETRY_STORE};
 use thv_auth::oauth::Account;
-use thv_auth::refresh::Unwatched;
+use thv_auth::refresh::{Step, Steps, Unwatched};
 use thv_testkit::provider::{Fault, Rule, paths};
 use thv_testkit::wait;
 
@@ -316,4 +317,91 @@ fn process_on(machine: &Machine, store: &Faulty) -> Process {
     let mut place = machine.place.clone();
     place.source = Arc::new(store.clone());
     Process::on(place.engine(Arc::new(Unwatched)), &machine.binding)
+}
+
+/// Panics at one step, as often as it is reached.
+#[derive(Debug)]
+struct Panicking {
+    at: Step,
+    times: AtomicUsize,
+}
+
+impl Steps for Panicking {
+    fn reached(&self, step: Step) {
+        if step == self.at {
+            self.times.fetch_add(1, Ordering::SeqCst);
+            panic!("a fault of ours at {step:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_73_a_renewal_that_panics_at_any_step_holds_up_nobody_and_says_how_far_it_came() {
+    for step in Step::ALL {
+        let machine = Machine::new().await;
+        machine.log_in().await;
+        machine.clock.advance(HOUR);
+        let faulty = Arc::new(Panicking {
+            at: step,
+            times: AtomicUsize::default(),
+        });
+        let process = Process::on(machine.place.engine(faulty.clone()), &machine.binding);
+        let error = process.token().await.unwrap_err();
+        assert!(matches!(error, AuthError::Unreachable { .. }), "{error}");
+        let spent = machine.refreshes();
+        let is_stored = matches!(step, Step::Stored | Step::Exposed);
+        let was_sent = matches!(step, Step::Answered) || is_stored;
+        assert_eq!(spent, usize::from(was_sent), "{step:?}");
+        let is_marked = matches!(step, Step::IntentStored | Step::Answered);
+        let stored = machine.stored().expect("the grant stays");
+        assert_eq!(stored.has_unknown_outcome(), is_marked, "{step:?}");
+        // A fault that comes back each time is no storm of requests, and what was stored is seen at the next look.
+        machine.clock.advance(LOOK_INTERVAL);
+        for _ in 0..20 {
+            assert_eq!(process.token().await.is_ok(), is_stored, "{step:?}");
+        }
+        assert_eq!(faulty.times.load(Ordering::SeqCst), 1, "{step:?}");
+        process.engine.finish().await;
+
+        // The lock is free, in this process and for others, and what is stored is true.
+        let token = machine.process().token().await;
+        match step {
+            Step::Answered => assert_eq!(
+                token.unwrap_err(),
+                needs_login(LoginReason::GrantOutcomeUnknown)
+            ),
+            _ => drop(token.expect("a token")),
+        }
+        let again = usize::from(!is_stored);
+        assert_eq!(machine.refreshes(), spent + again, "{step:?}");
+        machine.log_in().await;
+        machine.clock.advance(LOOK_INTERVAL);
+        process.token().await.expect("this process goes on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_73_a_panic_behind_the_back_of_readers_costs_none_of_them_anything() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    machine.clock.advance(Duration::from_mins(50));
+    let faulty = Arc::new(Panicking {
+        at: Step::ProviderKnown,
+        times: AtomicUsize::default(),
+    });
+    let process = Process::on(machine.place.engine(faulty.clone()), &machine.binding);
+    for _ in 0..3 {
+        process.token().await.expect("the token that is still good");
+        process.engine.finish().await;
+    }
+    assert_eq!(faulty.times.load(Ordering::SeqCst), 1);
+    machine.clock.advance(AFTER_THE_PAUSE);
+    process.token().await.expect("the token that is still good");
+    process.engine.finish().await;
+    assert_eq!(faulty.times.load(Ordering::SeqCst), 2, "it is tried again");
+    machine
+        .process()
+        .token()
+        .await
+        .expect("another process can");
 }

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thv_api::discovery::Published;
-use thv_api::{Address, Api, ApiOptions, Discovery, Drained, Listener, Nonce};
-use thv_auth::inbound::CallerVerifier;
+use thv_api::{Address, Api, ApiOptions, Callers, Discovery, Drained, Listener, Nonce};
 use thv_config::world::{Env, World};
 use thv_registry::Revalidation;
 use thv_secrets::{Patience, Secrets, UserSecrets};
@@ -46,13 +45,17 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
     let mut signals = Signals::catch()?;
     tell_what_has_no_effect(args, &*world.env);
     let catalogs = wire_up::catalogs(world, Revalidation::Behind).await?;
-    let caller = caller::verifier(&args.oidc, world).await?;
+    let callers = caller::callers(&args.callers, world).await?;
+    let token = match &callers {
+        Some(Callers::WithToken(token)) => Some(token.clone()),
+        _ => None,
+    };
     let discovery = Discovery::new(catalogs.paths.server_record(), Arc::clone(&world.clock));
     // First the claim, then the address: the socket of a running server must not be touched.
     let claim = discovery.claim().await?;
     let nonce = Nonce::random().map_err(failed)?;
     let listener = thv_api::listen(&address(args)).await.map_err(failed)?;
-    let published = claim.publish(listener.url(), &nonce).await?;
+    let published = claim.publish(listener.url(), &nonce, token).await?;
     info!(
         url = listener.url(),
         pid = std::process::id(),
@@ -65,15 +68,15 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
             "logins come back here; the identity provider has to know this redirect URI"
         );
     }
-    if caller.is_none() {
-        warn!("no --oidc-issuer: whoever reaches this address is let in");
+    if callers.is_none() && args.socket.is_none() {
+        warn!("no --oidc-issuer and no --require-token: whoever reaches this address is let in");
     }
     let stop = CancellationToken::new();
     catalogs.auth.start(stop.child_token());
     catalogs.registries.start(stop.child_token());
     migrate(catalogs.secrets.clone());
     let auth = Arc::clone(&catalogs.auth);
-    let api = api(args, catalogs, &listener, nonce, caller, world);
+    let api = api(args, catalogs, &listener, nonce, callers, world);
     let server = tokio::spawn(thv_api::serve(listener, api, stop.clone(), GRACE));
     let why = tokio::select! {
         signal = signals.next() => signal,
@@ -128,7 +131,7 @@ fn api(
     catalogs: Catalogs,
     listener: &Listener,
     nonce: Nonce,
-    caller: Option<Arc<CallerVerifier>>,
+    callers: Option<Callers>,
     world: &World,
 ) -> Api {
     let options = ApiOptions {
@@ -138,7 +141,7 @@ fn api(
         metrics: args.metrics,
         cors_origins: args.cors_origins.clone(),
         public_url: args.public_url.clone(),
-        caller,
+        callers,
         host_policy: listener.host_policy(),
         clock: Arc::clone(&world.clock),
         auth: catalogs.auth,
@@ -164,7 +167,7 @@ fn tell_what_has_no_effect(args: &ServeArgs, env: &dyn Env) {
     if dsn {
         info!("error reports and traces are not part of this program; nothing is sent to Sentry");
     }
-    if !args.oidc.scopes.is_empty() {
+    if !args.callers.scopes.is_empty() {
         info!("--oidc-scopes has no effect: tokens are not checked for scopes");
     }
 }

@@ -1,5 +1,6 @@
 //! One fetch: begun by the first who wants a token, shared by all who come meanwhile, cut off by none of them, and what its end leaves.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -38,7 +39,13 @@ impl Inner {
         let looking = Arc::clone(self);
         let marks = blocking(move || looking.fetch.marks()).await;
         let outcome = tokio::select! {
-            outcome = self.fetch.fetch() => outcome,
+            outcome = AssertUnwindSafe(self.fetch.fetch()).catch_unwind() => outcome.unwrap_or_else(|_| {
+                tracing::error!("a request for a token panicked");
+                Err(FetchError::Transient {
+                    cause: "the request for a token was cut off by a fault of ours".to_owned(),
+                    retry_after: None,
+                })
+            }),
             () = self.clock.sleep(FLIGHT_DEADLINE) => Err(FetchError::Transient {
                 cause: format!("no token came within {FLIGHT_DEADLINE:?}"),
                 retry_after: None,

@@ -19,6 +19,7 @@ struct Scripted {
     outcomes: Mutex<VecDeque<Result<Fetched, FetchError>>>,
     fetches: AtomicUsize,
     held: AtomicBool,
+    panics: AtomicBool,
     go: Notify,
     mark: Mutex<Option<std::path::PathBuf>>,
 }
@@ -33,6 +34,7 @@ impl Fetch for Handle {
             if self.0.held.load(Ordering::SeqCst) {
                 self.0.go.notified().await;
             }
+            assert!(!self.0.panics.load(Ordering::SeqCst), "a fault of ours");
             let next = self.0.outcomes.lock().unwrap().pop_front();
             next.unwrap_or_else(|| Ok(token(&format!("token-{number}"), Some(HOUR))))
         }
@@ -188,6 +190,19 @@ async fn an_outage_leaves_a_good_token_in_use_and_is_not_asked_about_all_the_tim
     // The second pause is twice as long as the first.
     scene.clock.advance(SECOND * 150);
     assert_eq!(scene.bearer().await, Ok("token-3".to_owned()));
+}
+
+#[tokio::test]
+async fn case_73_a_fetch_that_panics_is_a_failure_with_a_pause() {
+    let scene = Scene::new([]);
+    scene.script.panics.store(true, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(scene.bearer().await, Err("identity_provider_unavailable"));
+    }
+    assert_eq!(scene.fetches(), 1);
+    scene.script.panics.store(false, Ordering::SeqCst);
+    scene.clock.advance(SECOND * 100);
+    assert_eq!(scene.bearer().await, Ok("token-1".to_owned()));
 }
 
 #[tokio::test]

@@ -9,8 +9,9 @@ use thv_auth::machine::{CredentialKind, Way};
 use thv_auth::status::{
     AuthReport, AuthState, LiveCheck, LiveResult, ReportedCredential, ReportedStore,
 };
-use thv_config::world::World;
+use thv_config::world::{Env, World};
 use thv_registry::{CatalogStatus, RegistryInfo, Revalidation, Snapshot, SourceKind};
+use url::Url;
 
 use crate::failure::CommandError;
 use crate::output::table::{one_line, wrap};
@@ -46,7 +47,8 @@ pub(super) async fn run(
         registry.status(),
         snapshot,
         world.clock.now(),
-    );
+    )
+    .reached_through(&*world.env);
     if as_json {
         output.print(json::pretty(&report).map_err(CommandError::encode)?)?;
     } else {
@@ -220,6 +222,8 @@ struct Report {
     name: String,
     r#type: &'static str,
     source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
     auth_status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     login: Option<AuthReport>,
@@ -262,6 +266,7 @@ impl Report {
             name: info.name.clone(),
             r#type: info.kind.as_str(),
             source: info.source.clone(),
+            proxy: None,
             auth_status: info.auth_status.as_str(),
             login,
             state: status.state,
@@ -282,6 +287,15 @@ impl Report {
         }
     }
 
+    /// The same with the proxy of `env` that stands before the source, if one does.
+    fn reached_through(self, env: &dyn Env) -> Self {
+        let url = Url::parse(&self.source).ok();
+        Self {
+            proxy: url.and_then(|url| thv_http::proxy_for(env, &url)),
+            ..self
+        }
+    }
+
     fn text(&self, width: usize) -> String {
         let mut text = String::new();
         let mut field = |label: &str, value: &str| {
@@ -293,6 +307,9 @@ impl Report {
             (kind, source) => format!("{source} ({kind})"),
         };
         field("Source", &place);
+        if let Some(proxy) = &self.proxy {
+            field("Proxy", proxy);
+        }
         let state = match (&self.checked_at, self.age_seconds) {
             (Some(at), Some(age)) => {
                 format!("{}, as of {at} ({} ago)", self.state, duration(age))
@@ -418,6 +435,7 @@ mod tests {
             name: "default".to_owned(),
             r#type: "api",
             source: "https://example.com".to_owned(),
+            proxy: None,
             auth_status: "none",
             login: None,
             state: "ready",

@@ -1,19 +1,39 @@
-//! Who checks the callers of our own API: what `--oidc-*`, the environment and the configuration
-//! say, handed to the verifier of the auth crate.
+//! Who checks the callers of our own API: what `--require-token`, `--oidc-*`, the environment and the configuration
+//! say, the last three handed to the verifier of the auth crate.
 
 use std::sync::Arc;
 
+use thv_api::{CallerToken, Callers};
 use thv_auth::inbound::{CallerPolicy, CallerVerifier};
 use thv_config::world::World;
 use thv_http::{Http, HttpOptions};
 
-use crate::cli::OidcArgs;
+use crate::cli::CallerArgs;
 use crate::failure::CommandError;
 use crate::wire_up;
 
+/// What callers have to show; nothing when nobody asked for anything.
+pub(super) async fn callers(
+    args: &CallerArgs,
+    world: &World,
+) -> Result<Option<Callers>, CommandError> {
+    let verifier = verifier(args, world).await?;
+    match (verifier, args.require_token) {
+        (Some(_), true) => Err(CommandError::Serve(
+            "--require-token and a login for callers (--oidc-*) exclude each other: both tokens would come in one header"
+                .to_owned(),
+        )),
+        (Some(verifier), false) => Ok(Some(Callers::OfIssuer(verifier))),
+        (None, true) => CallerToken::random()
+            .map(|token| Some(Callers::WithToken(token)))
+            .map_err(|error| CommandError::Serve(error.to_string())),
+        (None, false) => Ok(None),
+    }
+}
+
 /// The verifier that the flags ask for; none when they ask for none.
-pub(super) async fn verifier(
-    oidc: &OidcArgs,
+async fn verifier(
+    oidc: &CallerArgs,
     world: &World,
 ) -> Result<Option<Arc<CallerVerifier>>, CommandError> {
     let policy = policy(oidc).with_environment(&*world.env);
@@ -33,7 +53,7 @@ pub(super) async fn verifier(
     Ok(Some(Arc::new(verifier)))
 }
 
-fn policy(oidc: &OidcArgs) -> CallerPolicy {
+fn policy(oidc: &CallerArgs) -> CallerPolicy {
     let given = |value: &String| Some(value.clone()).filter(|value| !value.is_empty());
     CallerPolicy {
         issuer: given(&oidc.issuer),
@@ -52,7 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_flags_nobody_is_checked() {
-        let verifier = verifier(&OidcArgs::default(), &World::system())
+        let verifier = verifier(&CallerArgs::default(), &World::system())
             .await
             .unwrap();
         assert!(verifier.is_none());
@@ -60,9 +80,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_introspection_url_alone_fails_the_start() {
-        let oidc = OidcArgs {
+        let oidc = CallerArgs {
             introspection_url: "https://idp.example/introspect".to_owned(),
-            ..OidcArgs::default()
+            ..CallerArgs::default()
         };
         let error = verifier(&oidc, &World::system()).await.unwrap_err();
         assert_eq!(
