@@ -77,6 +77,8 @@ impl Shared {
     /// After a login, the next read must not meet the refusal that made somebody log in: where one
     /// is remembered, the registry is asked again now. What that brings is the next reader's to see.
     pub(crate) async fn read_again(&self) {
+        // A login may have changed what is configured.
+        self.registries.look().await;
         let Ok(registry) = self.default_registry() else {
             return;
         };

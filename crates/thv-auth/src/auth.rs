@@ -15,7 +15,7 @@ use http::Response;
 use http_body_util::Full;
 use sha2::{Digest as _, Sha256};
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistriesStore};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,8 @@ use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
 use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
 use crate::login::budget::PromptBudget;
 use crate::login::{
-    DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins,
-    NotTaken, Replaced, StartedLogin,
+    Adopt, Change, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch,
+    Logins, NotTaken, Replaced, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::machine::manage::ManageError;
@@ -309,16 +309,20 @@ impl Auth {
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
     async fn equip(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
         let (binding, how) = self.settled(how).await?;
-        let store = self.config.clone();
-        let wanted = binding.clone();
-        let credentials = self.of(&binding);
+        let changed = how.change.as_ref().map(|change| &change.binding);
+        let asked = changed.unwrap_or(&binding).clone();
+        let wanted = Wanted {
+            config: self.config.clone(),
+            bindings: [binding.clone(), asked.clone()],
+        };
+        let engine = self.engine.clone();
         let (budget, key) = (self.budget.clone(), prompt_key(&binding));
         let then = how.settle;
         let how = LoginHow {
-            still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
-            replaced: Some(self.replaced(&binding)),
+            replaced: Some(wanted.replaced(Arc::clone(&self.clock))),
+            still_wanted: Some(Arc::new(move || wanted.is_still())),
             settle: Some(Arc::new(move || {
-                let credentials = Arc::clone(&credentials);
+                let credentials = GrantCredentials::new(&engine, &asked);
                 let then = then.clone();
                 let (budget, key) = (budget.clone(), key.clone());
                 async move {
@@ -351,8 +355,14 @@ impl Auth {
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             ..how
         };
-        let binding = self.stepped_up(Binding::of(&config)?).await?;
-        self.with_client(binding, how).await
+        let binding = Binding::of(&config)?;
+        let asked = self.stepped_up(&binding).await;
+        let (asked, how) = self.with_client(asked, how).await?;
+        let change = (asked != binding).then(|| Change {
+            adopt: adopting(&self.config, &binding, &asked),
+            binding: asked,
+        });
+        Ok((binding, LoginHow { change, ..how }))
     }
 
     /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
@@ -372,18 +382,16 @@ impl Auth {
         client_for(&self.http, vault, found, choice, self.clock.now()).await
     }
 
-    /// The login with the scopes that the registry has asked for since the last one: the union of both is configured.
-    async fn stepped_up(&self, binding: Binding) -> Result<Binding, AuthFailure> {
+    /// The login with the scopes that the registry has asked for since the last one beside those that are configured.
+    async fn stepped_up(&self, binding: &Binding) -> Binding {
         let (vault, bound) = (self.engine.vault().clone(), binding.clone());
         let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
         // A store that cannot be read is told by the login itself.
         let wanted = wanted.unwrap_or_default();
-        if wanted.is_empty() {
-            return Ok(binding);
+        Binding {
+            scopes: [binding.scopes.as_slice(), &wanted].concat(),
+            ..binding.clone()
         }
-        let scopes = [binding.scopes.as_slice(), &wanted].concat();
-        self.configure(binding, move |oauth| oauth.scopes = scopes)
-            .await
     }
 
     /// The login as the client that is configured. Where this program has registered that client and the provider has forgotten
@@ -437,56 +445,13 @@ impl Auth {
             ..how
         };
         let client_id = client.registration.client_id;
-        if client_id == binding.client_id {
-            return Ok((binding, how));
-        }
-        let binding = self
-            .configure(binding, |oauth| oauth.client_id = client_id)
-            .await?;
-        Ok((binding, how))
-    }
-
-    /// Changes the settings of `binding`, unless something else is configured by now. What is configured then.
-    async fn configure(
-        &self,
-        binding: Binding,
-        change: impl FnOnce(&mut OAuthSettings) + Send + 'static,
-    ) -> Result<Binding, AuthFailure> {
-        self.config
-            .update_async(move |config: &mut Config| {
-                if Binding::of(config).is_ok_and(|now| now == binding)
-                    && let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut())
-                {
-                    change(oauth);
-                    oauth.cached_refresh_token_ref = None;
-                    oauth.cached_token_expiry = None;
-                }
-                Ok::<_, AuthFailure>(Binding::of(config)?)
-            })
-            .await
-    }
-
-    /// Resolves when the configuration describes another login: whoever still waited for this one
-    /// would log in for nothing, and its port is not free for the other. A configuration that
-    /// cannot be read now says nothing.
-    fn replaced(&self, binding: &Binding) -> Replaced {
-        let config = self.config.clone();
-        let clock = Arc::clone(&self.clock);
-        let binding = binding.clone();
-        Arc::new(move || {
-            let (config, clock, binding) = (config.clone(), Arc::clone(&clock), binding.clone());
-            async move {
-                loop {
-                    clock.sleep(LOOK_INTERVAL).await;
-                    if let Ok(config) = config.load_async().await
-                        && !Binding::of(&config).is_ok_and(|now| now == binding)
-                    {
-                        return;
-                    }
-                }
-            }
-            .boxed()
-        })
+        Ok((
+            Binding {
+                client_id,
+                ..binding
+            },
+            how,
+        ))
     }
 
     /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is
@@ -605,10 +570,69 @@ fn prompt_key(binding: &Binding) -> String {
     hex(&digest)
 }
 
-/// Whether the configuration still describes what `binding` is for. Blocks.
-fn is_still(config: &ConfigStore, binding: &Binding) -> bool {
-    let now: Result<Config, _> = config.load();
-    now.is_ok_and(|config| Binding::of(&config).is_ok_and(|now| now == *binding))
+/// What the configuration may say while a login goes on: what it said when the login began, and what that asks for.
+#[derive(Clone)]
+struct Wanted {
+    config: ConfigStore,
+    bindings: [Binding; 2],
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn is_described_by(&self, config: &Config) -> bool {
+        Binding::of(config).is_ok_and(|now| self.bindings.contains(&now))
+    }
+
+    /// Whether the configuration still describes it. Blocks.
+    fn is_still(&self) -> bool {
+        let now: Result<Config, _> = self.config.load();
+        now.is_ok_and(|config| self.is_described_by(&config))
+    }
+
+    /// Resolves when the configuration describes another login: whoever still waited for this one
+    /// would log in for nothing, and its port is not free for the other. A configuration that
+    /// cannot be read now says nothing.
+    fn replaced(&self, clock: Arc<dyn Clock>) -> Replaced {
+        let wanted = self.clone();
+        Arc::new(move || {
+            let (wanted, clock) = (wanted.clone(), Arc::clone(&clock));
+            async move {
+                loop {
+                    clock.sleep(LOOK_INTERVAL).await;
+                    let now = wanted.config.load_async().await;
+                    if now.is_ok_and(|config| !wanted.is_described_by(&config)) {
+                        return;
+                    }
+                }
+            }
+            .boxed()
+        })
+    }
+}
+
+/// Configures what is `asked` for in place of `before`, unless something else is configured by then.
+fn adopting(config: &ConfigStore, before: &Binding, asked: &Binding) -> Adopt {
+    let (config, before, asked) = (config.clone(), before.clone(), asked.clone());
+    Arc::new(move || {
+        let changed = config.update(|config: &mut Config| {
+            let now = Binding::of(config).ok();
+            let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut()) else {
+                return Ok(false);
+            };
+            if now.as_ref() != Some(&before) {
+                return Ok(now.as_ref() == Some(&asked));
+            }
+            if asked.scopes != before.scopes {
+                oauth.scopes.clone_from(&asked.scopes);
+            }
+            oauth.client_id.clone_from(&asked.client_id);
+            oauth.cached_refresh_token_ref = None;
+            oauth.cached_token_expiry = None;
+            Ok::<_, ConfigError>(true)
+        });
+        changed.map_err(|error| error.to_string())
+    })
 }
 
 impl fmt::Debug for Auth {

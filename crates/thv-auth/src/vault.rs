@@ -256,6 +256,17 @@ impl Vault {
         stored
     }
 
+    /// Deletes the grant of `binding`, and nothing else.
+    pub fn forget(&self, binding: &Binding) -> Result<(), VaultError> {
+        let store = self.source.open(Patience::Login)?;
+        let deleted = edit(store.as_ref(), |secrets| {
+            secrets.remove(&record_name(binding));
+            Ok(())
+        });
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        deleted
+    }
+
     /// Deletes every login to a registry, whoever stored it: all of the `registry` scope but registered clients, and the Go
     /// program's bare names.
     /// A renewal in flight finds its record gone and stores nothing.

@@ -102,6 +102,10 @@ impl Logins {
 
     /// Starts a login in a task of its own.
     fn begin(&self, key: &str, binding: &Binding, how: &LoginHow) -> Result<Running, LoginError> {
+        let binding = how
+            .change
+            .as_ref()
+            .map_or(binding, |change| &change.binding);
         let id = LoginId::new().map_err(|cause| LoginError::Internal { cause })?;
         let now = self.inner.world.clock.now();
         let ends = now.checked_add(how.time()).unwrap_or(Timestamp::MAX);
@@ -138,6 +142,7 @@ impl Logins {
             });
         }
         Ok(Running {
+            asks_for: binding.key(),
             registry: host_of(&binding.registry_url),
             waiting: 0,
             is_held: false,
