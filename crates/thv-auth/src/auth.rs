@@ -31,7 +31,7 @@ use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
 use crate::login::budget::PromptBudget;
 use crate::login::{
     Adopt, Change, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch,
-    Logins, NotTaken, Replaced, StartedLogin,
+    Logins, NotTaken, Replaced, Settle, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::machine::manage::ManageError;
@@ -39,6 +39,7 @@ use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
 use crate::machine::report::report;
 use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
+use crate::oauth::registration::Registration;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
 use crate::status::{AuthReport, LiveCheck, PendingLogin};
@@ -356,10 +357,14 @@ impl Auth {
             ..how
         };
         let binding = Binding::of(&config)?;
-        let asked = self.stepped_up(&binding).await;
+        let mut asked = self.stepped_up(&binding).await;
+        if let Some(client_id) = &how.client_id {
+            asked.client_id.clone_from(client_id);
+        }
         let (asked, how) = self.with_client(asked, how).await?;
         let change = (asked != binding).then(|| Change {
             adopt: adopting(&self.config, &binding, &asked),
+            before: binding.clone(),
             binding: asked,
         });
         Ok((binding, LoginHow { change, ..how }))
@@ -394,8 +399,8 @@ impl Auth {
         }
     }
 
-    /// The login as the client that is configured. Where this program has registered that client and the provider has forgotten
-    /// it, a new one is registered, once, and configured in its place.
+    /// The login as the client that is asked for. Where this program has registered that client and the provider has forgotten
+    /// it, a new one is registered, once, and takes its place when somebody has logged in as it.
     async fn with_client(
         &self,
         binding: Binding,
@@ -404,9 +409,11 @@ impl Auth {
         let vault = self.engine.vault().clone();
         let (issuer, client_id) = (binding.issuer.clone(), binding.client_id.clone());
         let ours = blocking(move || vault.registration_of(&issuer, &client_id)).await;
-        // A store that cannot be read is told by the login itself.
-        let Ok(Some(registered)) = ours else {
-            return Ok((binding, how));
+        let registered = match ours {
+            Ok(Some(registered)) => registered,
+            Err(error @ VaultError::Record(_)) => return Err(ClientError::Store(error).into()),
+            // A store that cannot be read is told by the login itself.
+            Ok(None) | Err(_) => return Ok((binding, how)),
         };
         if let Some(public) = &how.public {
             return Err(LoginError::Settings {
@@ -435,10 +442,18 @@ impl Auth {
             scopes: requested_scopes(&provider, &binding.scopes),
             allow_private_ip: binding.allow_private_ip,
             anew: false,
+            preferred: Some(&binding.client_id),
             now: self.clock.now(),
         };
         let client = living_client(&self.http, self.engine.vault(), &wanted).await?;
+        let then = how.settle;
+        let settle = if client.is_next {
+            Some(self.settling(client.registration.clone(), then))
+        } else {
+            then
+        };
         let how = LoginHow {
+            settle,
             redirect: client.form,
             authentication: client.registration.authentication,
             secret_host: Some(client.registration.token_host),
@@ -452,6 +467,24 @@ impl Auth {
             },
             how,
         ))
+    }
+
+    /// Gives a client of ours its place once somebody has logged in as it, before what is to be done `then`.
+    fn settling(&self, client: Registration, then: Option<Settle>) -> Settle {
+        let vault = self.engine.vault().clone();
+        Arc::new(move || {
+            let (vault, client, then) = (vault.clone(), client.clone(), then.clone());
+            async move {
+                // Until that can be written it is found beside the one before.
+                if let Err(error) = blocking(move || vault.settle_registration(&client)).await {
+                    tracing::debug!(%error, "a registered client has not taken its place");
+                }
+                if let Some(then) = then {
+                    then().await;
+                }
+            }
+            .boxed()
+        })
     }
 
     /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is

@@ -26,6 +26,7 @@ use crate::machine::secret::STORED_PREFIX;
 use crate::pin::Pin;
 use crate::takeover;
 
+pub use clients::KeptClients;
 pub use unrevoked::Unrevoked;
 
 /// What the sealing key is derived for.

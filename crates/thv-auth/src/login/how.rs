@@ -44,6 +44,8 @@ pub type Adopt = Arc<dyn Fn() -> Result<bool, String> + Send + Sync>;
 /// before the grant is there.
 #[derive(Clone)]
 pub struct Change {
+    /// What is configured.
+    pub before: Binding,
     /// What the grant is for.
     pub binding: Binding,
     /// What makes it the configuration.
@@ -70,6 +72,8 @@ pub struct LoginHow {
     pub metadata_url: Option<Url>,
     /// Where the answer arrives in place of a port of this machine.
     pub public: Option<PublicUrl>,
+    /// The client that this is a login of, where that is not the configured one. It is configured when somebody has logged in.
+    pub client_id: Option<String>,
     /// What is asked for in place of what is configured.
     pub change: Option<Change>,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.

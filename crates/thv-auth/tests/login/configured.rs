@@ -1,8 +1,11 @@
 //! Logins to what is configured: what they may change in the configuration, and when.
 
-use thv_auth::AuthFailure;
-use thv_auth::login::LoginError;
-use thv_testkit::provider::User;
+use thv_auth::login::{LoginError, LoginHow};
+use thv_auth::oauth::{DiscoveryPolicy, discover};
+use thv_auth::relaxation::Relaxations;
+use thv_auth::{AuthFailure, ClientChoice, FoundLogin};
+use thv_testkit::browse::browse;
+use thv_testkit::provider::{Registration, User, paths};
 
 use crate::support::House;
 
@@ -28,7 +31,7 @@ async fn more_scopes_are_configured_when_somebody_has_logged_in_with_them_and_no
     let (url, task) = house.start().await;
     assert_eq!(scopes(&url), "openid offline_access registry:write");
     assert_eq!(house.config_text(), before, "only asked for");
-    let _ = thv_testkit::browse::browse(url.as_str()).await;
+    let _ = browse(url.as_str()).await;
     let denied = task.await.unwrap().unwrap_err();
     assert!(matches!(
         denied,
@@ -74,7 +77,7 @@ async fn a_login_with_more_scopes_counts_for_nothing_when_something_else_was_con
     let (url, task) = house.start().await;
     let other = house.config_text().replace("thv-cli", "another");
     std::fs::write(house.config.path(), &other).unwrap();
-    let _ = thv_testkit::browse::browse(url.as_str()).await;
+    let _ = browse(url.as_str()).await;
     let ended = task.await.unwrap().unwrap_err();
     assert!(matches!(ended, AuthFailure::Login(LoginError::Cancelled)));
     assert_eq!(house.config_text(), other);
@@ -93,7 +96,7 @@ async fn a_configuration_that_cannot_be_written_is_no_login_with_more_scopes() {
     let lock = house.config.lock_file();
     let _ = std::fs::remove_file(&lock);
     std::fs::create_dir_all(&lock).unwrap();
-    let _ = thv_testkit::browse::browse(url.as_str()).await;
+    let _ = browse(url.as_str()).await;
     let failed = task.await.unwrap().unwrap_err();
     let AuthFailure::Login(LoginError::NotStored { .. }) = failed else {
         panic!("{failed:?}");
@@ -103,4 +106,91 @@ async fn a_configuration_that_cannot_be_written_is_no_login_with_more_scopes() {
     let mut wide = narrow.clone();
     wide.scopes.push("registry:write".to_owned());
     assert!(house.vault.load(&wide).unwrap().is_none());
+}
+
+/// A house whose client this program has registered itself, with a secret, and a grant of that client.
+async fn registered() -> House {
+    let house = House::with_client("none-yet").await;
+    house
+        .provider
+        .behave(|behaviour| behaviour.registration = Registration::Secret);
+    let client = client(&house, false).await;
+    let text = house.config_text().replace("none-yet", &client);
+    std::fs::write(house.config.path(), text).unwrap();
+    house.log_in().await;
+    house
+}
+
+/// The client that a search of the registry comes to.
+async fn client(house: &House, anew: bool) -> String {
+    let issuer = house.provider.issuer();
+    let provider = discover(&house.http, &issuer, DiscoveryPolicy::DEFAULT).await;
+    let found = FoundLogin {
+        resource: None,
+        metadata_url: None,
+        provider: provider.unwrap(),
+        scopes: Vec::new(),
+        relaxed: Relaxations::default(),
+        allow_private_ip: false,
+    };
+    let choice = ClientChoice {
+        anew,
+        ..ClientChoice::default()
+    };
+    house.auth.client_for(&found, &choice).await.unwrap()
+}
+
+/// How a login as another client is made.
+fn as_client(house: &House, client_id: &str) -> LoginHow {
+    LoginHow {
+        client_id: Some(client_id.to_owned()),
+        ..house.how()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_registered_anew_replaces_the_old_one_when_somebody_has_logged_in_as_it() {
+    let house = registered().await;
+    let (issuer, old) = (house.provider.issuer(), house.binding());
+    let before = house.config_text();
+    let known = |id: &str| house.vault.registration_of(&issuer, id).unwrap().is_some();
+
+    let new = client(&house, true).await;
+    house.provider.users([User::Denies]);
+    let (url, task) = house.start_as(as_client(&house, &new)).await;
+    assert!(url.as_str().contains(&new));
+    let _ = browse(url.as_str()).await;
+    assert!(task.await.unwrap().is_err());
+    assert_eq!(house.config_text(), before);
+    assert!(house.vault.load(&old).unwrap().unwrap().dead.is_none());
+    assert!(known(&old.client_id), "its secret is needed to renew");
+    // The next login is one of the old client, which is still configured and known.
+    house.log_in().await;
+    assert_eq!(house.config_text(), before);
+
+    let newer = client(&house, true).await;
+    let (url, task) = house.start_as(as_client(&house, &newer)).await;
+    let _ = browse(url.as_str()).await;
+    task.await.unwrap().expect("a login");
+    assert_eq!(house.binding().client_id, newer);
+    assert!(house.vault.load(&house.binding()).unwrap().is_some());
+    assert!(known(&newer) && !known(&new) && !known(&old.client_id));
+    house.log_in().await;
+    assert_eq!(house.provider.requests_for(paths::REGISTER).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_the_provider_has_forgotten_stays_configured_until_there_is_another_login() {
+    let house = registered().await;
+    let before = house.config_text();
+    house.provider.forget_client(&house.binding().client_id);
+    for _ in 0..2 {
+        let (_, task) = house.start().await;
+        task.abort();
+        assert!(task.await.is_err());
+        assert_eq!(house.config_text(), before);
+    }
+    house.log_in().await;
+    assert_ne!(house.config_text(), before);
+    assert_eq!(house.provider.requests_for(paths::REGISTER).len(), 2);
 }

@@ -47,6 +47,7 @@ pub(crate) struct House {
     pub(crate) config: ConfigStore,
     pub(crate) vault: Vault,
     pub(crate) auth: Arc<Auth>,
+    pub(crate) http: Http,
     _home: tempfile::TempDir,
 }
 
@@ -209,6 +210,7 @@ impl House {
         Self {
             auth: Auth::new(&world, &paths, &config, secrets, &http),
             vault,
+            http,
             clock,
             provider,
             config,
@@ -236,12 +238,20 @@ impl House {
 
     /// Starts a login and waits until it gave out its address.
     pub(crate) async fn start(&self) -> (Url, JoinHandle<Result<LoginDone, AuthFailure>>) {
+        self.start_as(self.how()).await
+    }
+
+    /// The same, in a way of one's own; its announcement is replaced.
+    pub(crate) async fn start_as(
+        &self,
+        how: LoginHow,
+    ) -> (Url, JoinHandle<Result<LoginDone, AuthFailure>>) {
         let (sender, mut announced) = mpsc::unbounded_channel();
         let how = LoginHow {
             announce: Some(Arc::new(move |url| {
                 let _ = sender.send(url.clone());
             })),
-            ..self.how()
+            ..how
         };
         let auth = Arc::clone(&self.auth);
         let mut task = tokio::spawn(async move { auth.login(how).await });

@@ -18,7 +18,6 @@ use thv_registry::{LoginRequest, Revalidation, SourceRequest};
 use thv_secrets::Secrets;
 use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
-use url::Url;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
@@ -54,14 +53,20 @@ pub(super) async fn run(
     if plan == Plan::AsConfigured && has_other_issuer(&catalogs).await {
         plan = search_again(args, &config).unwrap_or(plan);
     }
-    let mut metadata_url = None;
+    let mut how = LoginHow::default();
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await?;
-            metadata_url = found.1;
-            Some((searched.request, found.0))
+            how.metadata_url = found.1;
+            if is_only_client_new(&searched, &found.0, args, &config) {
+                // The client from before stays configured until somebody has logged in as the new one.
+                how.client_id = Some(found.0.client_id);
+                None
+            } else {
+                Some((searched.request, found.0))
+            }
         }
     };
     if let Some((request, login)) = &change {
@@ -78,9 +83,9 @@ pub(super) async fn run(
     catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         let shown = Shown::of(&catalogs.store.load_async().await?);
-        elsewhere::log_in(args, metadata_url, &shown, &catalogs, world, output).await?
+        elsewhere::log_in(args, how, &shown, &catalogs, world, output).await?
     } else {
-        log_in(args, metadata_url, &catalogs, world, output).await?
+        log_in(args, how, &catalogs, world, output).await?
     };
     output.remark(&words(&done));
     let report = catalogs.auth.report().await.ok();
@@ -255,6 +260,23 @@ fn search_again(args: &LoginArgs, config: &Config) -> Option<Plan> {
     }))
 }
 
+/// Whether nothing but the client is to be another than it is configured.
+fn is_only_client_new(
+    searched: &Searched,
+    login: &LoginRequest,
+    args: &LoginArgs,
+    config: &Config,
+) -> bool {
+    let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let is_same = oauth.is_some_and(|oauth| oauth.issuer == login.issuer);
+    let says_more = !args.auth.is_empty() || args.callback_port.is_some();
+    args.register
+        && searched.is_known
+        && is_same
+        && !says_more
+        && searched.allow_private_ip == config.allow_private_ip
+}
+
 fn configured_url(config: &Config) -> Option<&String> {
     match &config.source {
         RegistrySource::Url(url) | RegistrySource::Api(url) => Some(url),
@@ -317,7 +339,7 @@ fn request(args: &LoginArgs, config: &Config, is_another: bool) -> Option<Source
 /// the person interrupts; the port is free again then.
 async fn log_in(
     args: &LoginArgs,
-    metadata_url: Option<Url>,
+    how: LoginHow,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
@@ -329,8 +351,7 @@ async fn log_in(
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
         })),
-        metadata_url,
-        ..LoginHow::default()
+        ..how
     };
     let limit = Duration::from_secs(args.timeout);
     let login = catalogs.auth.login(how);

@@ -9,7 +9,6 @@ use thv_auth::AuthFailure;
 use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod};
 use thv_config::world::World;
 use tokio::sync::mpsc;
-use url::Url;
 
 use super::Shown;
 use crate::cli::LoginArgs;
@@ -23,7 +22,7 @@ const MAX_ADDRESS: u64 = 64 * 1024;
 /// Waits for the login, and gives up at the time limit or when the person interrupts; the port is free again then.
 pub(super) async fn log_in(
     args: &LoginArgs,
-    metadata_url: Option<Url>,
+    how: LoginHow,
     shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
@@ -36,8 +35,7 @@ pub(super) async fn log_in(
         } else {
             DeviceUse::Never
         },
-        metadata_url,
-        ..LoginHow::default()
+        ..how
     };
     let view = auth.start_login(how).await?.view;
     let id = view.id.as_str();
@@ -133,6 +131,8 @@ fn lines() -> mpsc::Receiver<String> {
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
     fn url(text: &str) -> Url {
