@@ -27,7 +27,7 @@ use crate::bare_url::{
 use crate::binding::{Binding, NoBinding, hex};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
-use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
+use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME, PROMPTS_UNANSWERED};
 use crate::login::budget::PromptBudget;
 use crate::login::{
     Adopt, Change, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch,
@@ -39,7 +39,7 @@ use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
 use crate::machine::report::report;
 use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
-use crate::oauth::registration::Registration;
+use crate::oauth::registration::{Registration, RegistrationError};
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
 use crate::status::{AuthReport, LiveCheck, PendingLogin};
@@ -340,15 +340,33 @@ impl Auth {
         Ok((binding, how))
     }
 
-    /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.
+    /// What is logged in to, as whom and for what. One is made ready at a time, so that two do not register two clients; it may
+    /// take so long only, so that a provider that does not answer holds nobody else up. Dropping the future gives up the turn.
     async fn settled(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
         let now = Binding::of(&self.config.load_async().await?)?;
         if self.logins.pending(&now).is_some() {
             // Whoever joins a login brings nothing to it, and need not wait for the provider.
             return Ok((now, how));
         }
+        tokio::select! {
+            biased;
+            settled = Box::pin(self.settled_in_turn(how)) => settled,
+            () = self.clock.sleep(PREPARE_TIME) => Err(LoginError::Discovery {
+                issuer: now.issuer,
+                cause: not_ready(),
+                transient: true,
+            }
+            .into()),
+        }
+    }
+
+    async fn settled_in_turn(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
         let _turn = self.registering.lock().await;
         let config = self.config.load_async().await?;
+        let binding = Binding::of(&config)?;
+        if self.logins.pending(&binding).is_some() {
+            return Ok((binding, how));
+        }
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
         let how = LoginHow {
             callback_port: how
@@ -356,7 +374,6 @@ impl Auth {
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             ..how
         };
-        let binding = Binding::of(&config)?;
         let mut asked = self.stepped_up(&binding).await;
         if let Some(client_id) = &how.client_id {
             asked.client_id.clone_from(client_id);
@@ -382,9 +399,18 @@ impl Auth {
         found: &FoundLogin,
         choice: &ClientChoice,
     ) -> Result<String, ClientError> {
-        let _turn = self.registering.lock().await;
-        let vault = self.engine.vault();
-        client_for(&self.http, vault, found, choice, self.clock.now()).await
+        let getting = async {
+            let _turn = self.registering.lock().await;
+            let vault = self.engine.vault();
+            client_for(&self.http, vault, found, choice, self.clock.now()).await
+        };
+        tokio::select! {
+            biased;
+            client = Box::pin(getting) => client,
+            () = self.clock.sleep(PREPARE_TIME) => {
+                Err(RegistrationError::Transient { cause: not_ready() }.into())
+            }
+        }
     }
 
     /// The login with the scopes that the registry has asked for since the last one beside those that are configured.
@@ -591,6 +617,14 @@ impl Auth {
         known.push((binding.clone(), Arc::clone(&credentials)));
         credentials
     }
+}
+
+/// Why a login was not ready in time.
+fn not_ready() -> String {
+    format!(
+        "no answer within {} seconds, or another login was waiting for one",
+        PREPARE_TIME.as_secs()
+    )
 }
 
 /// Under which name the prompts of a login are counted: whatever client and scopes it comes to have.

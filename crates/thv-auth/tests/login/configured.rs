@@ -1,11 +1,15 @@
 //! Logins to what is configured: what they may change in the configuration, and when.
 
-use thv_auth::login::{LoginError, LoginHow};
+use std::sync::Arc;
+
+use thv_auth::limits::PREPARE_TIME;
+use thv_auth::login::{LoginError, LoginHow, StartedLogin};
 use thv_auth::oauth::{DiscoveryPolicy, discover};
 use thv_auth::relaxation::Relaxations;
 use thv_auth::{AuthFailure, ClientChoice, FoundLogin};
 use thv_testkit::browse::browse;
-use thv_testkit::provider::{Registration, User, paths};
+use thv_testkit::provider::{Fault, Gate, Registration, Rule, User, paths};
+use tokio::task::JoinHandle;
 
 use crate::support::House;
 
@@ -193,4 +197,63 @@ async fn a_client_that_the_provider_has_forgotten_stays_configured_until_there_i
     house.log_in().await;
     assert_ne!(house.config_text(), before);
     assert_eq!(house.provider.requests_for(paths::REGISTER).len(), 2);
+}
+
+/// Holds whoever asks the provider for its description of itself.
+fn hold(house: &House) -> Gate {
+    let gate = Gate::new();
+    let held = Fault::HeldBefore(gate.clone());
+    house
+        .provider
+        .break_with(Rule::always(held).on("/.well-known"));
+    gate
+}
+
+/// A login that does not get as far as an address.
+fn attempt(house: &House) -> JoinHandle<Result<StartedLogin, AuthFailure>> {
+    let (auth, how) = (Arc::clone(&house.auth), house.how());
+    tokio::spawn(async move { auth.prompt_login(how).await })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_while_a_login_is_made_ready_holds_nobody_up() {
+    let house = registered().await;
+    let gate = hold(&house);
+    let first = attempt(&house);
+    gate.arrived(1).await;
+    let second = attempt(&house);
+    first.abort();
+    assert!(first.await.is_err());
+    // The second one gets its turn, although nobody has answered the first.
+    gate.arrived(2).await;
+    second.abort();
+    assert!(second.await.is_err());
+    house.provider.heal();
+    let (_, task) = house.start().await;
+    task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_does_not_answer_holds_no_login_up_for_long() {
+    let house = registered().await;
+    let gate = hold(&house);
+    let first = attempt(&house);
+    gate.arrived(1).await;
+    let second = attempt(&house);
+    house.clock.asleep(2).await;
+    house.clock.advance(PREPARE_TIME);
+    for task in [first, second] {
+        let failed = task.await.unwrap().unwrap_err();
+        let AuthFailure::Login(LoginError::Discovery {
+            transient: true,
+            cause,
+            ..
+        }) = failed
+        else {
+            panic!("{failed:?}");
+        };
+        assert!(cause.contains("within 30 seconds"), "{cause}");
+    }
+    house.provider.heal();
+    house.log_in().await;
 }
