@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use thv_auth::limits::PREPARE_TIME;
-use thv_auth::login::{LoginError, LoginHow, StartedLogin};
+use thv_auth::limits::{PREPARE_TIME, PROMPTS_UNANSWERED};
+use thv_auth::login::{LoginError, LoginHow, PublicUrl, StartedLogin};
 use thv_auth::oauth::{DiscoveryPolicy, discover};
 use thv_auth::relaxation::Relaxations;
 use thv_auth::{AuthFailure, ClientChoice, FoundLogin};
@@ -256,4 +256,58 @@ async fn a_provider_that_does_not_answer_holds_no_login_up_for_long() {
     }
     house.provider.heal();
     house.log_in().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_is_counted_before_the_provider_is_asked_anything() {
+    let house = registered().await;
+    let gate = hold(&house);
+    for count in 1..=PROMPTS_UNANSWERED {
+        let given_up = attempt(&house);
+        gate.arrived(count).await;
+        given_up.abort();
+        assert!(given_up.await.is_err());
+    }
+    let refused = attempt(&house).await.unwrap().unwrap_err();
+    assert!(matches!(refused, AuthFailure::Unanswered { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_joins_a_login_waits_for_nobody_who_makes_one_ready() {
+    let house = registered().await;
+    let first = house.auth.prompt_login(house.how()).await.unwrap();
+    let gate = Gate::new();
+    let held = Fault::HeldBefore(gate.clone());
+    let broken = Rule::always(held).on(paths::REGISTER);
+    house.provider.break_with(broken);
+    let registering = async {
+        client(&house, true).await;
+    };
+    let joining = async {
+        gate.arrived(1).await;
+        let second = house.auth.prompt_login(house.how()).await.unwrap();
+        assert!(second.joined);
+        assert_eq!(second.view.id, first.view.id);
+    };
+    tokio::select! {
+        () = registering => panic!("registered behind a closed gate"),
+        () = joining => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_registered_for_this_machine_logs_nobody_in_at_a_public_address() {
+    let house = registered().await;
+    let how = LoginHow {
+        public: Some(PublicUrl::parse("https://thv.example/base").unwrap()),
+        ..house.how()
+    };
+    let refused = house.auth.start_login(how).await.unwrap_err();
+    let AuthFailure::Login(LoginError::Settings { cause }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(
+        cause,
+        "thv has registered its own client with an address on this machine, and logins of this server come back to https://thv.example/base/oauth/callback: have a client registered with that address, and configure it with --client-id"
+    );
 }

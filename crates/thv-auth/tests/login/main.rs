@@ -15,6 +15,7 @@ mod faults;
 mod hostile;
 mod killed;
 mod resource;
+mod secret;
 mod sharing;
 mod success;
 mod support;
