@@ -534,8 +534,9 @@ impl Auth {
         Ok(receipt.with_credential(credential))
     }
 
-    /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands,
-    /// which have no server to do it. What goes wrong is for the next time.
+    /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands
+    /// that log in or out, where no server does it. A command or a request that only looks does not. What goes wrong is for the
+    /// next time.
     pub async fn give_back_queued(&self) {
         if let Err(error) = give_back_queued(&self.engine).await {
             tracing::debug!(%error, "the tokens to give back cannot be read");

@@ -88,6 +88,7 @@ pub(super) async fn run(
         log_in(args, how, &catalogs, world, output).await?
     };
     output.remark(&words(&done));
+    catalogs.auth.give_back_queued().await;
     let report = catalogs.auth.report().await.ok();
     let used = report.and_then(|report| report.credential);
     if let Some(used) = used.filter(|used| used.way != Way::Login) {
