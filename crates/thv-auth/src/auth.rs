@@ -27,11 +27,11 @@ use crate::bare_url::{
 use crate::binding::{Binding, NoBinding, hex};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
-use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME, PROMPTS_UNANSWERED};
+use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME};
 use crate::login::budget::PromptBudget;
 use crate::login::{
-    Adopt, Change, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch,
-    Logins, NotTaken, Replaced, Settle, StartedLogin,
+    Adopt, Change, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginState, LoginView,
+    LoginWatch, Logins, NotTaken, Prompter, Replaced, Settle, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::machine::manage::ManageError;
@@ -81,7 +81,7 @@ pub enum AuthFailure {
     Login(#[from] LoginError),
     /// Logins were started one after the other, and nobody has answered one.
     #[error(
-        "the last {PROMPTS_UNANSWERED} logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
+        "the last logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
     )]
     Unanswered {
         /// When there may be one again.
@@ -191,53 +191,60 @@ impl Auth {
     }
 
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
-    /// the future leaves it.
-    pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
-        let (binding, how) = self.equip(how).await?;
-        let outcome = self.logins.login(&binding, how).await;
-        if outcome.as_ref().is_err_and(LoginError::was_answered) {
-            self.count(&binding, PromptBudget::answered).await;
+    /// the future leaves it. A program may not do so again and again while nobody answers.
+    pub async fn login(&self, how: LoginHow, by: Prompter) -> Result<LoginDone, AuthFailure> {
+        let (binding, is_new, outcome) = loop {
+            let Ready { binding, how, turn } = self.equip(how.clone(), by).await?;
+            let is_new = turn.is_some();
+            let outcome = self.logins.login_in_turn(&binding, how, turn).await;
+            if let Some(outcome) = outcome {
+                break (binding, is_new, outcome);
+            }
+        };
+        match &outcome {
+            Err(error) if error.was_answered() => {
+                self.count(&binding, PromptBudget::answered).await;
+            }
+            Err(error) if is_new && error.asked_nobody() => self.give_back(&binding, by).await,
+            _ => {}
         }
         Ok(outcome?)
     }
 
     /// Starts a login to the configured registry that nobody has to wait for, or joins one that is
-    /// under way. It is known by its name from then on, and opens nothing by itself. For a person
-    /// who is there; programs take [`prompt_login`](Self::prompt_login).
-    pub async fn start_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
-        let (binding, how) = self.equip(how).await?;
-        Ok(self.logins.start(&binding, &how).await?)
-    }
-
-    /// The same on behalf of a program, which may not do so again and again while nobody answers.
-    pub async fn prompt_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
-        let bound = Binding::of(&self.config.load_async().await?)?;
-        let is_new = self.logins.pending(&bound).is_none();
-        // Before anything else: getting ready may ask the provider for a client.
-        if is_new {
-            let taken = self.count(&bound, PromptBudget::take).await;
-            taken
-                .unwrap_or(Ok(()))
-                .map_err(|retry_after| AuthFailure::Unanswered { retry_after })?;
-        }
-        let (binding, how) = match self.equip(how).await {
-            Ok(equipped) => equipped,
-            Err(error) => {
-                if is_new {
-                    self.count(&bound, PromptBudget::give_back).await;
-                }
-                return Err(error);
+    /// under way. It is known by its name from then on, and opens nothing by itself. A program may not
+    /// do so again and again while nobody answers.
+    pub async fn start_login(
+        &self,
+        how: LoginHow,
+        by: Prompter,
+    ) -> Result<StartedLogin, AuthFailure> {
+        let (binding, is_new, started) = loop {
+            let Ready { binding, how, turn } = self.equip(how.clone(), by).await?;
+            let is_new = turn.is_some();
+            let started = self.logins.start_in_turn(&binding, &how, turn).await;
+            if let Some(started) = started {
+                break (binding, is_new, started);
             }
         };
-        let started = self.logins.start(&binding, &how).await;
         match &started {
             Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view),
-            _ if is_new => {
-                self.count(&binding, PromptBudget::give_back).await;
-            }
+            _ if is_new => self.give_back(&binding, by).await,
             _ => {}
         }
         Ok(started?)
+    }
+
+    /// Counts one more prompt, unless there were too many.
+    async fn take_prompt(&self, binding: &Binding, by: Prompter) -> Result<(), AuthFailure> {
+        let taken = self.count(binding, move |budget, key| budget.take(key, by));
+        let taken = taken.await.unwrap_or(Ok(()));
+        taken.map_err(|retry_after| AuthFailure::Unanswered { retry_after })
+    }
+
+    async fn give_back(&self, binding: &Binding, by: Prompter) {
+        self.count(binding, move |budget, key| budget.give_back(key, by))
+            .await;
     }
 
     /// A person is here and logs in: whatever went unanswered before no longer counts.
@@ -290,9 +297,15 @@ impl Auth {
         self.logins.hand_over(id, redirect)
     }
 
-    /// Ends the login of this name; its port is free when this returns.
+    /// Ends the login of this name; its port is free when this returns. Where nothing was opened for it on this machine, its prompt
+    /// counts half from then on.
     pub async fn withdraw_login(&self, id: &str) -> Option<LoginView> {
-        self.logins.withdraw(id).await
+        let is_unseen = self.logins.is_unopened(id);
+        let view = self.logins.withdraw(id).await?;
+        if is_unseen && view.state == LoginState::Failed(LoginError::Withdrawn) {
+            self.count(&view.binding, PromptBudget::withdrawn).await;
+        }
+        Some(view)
     }
 
     /// The answer to a browser that comes back to the public address of this server; see
@@ -308,8 +321,8 @@ impl Auth {
 
     /// What a login to the configured registry is for, and how it is made: the configuration's part
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
-    async fn equip(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
-        let (binding, how) = self.settled(how).await?;
+    async fn equip(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
+        let Ready { binding, how, turn } = self.settled(how, by).await?;
         let changed = how.change.as_ref().map(|change| &change.binding);
         let asked = changed.unwrap_or(&binding).clone();
         let wanted = Wanted {
@@ -337,36 +350,57 @@ impl Auth {
             })),
             ..how
         };
-        Ok((binding, how))
+        Ok(Ready { binding, how, turn })
     }
 
     /// What is logged in to, as whom and for what. One is made ready at a time, so that two do not register two clients; it may
     /// take so long only, so that a provider that does not answer holds nobody else up. Dropping the future gives up the turn.
-    async fn settled(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
-        let now = Binding::of(&self.config.load_async().await?)?;
-        if self.logins.pending(&now).is_some() {
+    async fn settled(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
+        let joining = |binding, how| Ready {
+            binding,
+            how,
+            turn: None,
+        };
+        let binding = Binding::of(&self.config.load_async().await?)?;
+        if self.logins.pending(&binding).is_some() {
             // Whoever joins a login brings nothing to it, and need not wait for the provider.
-            return Ok((now, how));
+            return Ok(joining(binding, how));
         }
-        tokio::select! {
+        let mut deadline = self.clock.sleep(PREPARE_TIME);
+        let turn = tokio::select! {
             biased;
-            settled = Box::pin(self.settled_in_turn(how)) => settled,
-            () = self.clock.sleep(PREPARE_TIME) => Err(LoginError::Discovery {
-                issuer: now.issuer,
-                cause: not_ready(),
-                transient: true,
-            }
-            .into()),
-        }
-    }
-
-    async fn settled_in_turn(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
-        let _turn = self.registering.lock().await;
+            turn = self.registering.lock() => turn,
+            () = deadline.as_mut() => return Err(not_discovered(&binding)),
+        };
         let config = self.config.load_async().await?;
         let binding = Binding::of(&config)?;
         if self.logins.pending(&binding).is_some() {
-            return Ok((binding, how));
+            return Ok(joining(binding, how));
         }
+        // Before the provider is asked anything: whoever leaves meanwhile has prompted somebody, too.
+        self.take_prompt(&binding, by).await?;
+        let made = tokio::select! {
+            biased;
+            made = Box::pin(self.made_ready(&config, &binding, how)) => made,
+            () = deadline => Err(not_discovered(&binding)),
+        };
+        if made.is_err() {
+            self.give_back(&binding, by).await;
+        }
+        Ok(Ready {
+            how: made?,
+            binding,
+            turn: Some(turn),
+        })
+    }
+
+    /// How a login to what is configured is made, and what it asks for.
+    async fn made_ready(
+        &self,
+        config: &Config,
+        binding: &Binding,
+        how: LoginHow,
+    ) -> Result<LoginHow, AuthFailure> {
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
         let how = LoginHow {
             callback_port: how
@@ -374,17 +408,17 @@ impl Auth {
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             ..how
         };
-        let mut asked = self.stepped_up(&binding).await;
+        let mut asked = self.stepped_up(binding).await;
         if let Some(client_id) = &how.client_id {
             asked.client_id.clone_from(client_id);
         }
         let (asked, how) = self.with_client(asked, how).await?;
-        let change = (asked != binding).then(|| Change {
-            adopt: adopting(&self.config, &binding, &asked),
+        let change = (asked != *binding).then(|| Change {
+            adopt: adopting(&self.config, binding, &asked),
             before: binding.clone(),
             binding: asked,
         });
-        Ok((binding, LoginHow { change, ..how }))
+        Ok(LoginHow { change, ..how })
     }
 
     /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
@@ -618,6 +652,23 @@ impl Auth {
         known.push((binding.clone(), Arc::clone(&credentials)));
         credentials
     }
+}
+
+/// A login that can begin, or one to join.
+struct Ready<'a> {
+    binding: Binding,
+    how: LoginHow,
+    /// Kept until others can join the login; absent where one is joined.
+    turn: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+fn not_discovered(binding: &Binding) -> AuthFailure {
+    let error = LoginError::Discovery {
+        issuer: binding.issuer.clone(),
+        cause: not_ready(),
+        transient: true,
+    };
+    error.into()
 }
 
 /// Why a login was not ready in time.

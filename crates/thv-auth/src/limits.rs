@@ -88,6 +88,10 @@ pub const PREPARE_TIME: Duration = Duration::from_secs(30);
 /// How many logins that clients start may go unanswered within [`PROMPT_TIME`]: whoever is there has answered one of three.
 pub const PROMPTS_UNANSWERED: usize = 3;
 
+/// The same for the desktop client, where a person has pressed a button for each: somebody who tries one setting after the other
+/// makes no more than one in a minute.
+pub const DESKTOP_PROMPTS_UNANSWERED: usize = 10;
+
 /// How long a login that nobody has answered counts.
 pub const PROMPT_TIME: Duration = Duration::from_mins(10);
 

@@ -35,6 +35,7 @@ use jiff::Timestamp;
 use thv_config::world::World;
 use thv_http::Http;
 
+pub use budget::Prompter;
 pub use error::{LoginError, PortHolder};
 pub use hosted::PublicUrl;
 pub use how::{
@@ -49,7 +50,7 @@ use crate::oauth::{Account, KeyCache};
 use crate::vault::Vault;
 use directory::Directory;
 use progress::Progress;
-use seat::{Obstacle, open};
+use seat::{Obstacle, Seat, open};
 
 /// What a login brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,18 +160,38 @@ impl Logins {
     /// (then the grant is still fetched and stored) or it was started as a resource. When this returns, the login's sockets
     /// are closed, unless others hold it while this caller could not be shown where to log in.
     pub async fn login(&self, binding: &Binding, how: LoginHow) -> Outcome {
-        let seat = loop {
-            match self.sit_down(binding, &how) {
-                Ok(seat) => break seat,
+        let outcome = self.login_in_turn(binding, how, Some(())).await;
+        outcome.unwrap_or_else(|| Err(progress::lost()))
+    }
+
+    /// The same for a caller whose turn it is: that ends as soon as others can join the login. A caller that has none does not
+    /// begin one; `None` when there is none to join.
+    pub(crate) async fn login_in_turn<T>(
+        &self,
+        binding: &Binding,
+        how: LoginHow,
+        turn: Option<T>,
+    ) -> Option<Outcome> {
+        let (seat, joined) = loop {
+            match self.sit_down(binding, &how, turn.is_some()) {
+                Ok(seated) => break seated,
                 Err(Obstacle::Ending(login)) => login.ended().await,
-                Err(Obstacle::Refused(error)) => return Err(error),
+                Err(Obstacle::Refused(error)) => return Some(Err(error)),
+                Err(Obstacle::NothingToJoin) => return None,
             }
         };
+        drop(turn);
+        Some(self.wait_for(seat, how, joined).await)
+    }
+
+    async fn wait_for(&self, seat: Seat<'_>, how: LoginHow, joined: bool) -> Outcome {
         let progress = &Arc::clone(&seat.progress);
         let mut outcome = pin!(progress.outcome());
+        let mut too_late = pin!(self.too_late(progress, &how, joined));
         tokio::select! {
             biased;
             outcome = outcome.as_mut() => return outcome,
+            error = too_late.as_mut() => return leave(seat, error).await,
             address = progress.address() => {
                 if let Some(announce) = &how.announce {
                     announce(&address);
@@ -190,14 +211,24 @@ impl Logins {
         tokio::select! {
             biased;
             outcome = outcome.as_mut() => outcome,
-            cause = not_opened => {
-                let progress = Arc::clone(progress);
-                drop(seat);
-                if progress.abandoned.is_cancelled() {
-                    progress.ended().await;
-                }
-                Err(LoginError::NothingToOpen { cause })
-            }
+            error = too_late.as_mut() => leave(seat, error).await,
+            cause = not_opened => leave(seat, LoginError::NothingToOpen { cause }).await,
+        }
+    }
+
+    /// Resolves when a caller that has joined has waited for as long as a login of its own would take: the one it has joined may
+    /// go on for longer. Not when somebody has answered.
+    async fn too_late(&self, progress: &Progress, how: &LoginHow, joined: bool) -> LoginError {
+        if !joined {
+            return std::future::pending().await;
+        }
+        self.inner.world.clock.sleep(how.time()).await;
+        if progress.view().state == LoginState::Completing {
+            return std::future::pending().await;
+        }
+        LoginError::Expired {
+            limit: how.time(),
+            turned_away: 0,
         }
     }
 
@@ -209,19 +240,33 @@ impl Logins {
         binding: &Binding,
         how: &LoginHow,
     ) -> Result<StartedLogin, LoginError> {
+        let started = self.start_in_turn(binding, how, Some(())).await;
+        started.unwrap_or_else(|| Err(progress::lost()))
+    }
+
+    /// The same for a caller whose turn it is: that ends as soon as others can join the login. A caller that has none does not
+    /// begin one; `None` when there is none to join.
+    pub(crate) async fn start_in_turn<T>(
+        &self,
+        binding: &Binding,
+        how: &LoginHow,
+        turn: Option<T>,
+    ) -> Option<Result<StartedLogin, LoginError>> {
         let (progress, joined) = loop {
-            match self.hold(binding, how) {
+            match self.hold(binding, how, turn.is_some()) {
                 Ok(held) => break held,
                 Err(Obstacle::Ending(login)) => login.ended().await,
-                Err(Obstacle::Refused(error)) => return Err(error),
+                Err(Obstacle::Refused(error)) => return Some(Err(error)),
+                Err(Obstacle::NothingToJoin) => return None,
             }
         };
+        drop(turn);
         let view = progress.changed_from(0).await;
-        match view.state {
+        Some(match view.state {
             // Nobody was bothered yet, so that there is nothing to look at.
             LoginState::Failed(error) if view.revision == 1 => Err(error),
             _ => Ok(StartedLogin { view, joined }),
-        }
+        })
     }
 
     /// The login of this name: one that runs, or one that ended a while ago.
@@ -237,6 +282,16 @@ impl Logins {
         let progress = self.inner.lock().find(id, now)?;
         let session = progress.stage().session.clone();
         Some(session.map_or(Err(NotTaken::Used), |session| session.hand_over(redirect)))
+    }
+
+    /// Whether the login of this name waits for somebody, and nothing was opened for them on this machine.
+    pub(crate) fn is_unopened(&self, id: &str) -> bool {
+        let now = self.inner.world.clock.monotonic();
+        let found = self.inner.lock().find(id, now);
+        found.is_some_and(|progress| {
+            let is_unopened = progress.stage().opening == progress::Opening::Wanted;
+            is_unopened && progress.view().state == LoginState::Pending
+        })
     }
 
     /// Ends the login of this name and returns its end, when its sockets are closed and it can store nothing any more. One
@@ -303,6 +358,16 @@ impl Logins {
                 .unwrap_or_default(),
         })
     }
+}
+
+/// Leaves a login for a reason of one's own. Where nobody else wants it, it has ended then.
+async fn leave(seat: Seat<'_>, why: LoginError) -> Outcome {
+    let progress = Arc::clone(&seat.progress);
+    drop(seat);
+    if progress.abandoned.is_cancelled() {
+        progress.ended().await;
+    }
+    Err(why)
 }
 
 impl fmt::Debug for Logins {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use thv_auth::limits::{PREPARE_TIME, PROMPTS_UNANSWERED};
-use thv_auth::login::{LoginError, LoginHow, PublicUrl, StartedLogin};
+use thv_auth::login::{LoginError, LoginHow, Prompter, PublicUrl, StartedLogin};
 use thv_auth::oauth::{DiscoveryPolicy, discover};
 use thv_auth::relaxation::Relaxations;
 use thv_auth::{AuthFailure, ClientChoice, FoundLogin};
 use thv_testkit::browse::browse;
 use thv_testkit::provider::{Fault, Gate, Registration, Rule, User, paths};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::support::House;
@@ -61,9 +62,9 @@ async fn a_login_with_more_scopes_is_joined_and_ended_by_the_name_of_the_configu
     let narrow = house.binding();
     let wanted = ["registry:write".to_owned()];
     house.vault.want_scopes(&narrow, &wanted).unwrap();
-    let first = house.auth.start_login(house.how()).await.unwrap();
+    let first = started(&house, Prompter::Person).await;
     assert_eq!(first.view.binding.scopes.len(), 3);
-    let second = house.auth.start_login(house.how()).await.unwrap();
+    let second = started(&house, Prompter::Person).await;
     assert!(second.joined);
     assert_eq!(second.view.id, first.view.id);
     assert!(house.auth.report().await.unwrap().pending_login.is_some());
@@ -209,10 +210,14 @@ fn hold(house: &House) -> Gate {
     gate
 }
 
+async fn started(house: &House, by: Prompter) -> StartedLogin {
+    house.auth.start_login(house.how(), by).await.unwrap()
+}
+
 /// A login that does not get as far as an address.
 fn attempt(house: &House) -> JoinHandle<Result<StartedLogin, AuthFailure>> {
     let (auth, how) = (Arc::clone(&house.auth), house.how());
-    tokio::spawn(async move { auth.prompt_login(how).await })
+    tokio::spawn(async move { auth.start_login(how, Prompter::Program).await })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +280,7 @@ async fn a_prompt_is_counted_before_the_provider_is_asked_anything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_joins_a_login_waits_for_nobody_who_makes_one_ready() {
     let house = registered().await;
-    let first = house.auth.prompt_login(house.how()).await.unwrap();
+    let first = started(&house, Prompter::Program).await;
     let gate = Gate::new();
     let held = Fault::HeldBefore(gate.clone());
     let broken = Rule::always(held).on(paths::REGISTER);
@@ -285,7 +290,7 @@ async fn whoever_joins_a_login_waits_for_nobody_who_makes_one_ready() {
     };
     let joining = async {
         gate.arrived(1).await;
-        let second = house.auth.prompt_login(house.how()).await.unwrap();
+        let second = started(&house, Prompter::Program).await;
         assert!(second.joined);
         assert_eq!(second.view.id, first.view.id);
     };
@@ -302,7 +307,11 @@ async fn a_client_that_is_registered_for_this_machine_logs_nobody_in_at_a_public
         public: Some(PublicUrl::parse("https://thv.example/base").unwrap()),
         ..house.how()
     };
-    let refused = house.auth.start_login(how).await.unwrap_err();
+    let refused = house
+        .auth
+        .start_login(how, Prompter::Person)
+        .await
+        .unwrap_err();
     let AuthFailure::Login(LoginError::Settings { cause }) = &refused else {
         panic!("{refused:?}");
     };
@@ -310,4 +319,32 @@ async fn a_client_that_is_registered_for_this_machine_logs_nobody_in_at_a_public
         cause,
         "thv has registered its own client with an address on this machine, and logins of this server come back to https://thv.example/base/oauth/callback: have a client registered with that address, and configure it with --client-id"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_come_at_once_are_one_prompt() {
+    let house = House::new().await;
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let auth = Arc::clone(&house.auth);
+            let (sender, addresses) = mpsc::unbounded_channel();
+            let how = LoginHow {
+                announce: Some(Arc::new(move |url| drop(sender.send(url.clone())))),
+                ..house.how()
+            };
+            let task = tokio::spawn(async move { auth.login(how, Prompter::Program).await });
+            (task, addresses)
+        })
+        .collect();
+    for (task, mut addresses) in callers {
+        addresses.recv().await.expect("an address");
+        task.abort();
+    }
+    for _ in 1..PROMPTS_UNANSWERED {
+        let login = started(&house, Prompter::Program).await;
+        assert!(!login.joined);
+        house.auth.logout().await.unwrap();
+    }
+    let refused = attempt(&house).await.unwrap().unwrap_err();
+    assert!(matches!(refused, AuthFailure::Unanswered { .. }));
 }

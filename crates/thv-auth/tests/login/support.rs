@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use thv_auth::binding::Binding;
 use thv_auth::grant::Grant;
-use thv_auth::login::{LoginDone, LoginError, LoginHow, Logins, RESOURCE_LOGIN_TIME};
+use thv_auth::login::{LoginDone, LoginError, LoginHow, Logins, Prompter, RESOURCE_LOGIN_TIME};
 use thv_auth::oauth::KeyCache;
 use thv_auth::opener::Opener;
 use thv_auth::vault::{ConfiguredStore, Vault};
@@ -254,7 +254,7 @@ impl House {
             ..how
         };
         let auth = Arc::clone(&self.auth);
-        let mut task = tokio::spawn(async move { auth.login(how).await });
+        let mut task = tokio::spawn(async move { auth.login(how, Prompter::Person).await });
         tokio::select! {
             Some(url) = announced.recv() => (url, task),
             ended = &mut task => panic!("no address was given out: {ended:?}"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thv_auth::LoginReason;
-use thv_auth::login::{LoginDone, LoginHow};
+use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
 use thv_config::world::World;
@@ -355,7 +355,7 @@ async fn log_in(
         ..how
     };
     let limit = Duration::from_secs(args.timeout);
-    let login = catalogs.auth.login(how);
+    let login = catalogs.auth.login(how, Prompter::Person);
     tokio::pin!(login);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::time::Duration;
 
 use thv_auth::AuthFailure;
-use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod};
+use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod, Prompter};
 use thv_config::world::World;
 use tokio::sync::mpsc;
 
@@ -37,7 +37,7 @@ pub(super) async fn log_in(
         },
         ..how
     };
-    let view = auth.start_login(how).await?.view;
+    let view = auth.start_login(how, Prompter::Person).await?.view;
     let id = view.id.as_str();
     let reads = !args.elsewhere.device && (args.elsewhere.paste || std::io::stdin().is_terminal());
     output.remark(&words(&view.methods, shown, reads));
