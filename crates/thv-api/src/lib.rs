@@ -100,7 +100,8 @@ impl Api {
             openapi: options.openapi,
             metrics: metrics.clone(),
             compressed_item: reply::CompressedItem::default(),
-            waiting: stream::Waiting::default(),
+            waiting: stream::Waiting::with_places(limits::MAX_WAITING),
+            following: stream::Waiting::with_places(limits::MAX_FOLLOWING),
             examining: tokio::sync::Mutex::default(),
         };
         let shared = Arc::new(shared);

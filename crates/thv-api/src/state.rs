@@ -31,8 +31,10 @@ pub(crate) struct Shared {
     pub(crate) openapi: bool,
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) compressed_item: CompressedItem,
-    /// Places for clients that wait for something to change.
+    /// Places for clients that wait for a login.
     pub(crate) waiting: Waiting,
+    /// Places for clients that follow all changes.
+    pub(crate) following: Waiting,
     /// Held by the one examination that runs.
     pub(crate) examining: tokio::sync::Mutex<()>,
 }
