@@ -42,6 +42,10 @@ pub const MAX_WAITING: usize = 32;
 /// other takes none from those who wait for a login.
 pub const MAX_FOLLOWING: usize = 32;
 
+/// How long the answer to a question that others were asked for is given again: long enough that clients which poll cost one
+/// question, and short enough that a person who tries again sees what is now.
+pub const ANSWER_TIME: Duration = Duration::from_secs(2);
+
 /// How often a stream on which nothing happens says that it is there; proxies drop connections that are quiet for a minute.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
