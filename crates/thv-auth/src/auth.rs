@@ -256,6 +256,13 @@ impl Auth {
         }
     }
 
+    /// Whether somebody has answered the login that is under way: the answer is spent, and what it brings is being stored.
+    pub async fn is_completing(&self) -> bool {
+        let config = self.config.load_async().await;
+        let binding = config.ok().and_then(|config| Binding::of(&config).ok());
+        binding.is_some_and(|binding| self.logins.is_completing(&binding))
+    }
+
     /// A refusal, too, shows that somebody is there. That a login has succeeded is noted when it
     /// is settled.
     fn watch_for_answer(&self, binding: &Binding, login: &LoginView) {

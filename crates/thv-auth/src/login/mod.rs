@@ -338,6 +338,13 @@ impl Logins {
         }
     }
 
+    /// Whether somebody has answered the login to what `binding` names, so that what the answer brings is being stored.
+    pub fn is_completing(&self, binding: &Binding) -> bool {
+        let directory = self.inner.lock();
+        let login = directory.of(&binding.key());
+        login.is_some_and(|login| login.progress.view().state == LoginState::Completing)
+    }
+
     /// The login to what `binding` names, if one is under way.
     pub fn pending(&self, binding: &Binding) -> Option<PendingLogin> {
         let directory = self.inner.lock();

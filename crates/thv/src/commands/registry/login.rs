@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thv_auth::LoginReason;
 use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
+use thv_auth::{Auth, AuthFailure, LoginReason};
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
@@ -336,6 +336,24 @@ fn request(args: &LoginArgs, config: &Config, is_another: bool) -> Option<Source
     }
 }
 
+/// Gives a login up, unless somebody has answered it already: an answer can be used once, and what it brings would be lost. Then
+/// the end is waited for, which comes as soon as the identity provider's, or when the person interrupts once more.
+async fn give_up(
+    why: CommandError,
+    ended: impl Future<Output = Result<LoginDone, AuthFailure>>,
+    auth: &Auth,
+    output: &mut Output,
+) -> Result<LoginDone, CommandError> {
+    if !auth.is_completing().await {
+        return Err(why);
+    }
+    output.remark("Somebody has logged in just now: the login is stored before this command ends (Ctrl-C again loses it) …");
+    tokio::select! {
+        done = ended => Ok(done?),
+        _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
+    }
+}
+
 /// Waits for the login, shows the address to log in at, and gives up at the time limit or when
 /// the person interrupts; the port is free again then.
 async fn log_in(
@@ -359,16 +377,17 @@ async fn log_in(
     tokio::pin!(login);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);
-    loop {
+    let why = loop {
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
                 output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
-            () = &mut deadline => return Err(CommandError::LoginTimedOut { limit }),
-            _ = tokio::signal::ctrl_c() => return Err(CommandError::Interrupted),
+            () = &mut deadline => break CommandError::LoginTimedOut { limit },
+            _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
         }
-    }
+    };
+    give_up(why, login, &catalogs.auth, output).await
 }
 
 fn words(done: &LoginDone) -> String {

@@ -45,7 +45,7 @@ pub(super) async fn log_in(
     let limit = Duration::from_secs(args.timeout);
     let ended = async {
         match auth.watch_login(id) {
-            Some(login) => login.outcome().await,
+            Some(login) => login.outcome().await.map_err(AuthFailure::from),
             // It was started a moment ago, and is kept for longer than anybody waits.
             None => std::future::pending().await,
         }
@@ -53,7 +53,7 @@ pub(super) async fn log_in(
     tokio::pin!(ended);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);
-    let given_up = loop {
+    let why = loop {
         let line = async {
             match &mut pasted {
                 Some(lines) => lines.recv().await,
@@ -61,7 +61,7 @@ pub(super) async fn log_in(
             }
         };
         tokio::select! {
-            done = &mut ended => return Ok(done.map_err(AuthFailure::from)?),
+            done = &mut ended => return Ok(done?),
             line = line => match line {
                 None => pasted = None,
                 Some(line) => if let Some(Err(why)) = auth.hand_over(id, &line) {
@@ -72,8 +72,11 @@ pub(super) async fn log_in(
             _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
         }
     };
-    auth.withdraw_login(id).await;
-    Err(given_up)
+    let given_up = super::give_up(why, ended, auth, output).await;
+    if given_up.is_err() {
+        auth.withdraw_login(id).await;
+    }
+    given_up
 }
 
 /// What the person is to do.
