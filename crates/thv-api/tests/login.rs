@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use http::Method;
 use thv_api::ApiOptions;
 use thv_api::limits::ANSWER_TIME;
-use thv_config::world::ManualClock;
+use thv_config::world::{Clock as _, ManualClock, SystemClock};
 use thv_testkit::provider::{CLIENT, User, paths};
 
 #[tokio::test]
@@ -274,7 +274,7 @@ async fn a_registry_that_wants_a_login_where_none_is_configured_says_so_everywhe
 
 /// A house whose clock a test moves.
 async fn timed() -> (Protected, ManualClock) {
-    let clock = ManualClock::new("2026-11-25T12:00:00Z".parse().unwrap());
+    let clock = ManualClock::new(SystemClock::new().now());
     let protected = protected_with(ApiOptions {
         clock: Arc::new(clock.clone()),
         ..options()

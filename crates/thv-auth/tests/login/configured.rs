@@ -12,7 +12,7 @@ use thv_testkit::provider::{Fault, Gate, Registration, Rule, User, paths};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::support::House;
+use crate::support::{House, any_port};
 
 /// The scopes of the authorization request.
 fn scopes(url: &url::Url) -> String {
@@ -81,7 +81,7 @@ async fn a_login_with_more_scopes_counts_for_nothing_when_something_else_was_con
     house.vault.want_scopes(&narrow, &wanted).unwrap();
     let (url, task) = house.start().await;
     let other = house.config_text().replace("thv-cli", "another");
-    std::fs::write(house.config.path(), &other).unwrap();
+    house.write_config(&other);
     let _ = browse(url.as_str()).await;
     let ended = task.await.unwrap().unwrap_err();
     assert!(matches!(ended, AuthFailure::Login(LoginError::Cancelled)));
@@ -121,7 +121,7 @@ async fn registered() -> House {
         .behave(|behaviour| behaviour.registration = Registration::Secret);
     let client = client(&house, false).await;
     let text = house.config_text().replace("none-yet", &client);
-    std::fs::write(house.config.path(), text).unwrap();
+    house.write_config(&text);
     house.log_in().await;
     house
 }
@@ -146,10 +146,10 @@ async fn client(house: &House, anew: bool) -> String {
 }
 
 /// How a login as another client is made.
-fn as_client(house: &House, client_id: &str) -> LoginHow {
+fn as_client(client_id: &str) -> LoginHow {
     LoginHow {
         client_id: Some(client_id.to_owned()),
-        ..house.how()
+        ..any_port()
     }
 }
 
@@ -162,7 +162,7 @@ async fn a_client_that_is_registered_anew_replaces_the_old_one_when_somebody_has
 
     let new = client(&house, true).await;
     house.provider.users([User::Denies]);
-    let (url, task) = house.start_as(as_client(&house, &new)).await;
+    let (url, task) = house.start_as(as_client(&new)).await;
     assert!(url.as_str().contains(&new));
     let _ = browse(url.as_str()).await;
     assert!(task.await.unwrap().is_err());
@@ -174,7 +174,7 @@ async fn a_client_that_is_registered_anew_replaces_the_old_one_when_somebody_has
     assert_eq!(house.config_text(), before);
 
     let newer = client(&house, true).await;
-    let (url, task) = house.start_as(as_client(&house, &newer)).await;
+    let (url, task) = house.start_as(as_client(&newer)).await;
     let _ = browse(url.as_str()).await;
     task.await.unwrap().expect("a login");
     assert_eq!(house.binding().client_id, newer);
@@ -211,12 +211,12 @@ fn hold(house: &House) -> Gate {
 }
 
 async fn started(house: &House, by: Prompter) -> StartedLogin {
-    house.auth.start_login(house.how(), by).await.unwrap()
+    house.auth.start_login(any_port(), by).await.unwrap()
 }
 
 /// A login that does not get as far as an address.
 fn attempt(house: &House) -> JoinHandle<Result<StartedLogin, AuthFailure>> {
-    let (auth, how) = (Arc::clone(&house.auth), house.how());
+    let (auth, how) = (Arc::clone(&house.auth), any_port());
     tokio::spawn(async move { auth.start_login(how, Prompter::Program).await })
 }
 
@@ -305,7 +305,7 @@ async fn a_client_that_is_registered_for_this_machine_logs_nobody_in_at_a_public
     let house = registered().await;
     let how = LoginHow {
         public: Some(PublicUrl::parse("https://thv.example/base").unwrap()),
-        ..house.how()
+        ..any_port()
     };
     let refused = house
         .auth
@@ -330,7 +330,7 @@ async fn callers_that_come_at_once_are_one_prompt() {
             let (sender, addresses) = mpsc::unbounded_channel();
             let how = LoginHow {
                 announce: Some(Arc::new(move |url| drop(sender.send(url.clone())))),
-                ..house.how()
+                ..any_port()
             };
             let task = tokio::spawn(async move { auth.login(how, Prompter::Program).await });
             (task, addresses)

@@ -218,12 +218,9 @@ impl House {
         }
     }
 
-    pub(crate) fn how(&self) -> LoginHow {
-        LoginHow {
-            callback_port: Some(0),
-            time: Some(RESOURCE_LOGIN_TIME),
-            ..LoginHow::default()
-        }
+    /// Configures something else.
+    pub(crate) fn write_config(&self, text: &str) {
+        thv_config::disk::write_atomic(self.config.path(), text.as_bytes()).unwrap();
     }
 
     /// What is configured.
@@ -238,7 +235,7 @@ impl House {
 
     /// Starts a login and waits until it gave out its address.
     pub(crate) async fn start(&self) -> (Url, JoinHandle<Result<LoginDone, AuthFailure>>) {
-        self.start_as(self.how()).await
+        self.start_as(any_port()).await
     }
 
     /// The same, in a way of one's own; its announcement is replaced.
@@ -266,6 +263,15 @@ impl House {
         let (url, task) = self.start().await;
         let _ = browse(url.as_str()).await;
         task.await.unwrap().expect("a login")
+    }
+}
+
+/// A login on any port, for as long as one that nobody waits for.
+pub(crate) fn any_port() -> LoginHow {
+    LoginHow {
+        callback_port: Some(0),
+        time: Some(RESOURCE_LOGIN_TIME),
+        ..LoginHow::default()
     }
 }
 
