@@ -336,9 +336,14 @@ async fn callers_that_come_at_once_are_one_prompt() {
             (task, addresses)
         })
         .collect();
+    let mut waiting = Vec::new();
     for (task, mut addresses) in callers {
         addresses.recv().await.expect("an address");
+        waiting.push(task);
+    }
+    for task in waiting {
         task.abort();
+        assert!(task.await.is_err());
     }
     for _ in 1..PROMPTS_UNANSWERED {
         let login = started(&house, Prompter::Program).await;
