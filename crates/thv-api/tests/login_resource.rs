@@ -25,6 +25,7 @@ use thv_auth::login::PublicUrl;
 use thv_testkit::browse::browse;
 use thv_testkit::client::Address;
 use thv_testkit::provider::{CLIENT, Client, Fault, Rule, User, paths};
+use thv_testkit::registry::Guard;
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -141,6 +142,27 @@ async fn the_next_read_after_a_login_meets_no_refusal_from_before() {
     let read = protected.get(ITEM).await;
     assert_eq!(read.status, 200, "{}", read.text());
     assert_eq!(protected.get(REGISTRY).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_next_read_after_a_login_with_more_scopes_is_made_with_them() {
+    let mut protected = protected().await;
+    assert_eq!(protected.log_in().await.status, 200);
+    let before = protected.house.config_text();
+    let guard = Guard::of(&protected.provider, &protected.registry.url());
+    protected.registry.protect(guard.scope("registry:write"));
+    let refused = protected.get(ITEM).await;
+    assert_eq!(refused.json()["reason"], "insufficient_scope");
+    let withdrawn = started(&protected).await;
+    let url = text(&withdrawn, "url").to_owned();
+    protected.house.call(Method::DELETE, &url, "").await;
+    assert_eq!(protected.house.config_text(), before);
+    let login = started(&protected).await;
+    browse(browser_url(&login).as_str()).await;
+    assert_eq!(ended(&protected, &login).await["state"], "authenticated");
+    assert!(protected.house.config_text().contains("registry:write"));
+    let read = protected.get(ITEM).await;
+    assert_eq!(read.status, 200, "{}", read.text());
 }
 
 #[tokio::test]
