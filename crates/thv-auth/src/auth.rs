@@ -58,7 +58,8 @@ pub struct Auth {
     logins: Logins,
     doctor: Doctor,
     budget: PromptBudget,
-    /// Held while a client is looked after or registered, so that two logins do not make two clients.
+    /// Held while a client is looked after or registered, and until the login can be joined, so that two callers make neither two
+    /// clients nor two prompts.
     registering: tokio::sync::Mutex<()>,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
