@@ -30,7 +30,7 @@ use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
 use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME};
 use crate::login::budget::PromptBudget;
 use crate::login::{
-    Adopt, Change, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginState, LoginView,
+    Adopt, Asked, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginState, LoginView,
     LoginWatch, Logins, NotTaken, Prompter, Replaced, Settle, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
@@ -331,7 +331,7 @@ impl Auth {
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
     async fn equip(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
         let Ready { binding, how, turn } = self.settled(how, by).await?;
-        let changed = how.change.as_ref().map(|change| &change.binding);
+        let changed = how.asked.as_ref().map(|asked| &asked.binding);
         let asked = changed.unwrap_or(&binding).clone();
         let wanted = Wanted {
             config: self.config.clone(),
@@ -421,12 +421,12 @@ impl Auth {
             asked.client_id.clone_from(client_id);
         }
         let (asked, how) = self.with_client(asked, how).await?;
-        let change = (asked != *binding).then(|| Change {
+        let asked = (asked != *binding).then(|| Asked {
             adopt: adopting(&self.config, binding, &asked),
             before: binding.clone(),
             binding: asked,
         });
-        Ok(LoginHow { change, ..how })
+        Ok(LoginHow { asked, ..how })
     }
 
     /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.

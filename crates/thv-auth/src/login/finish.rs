@@ -163,7 +163,11 @@ impl Flow {
         let binding = self.binding.clone();
         let progress = Arc::clone(&self.progress);
         let still_wanted = self.how.still_wanted.clone();
-        let change = self.how.change.clone();
+        let adopt = self
+            .how
+            .asked
+            .as_ref()
+            .map(|asked| Arc::clone(&asked.adopt));
         let pin = self.pin.get().cloned();
         let now = self.logins.world.clock.now();
         let storing = tokio::task::spawn_blocking(move || {
@@ -181,7 +185,7 @@ impl Flow {
             let stored = vault
                 .replace(&binding, &grant)
                 .map_err(|error| not_stored(&error))?;
-            let adopted = change.map_or(Ok(true), |change| (change.adopt)());
+            let adopted = adopt.map_or(Ok(true), |adopt| adopt());
             if adopted == Ok(true) {
                 return Ok(stored);
             }

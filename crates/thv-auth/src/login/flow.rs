@@ -209,8 +209,8 @@ impl Flow {
     /// Proves that a grant could be kept, and reads the one from before.
     async fn prove_store(&self) -> Result<Option<Grant>, LoginError> {
         let vault = self.logins.vault.clone();
-        let change = self.how.change.as_ref();
-        let binding = change.map_or(&self.binding, |change| &change.before);
+        let asked = self.how.asked.as_ref();
+        let binding = asked.map_or(&self.binding, |asked| &asked.before);
         let binding = binding.clone();
         let proved = tokio::task::spawn_blocking(move || {
             vault.probe()?;

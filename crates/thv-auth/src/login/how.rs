@@ -43,7 +43,7 @@ pub type Adopt = Arc<dyn Fn() -> Result<bool, String> + Send + Sync>;
 /// What a login asks for where that is not what is configured: more scopes, or as another client. Nothing of it is configured
 /// before the grant is there.
 #[derive(Clone)]
-pub struct Change {
+pub struct Asked {
     /// What is configured.
     pub before: Binding,
     /// What the grant is for.
@@ -75,7 +75,7 @@ pub struct LoginHow {
     /// The client that this is a login of, where that is not the configured one. It is configured when somebody has logged in.
     pub client_id: Option<String>,
     /// What is asked for in place of what is configured.
-    pub change: Option<Change>,
+    pub asked: Option<Asked>,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.
     pub still_wanted: Option<StillWanted>,
     /// What ends the login early, whoever waits for it.

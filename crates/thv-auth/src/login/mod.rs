@@ -39,7 +39,7 @@ pub use budget::Prompter;
 pub use error::{LoginError, PortHolder};
 pub use hosted::PublicUrl;
 pub use how::{
-    Adopt, Announce, Change, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow,
+    Adopt, Announce, Asked, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow,
     RESOURCE_LOGIN_TIME, RedirectForm, Replaced, Settle, StillWanted,
 };
 pub use progress::Outcome;
@@ -153,8 +153,8 @@ impl Logins {
         }
     }
 
-    /// Logs in to what `binding` names and stores the grant, or joins a login to it that is under way. Where that asks for a
-    /// [`Change`], it is found under what it asks for, too.
+    /// Logs in to what `binding` names and stores the grant, or joins a login to it that is under way. Where that asks for something
+    /// else ([`Asked`]), it is found under that, too.
     ///
     /// Dropping the future leaves the login; the last one to leave ends it, unless the identity provider has answered already
     /// (then the grant is still fetched and stored) or it was started as a resource. When this returns, the login's sockets

@@ -118,10 +118,7 @@ impl Logins {
 
     /// Starts a login in a task of its own.
     fn begin(&self, key: &str, binding: &Binding, how: &LoginHow) -> Result<Running, LoginError> {
-        let binding = how
-            .change
-            .as_ref()
-            .map_or(binding, |change| &change.binding);
+        let binding = how.asked.as_ref().map_or(binding, |asked| &asked.binding);
         let id = LoginId::new().map_err(|cause| LoginError::Internal { cause })?;
         let now = self.inner.world.clock.now();
         let ends = now.checked_add(how.time()).unwrap_or(Timestamp::MAX);
