@@ -10,6 +10,7 @@
 // PAGES: auto (everybody signs in as ACCOUNT, alice at first, and agrees), deny, or forms (a person fills them in).
 // ISSUER is what it calls itself behind a reverse proxy, which has to pass the host on and name the scheme in
 // x-forwarded-proto. REDIRECT_URIS are further ones of the public client, space-separated.
+// DPOP is on (tokens are bound to the key of a proof that comes along) or nonce (and proofs need a nonce).
 // Orders: rotate-keys, revoke-all, pages auto, pages deny, pages forms.
 
 import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
@@ -153,6 +154,11 @@ function configuration() {
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      dPoP: {
+        enabled: Boolean(process.env.DPOP),
+        nonceSecret: randomBytes(32),
+        requireNonce: () => process.env.DPOP === 'nonce',
+      },
       deviceFlow: { enabled: true },
       revocation: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },

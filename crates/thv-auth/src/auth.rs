@@ -15,7 +15,7 @@ use http::Response;
 use http_body_util::Full;
 use sha2::{Digest as _, Sha256};
 use thv_config::world::{Clock, World};
-use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore, RegistrySettings};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ use crate::machine::way::Way;
 use crate::oauth::registration::{Registration, RegistrationError};
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
+use crate::rules::{Configured, LoginRules};
 use crate::status::{AuthReport, LiveCheck, PendingLogin};
 use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
@@ -100,6 +101,11 @@ pub enum AuthFailure {
     /// There is no token to hand out.
     #[error(transparent)]
     Credential(#[from] AuthError),
+    /// The token is of no use without its key, which is not handed out.
+    #[error(
+        "the registry's token is bound to a key that thv keeps (DPoP), and is worth nothing to other programs"
+    )]
+    BoundToken,
     /// A token was asked for another origin than its own.
     #[error(transparent)]
     WrongOrigin(#[from] registry::WrongOrigin),
@@ -126,7 +132,6 @@ impl Auth {
             injected_for: Arc::default(),
         };
         let vault = Vault::new(source, Arc::clone(&world.clock));
-        let doctor = Doctor::new(world, paths, config, secrets, http, vault.clone());
         let keys = KeyCache::new();
         let service = OAuthService::new(http.clone(), Arc::clone(&world.clock), vault.clone());
         let engine = RefreshEngine::new(EngineParts {
@@ -137,6 +142,7 @@ impl Auth {
             steps: Arc::new(Unwatched),
         });
         engine.renew_ahead(false);
+        let doctor = Doctor::new(world, paths, config, secrets, http, engine.clone());
         Arc::new(Self {
             clock: Arc::clone(&world.clock),
             config: config.clone(),
@@ -186,9 +192,10 @@ impl Auth {
         }));
     }
 
-    /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store.
+    /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store. And for tokens
+    /// that are being given back.
     pub async fn finish(&self) {
-        self.engine.finish().await;
+        tokio::join!(self.engine.finish(), self.logins.finish());
     }
 
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
@@ -330,9 +337,14 @@ impl Auth {
     /// What a login to the configured registry is for, and how it is made: the configuration's part
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
     async fn equip(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
+        let configured = Binding::of(&self.config.load_async().await?)?;
+        let mut settings = self.settings_of(&configured).await?;
+        how.change.apply(&mut settings);
         let Ready { binding, how, turn } = self.settled(how, by).await?;
-        let changed = how.asked.as_ref().map(|asked| &asked.binding);
-        let asked = changed.unwrap_or(&binding).clone();
+        let (change, registries) = (how.change.clone(), self.machine.settings.clone());
+        let url = binding.configured_url.clone();
+        let asked = how.asked.as_ref().map(|asked| &asked.binding);
+        let asked = asked.unwrap_or(&binding).clone();
         let wanted = Wanted {
             config: self.config.clone(),
             bindings: [binding.clone(), asked.clone()],
@@ -341,14 +353,23 @@ impl Auth {
         let (budget, key) = (self.budget.clone(), prompt_key(&binding));
         let then = how.settle;
         let how = LoginHow {
+            rules: LoginRules::read(&settings),
             replaced: Some(wanted.replaced(Arc::clone(&self.clock))),
             still_wanted: Some(Arc::new(move || wanted.is_still())),
             settle: Some(Arc::new(move || {
                 let credentials = GrantCredentials::new(&engine, &asked);
                 let then = then.clone();
                 let (budget, key) = (budget.clone(), key.clone());
+                let (change, registries) = (change.clone(), registries.clone());
+                let url = url.clone();
                 async move {
-                    let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
+                    let settling = tokio::task::spawn_blocking(move || {
+                        budget.answered(&key);
+                        settle(&registries, &url, |settings| change.apply(settings))
+                    });
+                    if let Ok(Err(error)) = settling.await {
+                        tracing::warn!(%error, "the rules of this login do not hold for the next one");
+                    }
                     credentials.look().await;
                     if let Some(then) = then {
                         then().await;
@@ -359,6 +380,29 @@ impl Auth {
             ..how
         };
         Ok(Ready { binding, how, turn })
+    }
+
+    /// The settings of the registry that `binding` names, as they stand.
+    async fn settings_of(&self, binding: &Binding) -> Result<RegistrySettings, ConfigError> {
+        let (store, url) = (
+            self.machine.settings.clone(),
+            binding.configured_url.clone(),
+        );
+        let found = blocking(move || store.load(DEFAULT_REGISTRY)).await?;
+        let found = found.filter(|settings| settings.url == binding.configured_url);
+        Ok(found.unwrap_or_else(|| RegistrySettings::for_url(url)))
+    }
+
+    /// Notes how the login of the configured registry came to be configured, which decides on the rules for it.
+    pub async fn note_configured(&self, how: Configured) -> Result<(), AuthFailure> {
+        let binding = Binding::of(&self.config.load_async().await?)?;
+        let store = self.machine.settings.clone();
+        let noted = blocking(move || {
+            settle(&store, &binding.configured_url, |settings| {
+                how.apply(settings);
+            })
+        });
+        Ok(noted.await?)
     }
 
     /// What is logged in to, as whom and for what. One is made ready at a time, so that two do not register two clients; it may
@@ -685,6 +729,18 @@ fn not_ready() -> String {
         "no answer within {} seconds, or another login was waiting for one",
         PREPARE_TIME.as_secs()
     )
+}
+
+/// Changes what is settled for the registry at `url`. Blocks.
+fn settle(
+    store: &RegistriesStore,
+    url: &str,
+    change: impl FnOnce(&mut RegistrySettings),
+) -> Result<(), ConfigError> {
+    store.update(DEFAULT_REGISTRY, url, |settings| {
+        change(settings);
+        Ok(())
+    })
 }
 
 /// Under which name the prompts of a login are counted: whatever client and scopes it comes to have.

@@ -45,6 +45,8 @@ pub enum LoginReason {
     InsufficientScope,
     /// The registry names another issuer than at the login, or the issuer another host for tokens.
     IssuerChanged,
+    /// A renewal brought a token that is not bound to the login's key, where that is required (RFC 9449).
+    NotBound,
     /// There is a stored login, and it cannot be opened for this registry.
     Unreadable,
     /// The identity provider, or the command that gives tokens, refuses the configured credential.
@@ -211,6 +213,7 @@ impl LoginReason {
             Self::AccountMismatch => "account_mismatch",
             Self::InsufficientScope => "insufficient_scope",
             Self::IssuerChanged => "issuer_changed",
+            Self::NotBound => "token_not_bound",
             Self::Unreadable => "login_unreadable",
             Self::CredentialRefused => "credential_refused",
         }
@@ -234,6 +237,9 @@ impl fmt::Display for LoginReason {
             }
             Self::IssuerChanged => {
                 "its identity provider, or the host that tokens come from, is not the one of the login any more"
+            }
+            Self::NotBound => {
+                "a renewal of the login brought a token that is not bound to its key, which is required here"
             }
             Self::Unreadable => "the stored login does not open for it",
             Self::CredentialRejected => "it refused the configured credential",

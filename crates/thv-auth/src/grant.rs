@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::credentials::LoginReason;
-use crate::oauth::{Account, TokenSet};
+use crate::oauth::dpop::TOKEN_TYPE;
+use crate::oauth::{Account, ProofKey, TokenSet};
 use crate::pin::Pin;
 use crate::skew::shifted;
 
@@ -30,12 +31,15 @@ pub struct Grant {
     pub login_id: String,
     /// How it got here.
     pub origin: GrantOrigin,
-    /// The bearer token; a grant taken over from the Go program may have none yet.
+    /// The token to read with; a grant taken over from the Go program may have none yet.
     pub access_token: Option<SecretString>,
     /// The token to renew with.
     pub refresh_token: Option<SecretString>,
-    /// The type of the access token, `Bearer` in some spelling.
+    /// The type of the access token, `Bearer` or `DPoP` in some spelling.
     pub token_type: String,
+    /// The key that was shown at the login. The refresh token is bound to it (RFC 9449 section 5), and the access token where its type
+    /// says so.
+    pub proof_key: Option<ProofKey>,
     /// When the access token expires, by the provider's clock; `None` when nobody said.
     pub expires_at: Option<Timestamp>,
     /// When the access token was received, by the provider's clock.
@@ -99,6 +103,8 @@ pub enum DeathReason {
     AccountMismatch,
     /// The registry names another issuer, or the issuer another host for tokens.
     IssuerChanged,
+    /// A renewal brought a token that is not bound to the login's key, where that is required.
+    NotBound,
 }
 
 // === impl Grant ===
@@ -124,6 +130,7 @@ impl Grant {
             clock_offset,
             scopes: tokens.scopes.unwrap_or_else(|| asked.to_vec()),
             token_type: tokens.token_type,
+            proof_key: None,
             access_token: Some(tokens.access_token),
             refresh_token: tokens.refresh_token,
             account,
@@ -158,6 +165,11 @@ impl Grant {
         self.dead.is_none()
             && self.access_token.is_some()
             && self.expires_at.is_none_or(|expiry| now < expiry)
+    }
+
+    /// Whether the access token is bound to the key (RFC 9449 section 5).
+    pub fn is_bound(&self) -> bool {
+        self.proof_key.is_some() && self.token_type.eq_ignore_ascii_case(TOKEN_TYPE)
     }
 
     /// How long the access token lives in all; `None` when nobody said when it ends.
@@ -208,6 +220,7 @@ impl DeathReason {
             Self::OutcomeUnknown => LoginReason::GrantOutcomeUnknown,
             Self::AccountMismatch => LoginReason::AccountMismatch,
             Self::IssuerChanged => LoginReason::IssuerChanged,
+            Self::NotBound => LoginReason::NotBound,
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod opener;
 pub mod pin;
 pub mod refresh;
 pub mod relaxation;
+pub mod rules;
 pub mod skew;
 pub mod status;
 mod takeover;

@@ -304,7 +304,7 @@ async fn revoke(
     hint: TokenHint,
 ) -> RevocationOutcome {
     match service.prepare(binding, pin).await {
-        Ok(()) => service.revoke(binding, token, hint).await,
+        Ok(()) => service.revoke(binding, pin, token, hint).await,
         Err(error) => RevocationOutcome::Failed {
             transient: matches!(&error, Unprepared::Unavailable(_)),
             cause: error.to_string(),

@@ -11,22 +11,34 @@ use thv_http::Http;
 use url::Url;
 
 use crate::binding::Binding;
-use crate::oauth::registration::token_host;
+use crate::oauth::registration::{host_of, token_host};
 use crate::oauth::resource::{Resource, ResourceFault, ResourceMetadata, discover_resource, fetch};
-use crate::oauth::{PkceSupport, Provider};
+use crate::oauth::{DpopUse, PkceSupport, Provider};
 use crate::relaxation::{Relaxation, Relaxations};
+use crate::rules::LoginRules;
 
 /// What must not change without a person knowing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Host and port of the token endpoint.
     pub token_host: String,
+    /// Host and port of the revocation endpoint, where it is not on the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_host: Option<String>,
     /// Where the registry's metadata are that named the issuer; absent where they did not, or where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_metadata: Option<String>,
     /// The rules that were not applied, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxed: Vec<String>,
+    /// Whether a token that is not bound to the login's key is none.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub dpop_required: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl Pin {
@@ -35,13 +47,13 @@ impl Pin {
         binding: &Binding,
         provider: &Provider,
         metadata: Option<&ResourceMetadata>,
+        dpop: DpopUse,
     ) -> Self {
         let mut relaxed = Relaxations::new();
         if provider.pkce == PkceSupport::Unadvertised {
             relaxed.insert(Relaxation::MissingPkceMetadata);
         }
-        if provider.offers_dpop {
-            // No key is sent yet, so that every token of such a provider is an unbound one.
+        if provider.offers_dpop() && (dpop == DpopUse::Off || !provider.takes_our_keys()) {
             relaxed.insert(Relaxation::BearerDespiteDpop);
         }
         if provider.issuer != binding.issuer {
@@ -56,10 +68,12 @@ impl Pin {
         }
         Self {
             token_host: token_host(provider),
+            revocation_host: revocation_host(provider).filter(|host| *host != token_host(provider)),
             resource_metadata: metadata
                 .filter(|_| names_it)
                 .map(|metadata| metadata.url.as_str().to_owned()),
             relaxed: relaxed.iter().map(ToString::to_string).collect(),
+            dpop_required: dpop == DpopUse::Required,
         }
     }
 
@@ -71,25 +85,58 @@ impl Pin {
             .collect()
     }
 
+    /// Adds a rule that is not applied.
+    pub(crate) fn relax(&mut self, rule: Relaxation) {
+        let name = rule.to_string();
+        if !self.relaxed.contains(&name) {
+            self.relaxed.push(name);
+        }
+    }
+
     /// Whether tokens would go to the host that they came from.
     pub(crate) fn is_token_host_of(&self, provider: &Provider) -> bool {
         self.token_host == token_host(provider)
     }
+
+    /// Whether tokens that are given back would go to that host, or to the one that was named for this at the login.
+    pub(crate) fn is_revocation_host_of(&self, provider: &Provider) -> bool {
+        let host = revocation_host(provider);
+        host.is_none_or(|host| {
+            host == self.token_host || Some(&host) == self.revocation_host.as_ref()
+        })
+    }
 }
 
-/// What the registry says of itself at a login. `known` is where that was found before. Takes a few seconds at most, and its failure
-/// is no obstacle: the person has named or confirmed the issuer.
+fn revocation_host(provider: &Provider) -> Option<String> {
+    provider.revocation_endpoint.as_ref().map(host_of)
+}
+
+/// What the registry says of itself at a login. `known` is where that was found before. Takes a few seconds at most. A registry that says
+/// nothing now is no obstacle: the person has named or confirmed the issuer. One that breaks a rule which holds is; the error says which.
 pub(crate) async fn metadata_at_login(
     http: &Http,
     binding: &Binding,
     known: Option<&Url>,
-) -> Option<ResourceMetadata> {
+    rules: &LoginRules,
+) -> Result<Option<ResourceMetadata>, String> {
     let pointers: Vec<String> = known
         .map(|url| url.as_str().to_owned())
         .into_iter()
         .collect();
     let found = discover_resource(http, &resource(binding), &pointers, &all_relaxed()).await;
-    found.ok()
+    match found {
+        Ok(metadata) => match metadata.relaxed.iter().find(|rule| !rules.relaxes(**rule)) {
+            None => Ok(Some(metadata)),
+            Some(rule) => Err(format!(
+                "the registry's metadata at {} are about `{}`; if you trust that: `thv registry login --relax {rule}`",
+                metadata.url, metadata.resource
+            )),
+        },
+        Err(error) if rules.strict && error.breaks_a_rule() => Err(format!(
+            "the registry's metadata cannot be used any more: {error}"
+        )),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether the registry names another issuer by now: its metadata are where they were, are about it, and leave out the issuer.

@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use thv_config::Paths;
 use thv_config::world::World;
 use thv_http::Bearer;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use lane::Lane;
-pub use service::{OAuthService, TokenService, Unprepared};
+pub use service::{OAuthService, Spent, TokenService, Unprepared};
 pub use steps::{Step, Steps, Unwatched};
 pub use view::LastRefresh;
 pub(crate) use view::{Known, View};
@@ -39,6 +39,7 @@ use crate::binding::Binding;
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{Grant, TokenFingerprint};
 use crate::limits::{FORCED_FLOOR, LOOK_INTERVAL, PIN_INTERVAL};
+use crate::oauth::{Prover, Servers};
 use crate::skew::{Skew, shifted};
 use crate::vault::{Vault, VaultError, Wiped};
 use renewal::Renewal;
@@ -68,6 +69,8 @@ pub struct EngineParts {
 pub(crate) struct Inner {
     pub(crate) parts: EngineParts,
     pub(crate) skew: Skew,
+    /// What registries want in the next proof of a token's key.
+    pub(crate) servers: Servers,
     /// Shortens windows and lengthens pauses of this process.
     pub(crate) jitter: u8,
     lanes: Mutex<HashMap<Binding, Weak<Lane>>>,
@@ -100,6 +103,7 @@ impl RefreshEngine {
             inner: Arc::new(Inner {
                 parts,
                 skew: Skew::new(),
+                servers: Servers::new(),
                 jitter: jitter[0],
                 lanes: Mutex::default(),
                 ahead: AtomicBool::new(true),
@@ -212,9 +216,29 @@ impl Inner {
         self.parts.world.clock.monotonic()
     }
 
-    /// The provider's clock, as far as it is known: from what was learnt since the start, else from the grant.
+    /// How far the provider's clock is ahead, as far as that is known: from what was learnt since the start, else from the grant.
+    pub(crate) fn clock_offset(&self, grant: &Grant) -> SignedDuration {
+        self.skew.offset().unwrap_or(grant.clock_offset)
+    }
+
+    /// The provider's clock.
     pub(crate) fn provider_now(&self, grant: &Grant) -> Timestamp {
-        shifted(self.now(), self.skew.offset().unwrap_or(grant.clock_offset))
+        shifted(self.now(), self.clock_offset(grant))
+    }
+
+    /// The access token of `grant`, for the registry's origin only, with the proof of the key that it is bound to.
+    pub(crate) fn bearer_of(&self, grant: &Grant, binding: &Binding) -> Option<Bearer> {
+        let bearer = Bearer::new(grant.access_token.clone()?, binding.origin());
+        Some(match &grant.proof_key {
+            Some(key) if grant.is_bound() => {
+                let clock = Arc::clone(&self.parts.world.clock);
+                let servers = self.servers.clone();
+                let prover = Prover::new(key.clone(), servers, clock, self.clock_offset(grant));
+                let is_required = grant.pin.as_ref().is_some_and(|pin| pin.dpop_required);
+                bearer.proven_by(Arc::new(prover.strict(is_required)))
+            }
+            _ => bearer,
+        })
     }
 
     pub(crate) fn need(&self, grant: &Grant) -> Need {
@@ -416,12 +440,6 @@ impl Drop for Landing {
     fn drop(&mut self) {
         *self.0.flight.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
-}
-
-/// The bearer of `grant`, for the registry's origin only.
-pub(crate) fn bearer_of(grant: &Grant, binding: &Binding) -> Option<Bearer> {
-    let token = grant.access_token.clone()?;
-    Some(Bearer::new(token, binding.origin()))
 }
 
 /// The lock between the processes that renew the grant of `binding`, in `directory` ([`RefreshEngine::lock_dir`]).

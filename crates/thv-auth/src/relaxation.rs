@@ -20,7 +20,8 @@ pub enum Relaxation {
     /// The issuer is spelled with a slash at its end in one document and without in the other. Always conceded for an issuer
     /// without a path, and shown.
     IssuerRootSlash,
-    /// The provider offers to bind tokens to a key (RFC 9449) and gave one that is not. Shown, and not for anybody to choose.
+    /// The provider offers to bind tokens to a key (RFC 9449), and the token is used as a bearer token all the same. Shown, and chosen
+    /// with `--dpop` only.
     BearerDespiteDpop,
 }
 

@@ -19,6 +19,7 @@ use crate::machine::settings::CredentialKind;
 use crate::machine::way::{Choice, Way};
 use crate::pin::Pin;
 use crate::refresh::{Need, RefreshEngine, View, blocking};
+use crate::relaxation::Relaxation;
 use crate::skew::shifted;
 use crate::tokens::GrantCredentials;
 
@@ -308,7 +309,7 @@ impl AuthReport {
         let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
         report.scopes.wanted = wanted.unwrap_or_default();
         if let Some(grant) = view.grant() {
-            report.add(engine, grant);
+            report.add(engine, &binding.registry_url, grant);
         }
         report
     }
@@ -344,7 +345,7 @@ impl AuthReport {
         self
     }
 
-    fn add(&mut self, engine: &RefreshEngine, grant: &Grant) {
+    fn add(&mut self, engine: &RefreshEngine, registry: &Url, grant: &Grant) {
         let offset = engine.skew().offset().unwrap_or(grant.clock_offset);
         self.account = grant.account.as_ref().map(|account| ReportedAccount {
             sub: account.sub.clone(),
@@ -358,6 +359,11 @@ impl AuthReport {
         self.received_at = Some(shifted(grant.received_at, -offset));
         for relaxation in grant.pin.iter().flat_map(Pin::relaxations) {
             self.relaxations.push(relaxation.as_str());
+        }
+        let takes_bearer = engine.inner().servers.takes_bearer(registry);
+        if grant.proof_key.is_some() && (!grant.is_bound() || takes_bearer) {
+            self.relaxations
+                .push(Relaxation::BearerDespiteDpop.as_str());
         }
         self.refreshable = grant.refresh_token.is_some() && grant.dead.is_none();
         self.refresh_outcome_unknown_since = grant

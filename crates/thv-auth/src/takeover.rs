@@ -95,6 +95,7 @@ impl GoLogin {
             access_token,
             refresh_token: self.refresh,
             token_type: "Bearer".to_owned(),
+            proof_key: None,
             expires_at,
             received_at: now,
             clock_offset: SignedDuration::ZERO,

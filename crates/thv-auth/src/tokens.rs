@@ -13,7 +13,7 @@ use thv_http::Bearer;
 use crate::binding::Binding;
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::{Grant, TokenFingerprint};
-use crate::refresh::{Known, Lane, Need, RefreshEngine, View, bearer_of, blocking};
+use crate::refresh::{Known, Lane, Need, RefreshEngine, View, blocking};
 
 /// The credential for one binding.
 pub struct GrantCredentials {
@@ -88,7 +88,7 @@ impl GrantCredentials {
     }
 
     fn bearer_of(&self, grant: &Grant) -> Option<Bearer> {
-        bearer_of(grant, &self.lane.binding)
+        self.engine.inner().bearer_of(grant, &self.lane.binding)
     }
 }
 

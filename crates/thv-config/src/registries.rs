@@ -30,6 +30,14 @@ pub struct RegistrySettings {
     /// Names of the rules that are not applied to this registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxations: Vec<String>,
+    /// Whether what the registry and its identity provider say of themselves has to fit at a login,
+    /// but for those rules.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub strict_login: bool,
+    /// Whether tokens are bound to a key: `required` or `off`; absent where it is left to the identity
+    /// provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpop: Option<String>,
     /// Whether other tools may ask us for this registry's token.
     #[serde(default, skip_serializing_if = "is_off")]
     pub auth_helper: bool,

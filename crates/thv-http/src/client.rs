@@ -18,7 +18,7 @@ use url::Url;
 use crate::body::read_bounded;
 use crate::client_certificate::ClientCertificate;
 use crate::error::{HttpError, Phase};
-use crate::policy::{PlainHttp, Policy};
+use crate::policy::{DPOP, PlainHttp, Policy};
 use crate::proxy::ProxyRules;
 use crate::redirect::next_hop;
 use crate::request::{Reply, Request};
@@ -65,6 +65,13 @@ pub(crate) struct Inner {
 pub(crate) enum Route {
     Direct(AddressRule),
     Proxied,
+}
+
+/// The answer to one hop.
+struct Answered {
+    answer: Answer,
+    /// Whether a proof of the token's key went with the request.
+    proven: bool,
 }
 
 impl Http {
@@ -126,8 +133,17 @@ impl Inner {
             request.policy.plain_http = PlainHttp::Allow;
         }
         let mut redirects_left = request.limits.max_redirects;
+        let mut may_prove_anew = true;
         loop {
-            let answer = self.hop(&request).await?;
+            let Answered { answer, proven } = self.hop(&request).await?;
+            let wants_another_proof = request.credential.as_ref().is_some_and(|credential| {
+                let (status, headers) = (answer.status, &answer.headers);
+                credential.wants_another_proof(&request.url, proven, status, headers)
+            });
+            if wants_another_proof && may_prove_anew {
+                may_prove_anew = false;
+                continue;
+            }
             let next = next_hop(
                 &request.method,
                 &request.url,
@@ -154,49 +170,48 @@ impl Inner {
     }
 
     /// One hop: judged, sent, and judged again by the address that answered.
-    async fn hop(&self, request: &Request) -> Result<Answer, HttpError> {
+    async fn hop(&self, request: &Request) -> Result<Answered, HttpError> {
         let url = &request.url;
         request.policy.check(url)?;
         let route = self.route(request.policy, url)?;
         let transport = self.transport(route).await?;
         let sent = self.send_within_limits(&transport, request).await;
-        let answer = match (sent, route) {
+        let answered = match (sent, route) {
             (Err(error), Route::Proxied) => return Err(self.proxy.explain(url, error)),
             (sent, _) => sent?,
         };
         if let Route::Direct(rule) = route {
-            rule.check_peer(url.host_str().unwrap_or_default(), answer.peer)?;
+            rule.check_peer(url.host_str().unwrap_or_default(), answered.answer.peer)?;
         }
-        Ok(answer)
+        Ok(answered)
     }
 
     async fn send_within_limits(
         &self,
         transport: &Transport,
         request: &Request,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Answered, HttpError> {
         let mut headers = request.headers.clone();
-        let credential = request
-            .credential
-            .as_ref()
-            .map(|credential| credential.header_for(&request.url))
-            .transpose()?;
-        if let (Some(credential), Some(value)) = (&request.credential, credential.flatten()) {
-            headers.insert(credential.header_name(), secret_header(&value)?);
+        if let Some(credential) = &request.credential {
+            for (name, value) in credential.headers_for(&request.method, &request.url)? {
+                headers.insert(name, secret_header(&value)?);
+            }
         }
+        let proven = headers.contains_key(DPOP);
         let hop = Hop {
             method: request.method.clone(),
             url: &request.url,
             headers,
             body: request.body.as_ref(),
         };
-        within(
+        let answer = within(
             &*self.clock,
             request.limits.head,
             Phase::Head,
             transport.send(hop),
         )
-        .await
+        .await?;
+        Ok(Answered { answer, proven })
     }
 
     async fn exchange_over_socket(
@@ -205,8 +220,8 @@ impl Inner {
         request: Request,
     ) -> Result<Reply, HttpError> {
         let transport = Transport::new(Reach::Socket(socket), &self.user_agent, &[], None)?;
-        let answer = self.send_within_limits(&transport, &request).await?;
-        self.finish(request, answer).await
+        let answered = self.send_within_limits(&transport, &request).await?;
+        self.finish(request, answered.answer).await
     }
 
     async fn finish(&self, request: Request, answer: Answer) -> Result<Reply, HttpError> {

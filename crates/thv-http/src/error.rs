@@ -103,6 +103,12 @@ pub enum HttpError {
         /// Why it is not followed.
         cause: String,
     },
+    /// The token is bound to a key, and there is no proof of that key.
+    #[error("the token is bound to a key, and no proof of it can be made: {cause}")]
+    Proof {
+        /// What is wrong.
+        cause: String,
+    },
     /// The proxy settings in the environment cannot be used.
     #[error("the proxy set in {variable} cannot be used: {cause}")]
     Proxy {

@@ -26,6 +26,8 @@ pub use client_certificate::{CERTIFICATE_VARIABLE, KEY_VARIABLE};
 pub use error::{HttpError, Phase};
 pub use examine::{Trust, Way};
 pub use limits::Limits;
-pub use policy::{Bearer, PlainHttp, Policy, Redirects, display_url, is_loopback_url, parse_url};
+pub use policy::{
+    Bearer, PlainHttp, Policy, Proof, Redirects, display_url, is_loopback_url, parse_url,
+};
 pub use request::{Reply, Request};
 pub use secrecy;

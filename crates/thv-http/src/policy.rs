@@ -3,12 +3,19 @@
 //! What may be contacted ([`Policy`], checked on every hop), and where a credential may travel ([`Bearer`]). Names are
 //! judged here only as text; the addresses behind them are judged in `resolve`.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Origin, Url};
 
 use crate::address;
 use crate::error::HttpError;
+
+/// The header of a proof (RFC 9449 section 4.1).
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// What one request may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +121,29 @@ impl Default for Policy {
 }
 
 /// A bearer token together with the one origin that may see it (RFC 6750 section 5.3). Some registries want theirs in a header
-/// of its own: an API key, which travels by the same rules.
+/// of its own: an API key, which travels by the same rules. One that is bound to a key travels with a proof of it.
 #[derive(Clone, Debug)]
 pub struct Bearer {
     token: SecretString,
     origin: Origin,
     header: Option<HeaderName>,
+    proof: Option<Arc<dyn Proof>>,
+}
+
+/// What shows, request by request, that whoever sends a token holds the key that the token is bound to (RFC 9449).
+pub trait Proof: Debug + Send + Sync + 'static {
+    /// The proof that goes with `token` in a request by `method` for `url` (the header `DPoP`, section 7.1); `None` for a host that is known
+    /// to take the token as a bearer token only. The error is a clause for people.
+    fn prove(
+        &self,
+        method: &Method,
+        url: &Url,
+        token: &SecretString,
+    ) -> Result<Option<SecretString>, String>;
+
+    /// Takes from an answer of `url` to a request that had a proof, or had none, what the next one needs. Whether the answer is for
+    /// the lack of it, so that the same request is worth sending once more (section 9).
+    fn answered(&self, url: &Url, proven: bool, status: StatusCode, headers: &HeaderMap) -> bool;
 }
 
 impl Bearer {
@@ -129,7 +153,20 @@ impl Bearer {
             token,
             origin,
             header: None,
+            proof: None,
         }
+    }
+
+    /// The same token, bound to a key: it travels as `Authorization: DPoP`, and with each request goes a proof (RFC 9449 section 7.1).
+    #[must_use]
+    pub fn proven_by(mut self, proof: Arc<dyn Proof>) -> Self {
+        self.proof = Some(proof);
+        self
+    }
+
+    /// Whether the token is bound to a key, and nothing without it.
+    pub fn is_bound(&self) -> bool {
+        self.proof.is_some()
     }
 
     /// The same token as the whole value of the header `name`, in place of `Authorization: Bearer`.
@@ -172,22 +209,18 @@ pub(crate) enum Credential {
 }
 
 impl Credential {
-    /// The header that carries it.
-    pub(crate) fn header_name(&self) -> &HeaderName {
-        match self {
-            Self::Bearer(bearer) => bearer.header.as_ref().unwrap_or(&AUTHORIZATION),
-            Self::Basic { .. } => &AUTHORIZATION,
-        }
-    }
-
-    /// The header's value for a request to `url`: `None` for a foreign origin, an error when it would travel unencrypted.
-    pub(crate) fn header_for(&self, url: &Url) -> Result<Option<SecretString>, HttpError> {
+    /// The headers of a request by `method` to `url`: none for a foreign origin, an error when they would travel unencrypted.
+    pub(crate) fn headers_for(
+        &self,
+        method: &Method,
+        url: &Url,
+    ) -> Result<Vec<(HeaderName, SecretString)>, HttpError> {
         let origin = match self {
             Self::Bearer(bearer) => &bearer.origin,
             Self::Basic { origin, .. } => origin,
         };
         if url.origin() != *origin {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let host = checked_host(url)?;
         if url.scheme() != "https" && !is_loopback(&host) {
@@ -195,14 +228,48 @@ impl Credential {
                 host: host.to_string(),
             });
         }
-        Ok(Some(match self {
-            Self::Bearer(bearer) if bearer.header.is_some() => bearer.token.clone(),
-            Self::Bearer(bearer) => format!("Bearer {}", bearer.token.expose_secret()).into(),
+        let authorization = |scheme: &str, value: &str| {
+            let value = format!("{scheme} {value}");
+            (AUTHORIZATION, SecretString::from(value))
+        };
+        match self {
             Self::Basic { user, password, .. } => {
                 let pair = format!("{user}:{}", password.expose_secret());
-                format!("Basic {}", base64(pair.as_bytes())).into()
+                Ok(vec![authorization("Basic", &base64(pair.as_bytes()))])
             }
-        }))
+            Self::Bearer(bearer) => {
+                let token = bearer.token.expose_secret();
+                if let Some(name) = &bearer.header {
+                    return Ok(vec![(name.clone(), bearer.token.clone())]);
+                }
+                let proof = bearer.proof.as_ref();
+                let proof = proof.map(|proof| proof.prove(method, url, &bearer.token));
+                match proof.transpose() {
+                    Ok(Some(Some(proof))) => Ok(vec![authorization("DPoP", token), (DPOP, proof)]),
+                    Ok(Some(None) | None) => Ok(vec![authorization("Bearer", token)]),
+                    Err(cause) => Err(HttpError::Proof { cause }),
+                }
+            }
+        }
+    }
+
+    /// Whether an answer of `url` asks for the same request with another proof.
+    pub(crate) fn wants_another_proof(
+        &self,
+        url: &Url,
+        proven: bool,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> bool {
+        match self {
+            // A host that was shown no proof says nothing about one.
+            Self::Bearer(Bearer {
+                proof: Some(proof),
+                origin,
+                ..
+            }) if url.origin() == *origin => proof.answered(url, proven, status, headers),
+            Self::Bearer(_) | Self::Basic { .. } => false,
+        }
     }
 }
 
@@ -397,8 +464,8 @@ mod tests {
         let credential = Credential::Bearer(Bearer::for_url("s3cret".to_owned().into(), &home));
         let header = |text: &str| {
             credential
-                .header_for(&url(text))
-                .map(|value| value.is_some())
+                .headers_for(&Method::GET, &url(text))
+                .map(|headers| !headers.is_empty())
         };
         assert_eq!(header("https://registry.example.com/other"), Ok(true));
         assert_eq!(header("https://registry.example.com:443/other"), Ok(true));
@@ -412,7 +479,8 @@ mod tests {
     fn w12_credentials_travel_in_clear_on_this_machine_only() {
         let bearer = |text: &str| {
             let home = url(text);
-            Credential::Bearer(Bearer::for_url("s3cret".to_owned().into(), &home)).header_for(&home)
+            Credential::Bearer(Bearer::for_url("s3cret".to_owned().into(), &home))
+                .headers_for(&Method::GET, &home)
         };
         assert!(matches!(
             bearer("http://10.0.0.1/"),
@@ -422,16 +490,8 @@ mod tests {
             bearer("http://registry.corp/"),
             Err(HttpError::CredentialsInClear { .. })
         ));
-        assert!(
-            bearer("http://127.0.0.1:9000/")
-                .expect("loopback")
-                .is_some()
-        );
-        assert!(
-            bearer("http://localhost:9000/")
-                .expect("loopback")
-                .is_some()
-        );
+        assert_eq!(bearer("http://127.0.0.1:9000/").expect("loopback").len(), 1);
+        assert_eq!(bearer("http://localhost:9000/").expect("loopback").len(), 1);
     }
 
     #[test]
@@ -442,10 +502,10 @@ mod tests {
             password: "open sesame".to_owned().into(),
             origin: home.origin(),
         };
-        let header = credential
-            .header_for(&home)
-            .expect("allowed")
-            .expect("own origin");
+        let headers = credential
+            .headers_for(&Method::GET, &home)
+            .expect("allowed");
+        let (_, header) = headers.first().expect("own origin");
         assert_eq!(header.expose_secret(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(base64(b""), "");
         assert_eq!(base64(b"f"), "Zg==");

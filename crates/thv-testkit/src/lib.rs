@@ -39,6 +39,7 @@ mod listening;
 pub mod nginx;
 pub mod opener;
 mod plain;
+pub mod proof;
 pub mod provider;
 pub mod registry;
 pub mod rules;

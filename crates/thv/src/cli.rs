@@ -10,6 +10,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use thv_auth::login::PublicUrl;
+use thv_auth::oauth::DpopUse;
 use thv_auth::relaxation::Relaxation;
 
 /// What stands under the help of the whole program.
@@ -364,11 +365,16 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "RULE")]
     pub(crate) relax: Vec<Relaxation>,
 
+    /// Bind the registry's tokens to a key that stays here (DPoP): auto, where the identity provider offers it; required;
+    /// or off, for tokens that other programs are to have. Holds for later logins too
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) dpop: Option<DpopUse>,
+
     #[command(flatten)]
     pub(crate) elsewhere: ElsewhereArgs,
 
     /// Read a token from standard input and use it, in place of a login
-    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser", "device", "paste", "register", "relax", "client_metadata", "callback_port"])]
+    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser", "device", "paste", "register", "relax", "dpop", "client_metadata", "callback_port"])]
     pub(crate) with_token: bool,
 
     /// Header that the registry wants the token in, when it is not `Authorization: Bearer`

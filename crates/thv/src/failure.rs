@@ -379,6 +379,9 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         }
         AuthFailure::WrongOrigin(_) => Failure::new(text, Exit::Failure)
             .hint("tokens go to the registry alone; `thv config get-registry` shows its address"),
+        AuthFailure::BoundToken => Failure::new(text, Exit::Failure).hint(
+            "`thv registry login --dpop off` gets one that they can use",
+        ),
         AuthFailure::Credential(error) => match error {
             AuthError::LoginRequired { .. } => Failure::new(text, Exit::AuthRequired)
                 .hint("`thv registry status` shows which credential is used; `thv registry login` logs in"),

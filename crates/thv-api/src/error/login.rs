@@ -88,6 +88,7 @@ impl Problem {
             }
             AuthFailure::Credential(error) => (StatusCode::SERVICE_UNAVAILABLE, error.reason()),
             AuthFailure::WrongOrigin(_) => (StatusCode::FORBIDDEN, "wrong_origin"),
+            AuthFailure::BoundToken => (StatusCode::CONFLICT, "token_bound"),
         };
         let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(FULL_PAUSE);
         Self {

@@ -109,6 +109,9 @@ impl Auth {
         let Some(bearer) = credentials.bearer().await? else {
             return Ok(None);
         };
+        if bearer.is_bound() {
+            return Err(AuthFailure::BoundToken);
+        }
         let expires_at = self.report().await?.expires_at;
         Ok(Some(HandedOut { bearer, expires_at }))
     }

@@ -180,6 +180,7 @@ pub(super) fn fix(error: &HttpError) -> &'static str {
         HttpError::Blocked { .. } | HttpError::PlainHttp { .. } => {
             "if this host is on your own network: `thv config set-registry URL --allow-private-ip`"
         }
+        HttpError::Proof { .. } => "thv registry login",
         HttpError::CredentialsInClear { .. } => "use an https address",
         HttpError::Proxy { .. } => "set HTTPS_PROXY to http://HOST:PORT, or unset it",
         HttpError::Trust { .. } | HttpError::ClientCertificate { .. } | HttpError::Setup { .. } => {

@@ -8,7 +8,7 @@ use super::check::Check;
 use crate::oauth::issuer::{is_same_issuer, parse_endpoint, shown_issuer};
 use crate::oauth::json::Members;
 use crate::oauth::metadata::Sighting;
-use crate::oauth::{DiscoveryError, parse_issuer};
+use crate::oauth::{DiscoveryError, dpop, parse_issuer};
 
 const URL: &str = "issuer.url";
 const METADATA: &str = "issuer.metadata";
@@ -348,7 +348,13 @@ impl Document<'_> {
     fn dpop(&self) -> Check {
         match self.members.texts("dpop_signing_alg_values_supported") {
             Ok(Some(algorithms)) if !algorithms.is_empty() => {
-                Check::ok(DPOP, format!("offered with {}", algorithms.join(", ")))
+                let listed = algorithms.join(", ");
+                let use_of_it = if algorithms.iter().any(|name| name == dpop::ALGORITHM) {
+                    "tokens are bound to a key of each login, unless `--dpop off` was said"
+                } else {
+                    "keys of logins here are ES256, so that tokens are bearer tokens"
+                };
+                Check::ok(DPOP, format!("offered with {listed}: {use_of_it}"))
             }
             _ => Check::ok(DPOP, "not offered: tokens are bearer tokens"),
         }

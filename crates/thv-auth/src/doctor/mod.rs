@@ -32,10 +32,9 @@ use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
 use crate::oauth::error::MetadataFault;
 use crate::oauth::metadata::{Sighting, sight};
 use crate::oauth::{DiscoveryPolicy, parse_issuer};
-use crate::refresh::{RefreshEngine, bearer_of, blocking, grant_lock};
+use crate::refresh::{RefreshEngine, blocking, grant_lock};
 use crate::skew::shifted;
 use crate::status::LiveCheck;
-use crate::vault::Vault;
 use host::{HostSight, ISSUER, REGISTRY};
 
 /// How long a name may take to be looked up. Resolvers give up after about as long.
@@ -61,7 +60,7 @@ pub struct Doctor {
     config: ConfigStore,
     secrets: Secrets,
     http: Http,
-    vault: Vault,
+    engine: RefreshEngine,
 }
 
 /// A credential that counts in place of a login, as far as it is known without fetching a token.
@@ -88,7 +87,7 @@ impl Doctor {
         config: &ConfigStore,
         secrets: Secrets,
         http: &Http,
-        vault: Vault,
+        engine: RefreshEngine,
     ) -> Self {
         Self {
             world: world.clone(),
@@ -96,7 +95,7 @@ impl Doctor {
             config: config.only_looking(),
             secrets,
             http: http.clone(),
-            vault,
+            engine,
         }
     }
 
@@ -163,7 +162,7 @@ impl Doctor {
 
     /// What the store holds, as a check, and the grant if its token could be shown now.
     async fn grant_of(&self, binding: &Binding) -> (Check, Option<Grant>) {
-        let (vault, bound) = (self.vault.clone(), binding.clone());
+        let (vault, bound) = (self.engine.vault().clone(), binding.clone());
         let stored = blocking(move || vault.peek(&bound)).await;
         let now = self.world.clock.now();
         let check = login::grant(&stored, now);
@@ -345,7 +344,8 @@ impl Doctor {
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             .policy(Policy::for_registry(config.allow_private_ip))
             .limits(Limits::PROBE.with_total(QUESTION));
-        if let Some(bearer) = login.and_then(|(binding, grant)| bearer_of(grant, binding)) {
+        let inner = self.engine.inner();
+        if let Some(bearer) = login.and_then(|(binding, grant)| inner.bearer_of(grant, binding)) {
             request = request.bearer(bearer);
         }
         self.http.send(request).await

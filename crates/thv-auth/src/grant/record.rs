@@ -7,11 +7,14 @@ use thv_secrets::{SealError, Sealer};
 use zeroize::Zeroizing;
 
 use super::{Death, Grant, GrantOrigin, RefreshIntent};
-use crate::oauth::Account;
+use crate::oauth::{Account, ProofKey};
 use crate::pin::Pin;
 
-/// The layout of the record. A record with a higher number is left alone.
-const VERSION: u32 = 1;
+/// The newest layout of the record. A record with a higher number is left alone.
+const VERSION: u32 = 2;
+
+/// The layout without a key, which programs before this one can read.
+const VERSION_WITHOUT_KEY: u32 = 1;
 
 /// Why a stored record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,8 @@ struct Record {
     #[serde(default, with = "shown")]
     refresh_token: Option<SecretString>,
     token_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "shown")]
+    proof_key: Option<SecretString>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     received_at: Timestamp,
@@ -101,13 +106,18 @@ impl Grant {
         associated: &[u8],
     ) -> Result<SecretString, RecordError> {
         let record = Record {
-            v: VERSION,
+            // Whoever does not know the key would renew without it, and end the login.
+            v: match self.proof_key {
+                Some(_) => VERSION,
+                None => VERSION_WITHOUT_KEY,
+            },
             generation: self.generation,
             login_id: self.login_id.clone(),
             origin: self.origin,
             access_token: self.access_token.clone(),
             refresh_token: self.refresh_token.clone(),
             token_type: self.token_type.clone(),
+            proof_key: self.proof_key.as_ref().map(|key| key.stored().clone()),
             expires_at: self.expires_at,
             received_at: self.received_at,
             clock_offset_ms: i64::try_from(self.clock_offset.as_millis()).unwrap_or_default(),
@@ -135,6 +145,12 @@ impl Grant {
             return Err(RecordError::Newer { found: v });
         }
         let record: Record = serde_json::from_slice(plaintext).map_err(malformed)?;
+        let proof_key = record.proof_key.as_ref().map(ProofKey::from_stored);
+        let proof_key = proof_key
+            .transpose()
+            .map_err(|fault| RecordError::Malformed {
+                cause: fault.to_string(),
+            })?;
         Ok(Self {
             generation: record.generation,
             login_id: record.login_id,
@@ -142,6 +158,7 @@ impl Grant {
             access_token: record.access_token,
             refresh_token: record.refresh_token,
             token_type: record.token_type,
+            proof_key,
             expires_at: record.expires_at,
             received_at: record.received_at,
             clock_offset: SignedDuration::from_millis(record.clock_offset_ms),
@@ -208,12 +225,33 @@ mod tests {
     }
 
     #[test]
+    fn f89_a_key_is_stored_with_its_tokens_and_only_then_is_the_record_of_the_newer_layout() {
+        let version = |grant: &Grant| {
+            let sealed = grant.seal(&sealer(), b"b").unwrap();
+            let plain = sealer().open(sealed.expose_secret(), b"b").unwrap();
+            let record: serde_json::Value = serde_json::from_slice(plain.expose_secret()).unwrap();
+            (record["v"].clone(), Grant::open(&sealed, &sealer(), b"b"))
+        };
+        let mut grant = grant("a", Some("r"), Some(60));
+        assert_eq!(version(&grant).0, 1);
+        grant.proof_key = Some(ProofKey::generate().unwrap());
+        let (version, opened) = version(&grant);
+        assert_eq!(version, 2);
+        assert_eq!(opened.unwrap().proof_key, grant.proof_key);
+        let damaged = sealer()
+            .seal(br#"{"v":2,"generation":1,"login_id":"l","origin":"login","token_type":"DPoP","proof_key":"canary","received_at":"2026-01-01T00:00:00Z","clock_offset_ms":0,"scopes":[]}"#, b"b")
+            .unwrap();
+        let error = Grant::open(&damaged.into(), &sealer(), b"b").unwrap_err();
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+
+    #[test]
     fn f89_a_record_of_a_newer_version_is_named_and_not_read() {
         let sealed = sealer()
-            .seal(br#"{"v":2,"generation":"odd"}"#, b"b")
+            .seal(br#"{"v":3,"generation":"odd"}"#, b"b")
             .unwrap();
         let error = Grant::open(&sealed.into(), &sealer(), b"b").unwrap_err();
-        assert_eq!(error, RecordError::Newer { found: 2 });
+        assert_eq!(error, RecordError::Newer { found: 3 });
     }
 
     #[test]

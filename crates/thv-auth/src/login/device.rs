@@ -86,6 +86,7 @@ impl Flow {
                 &self.binding,
                 &self.how.authentication,
                 device,
+                self.prover.get(),
             )
             .await;
             pause = pace.after(&poll);

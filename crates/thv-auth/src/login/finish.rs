@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::grant::Grant;
 use crate::limits::SKEW_MAX;
 use crate::oauth::{
-    self, Account, Attempt, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
+    self, Account, Attempt, DpopUse, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
 };
 use crate::vault::new_login_id;
 
@@ -45,6 +45,14 @@ impl Flow {
             (Won::Tokens(tokens), _) => (*tokens, None),
             (Won::Code(_), None) => return Err(broken("a code came from no browser")),
         };
+        if self.how.rules.dpop == DpopUse::Required && !tokens.is_bound() {
+            self.give_back(provider, tokens);
+            return Err(LoginError::Exchange {
+                cause: "it gave one that is not bound to the key of this login, which is required for this registry; `thv registry login --dpop auto` takes it".to_owned(),
+                code: None,
+                transient: false,
+            });
+        }
         let grant = match self.keep(provider, attempt, tokens.clone()).await {
             Ok(grant) => grant,
             Err(error) => {
@@ -85,6 +93,7 @@ impl Flow {
             &self.how.authentication,
             attempt,
             code,
+            self.prover.get(),
         );
         tokio::select! {
             biased;
@@ -126,7 +135,7 @@ impl Flow {
         self.store(tokens, account, asked).await
     }
 
-    /// Gives tokens back that nobody will use. Nobody waits for it either.
+    /// Gives tokens back that nobody will use. Only the end of the program waits for it.
     fn give_back(&self, provider: &Provider, tokens: TokenSet) {
         let http = self.logins.http.clone();
         let provider = provider.clone();
@@ -136,10 +145,13 @@ impl Flow {
             Some(refresh_token) => (refresh_token, TokenHint::RefreshToken),
             None => (tokens.access_token, TokenHint::AccessToken),
         };
-        tokio::spawn(async move {
+        let giving_back = tokio::spawn(async move {
             let outcome = oauth::revoke(&http, &provider, &binding, &client, &token, hint).await;
             tracing::debug!(?outcome, "the tokens of an ended login were given back");
         });
+        let mut under_way = self.logins.giving_back();
+        under_way.retain(|one| !one.is_finished());
+        under_way.push(giving_back);
     }
 
     /// What the provider's clock shows, as long as that can be believed: ours may be a day off.
@@ -169,10 +181,12 @@ impl Flow {
             .as_ref()
             .map(|asked| Arc::clone(&asked.adopt));
         let pin = self.pin.get().cloned();
+        let proof_key = self.prover.get().map(|prover| prover.key().clone());
         let now = self.logins.world.clock.now();
         let storing = tokio::task::spawn_blocking(move || {
             let login_id = new_login_id().map_err(|error| not_stored(&error))?;
             let grant = Grant {
+                proof_key,
                 pin,
                 ..Grant::of_login(tokens, account, &asked, login_id, now)
             };

@@ -26,12 +26,17 @@ use super::session::{Answer, Session};
 use super::{DEFAULT_CALLBACK_PORT, DeviceUse, Inner, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
 use crate::grant::{DeathReason, Grant};
+use crate::limits::SKEW_MAX;
 use crate::oauth::issuer::shown_issuer;
-use crate::oauth::metadata::DiscoveryPolicy;
 use crate::oauth::registration::token_host;
 use crate::oauth::resource::ResourceMetadata;
-use crate::oauth::{self, Account, DeviceAuthorization, DiscoveryError, Provider, RedirectUri};
+use crate::oauth::{
+    self, Account, DeviceAuthorization, DiscoveryError, DpopUse, ProofKey, Prover, Provider,
+    RedirectUri, dpop,
+};
 use crate::pin::{Pin, metadata_at_login};
+use crate::relaxation::Relaxation;
+use crate::rules::LoginRules;
 use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
@@ -45,6 +50,8 @@ pub(super) struct Flow {
     pub(super) progress: Arc<Progress>,
     /// What the grant is pinned to; known once the provider is.
     pub(super) pin: OnceLock<Pin>,
+    /// The key that the tokens are to be bound to; known with the pin, where there is to be one.
+    pub(super) prover: OnceLock<Prover>,
 }
 
 /// A login that somebody can answer: in a browser, with a code on another device, or either.
@@ -135,15 +142,23 @@ impl Flow {
         let metadata_url = self.metadata_url(previous.as_ref());
         let http = &self.logins.http;
         let (provider, metadata) = tokio::join!(
-            oauth::discover(http, &self.binding.issuer, DiscoveryPolicy::DEFAULT),
+            async {
+                let policy = self.how.rules.discovery();
+                let found = oauth::discover(http, &self.binding.issuer, policy).await;
+                (found, self.logins.world.clock.now())
+            },
             Box::pin(metadata_at_login(
                 http,
                 &self.binding,
-                metadata_url.as_ref()
+                metadata_url.as_ref(),
+                &self.how.rules,
             )),
         );
+        let (provider, found_at) = provider;
         let provider = provider.map_err(|error| self.not_discovered(&error))?;
-        if let Some(cause) = still_elsewhere(&self.binding, previous.as_ref(), metadata.as_ref()) {
+        let metadata = metadata.map_err(|cause| LoginError::Settings { cause })?;
+        let rules = &self.how.rules;
+        if let Some(cause) = elsewhere(&self.binding, previous.as_ref(), metadata.as_ref(), rules) {
             return Err(LoginError::Settings { cause });
         }
         // The client was looked up with metadata of a moment ago; these are the ones that count.
@@ -157,7 +172,16 @@ impl Flow {
                 ),
             });
         }
-        let pin = Pin::of(&self.binding, &provider, metadata.as_ref());
+        let mut pin = Pin::of(&self.binding, &provider, metadata.as_ref(), rules.dpop);
+        match self.prover_for(&provider, found_at)? {
+            Some(prover) => {
+                let _ = self.prover.set(prover);
+            }
+            None if previous.as_ref().is_some_and(Grant::is_bound) => {
+                pin.relax(Relaxation::BearerDespiteDpop);
+            }
+            None => {}
+        }
         let _ = self.pin.set(pin);
         let (browser, device) = match self.how.device {
             DeviceUse::Never => (Some(self.open_browser_way(&provider).await?), None),
@@ -182,6 +206,36 @@ impl Flow {
         })
     }
 
+    /// A new key, where the provider binds tokens to such and that is wanted.
+    fn prover_for(
+        &self,
+        provider: &Provider,
+        found_at: Timestamp,
+    ) -> Result<Option<Prover>, LoginError> {
+        match self.how.rules.dpop {
+            DpopUse::Off => return Ok(None),
+            DpopUse::Auto if !provider.takes_our_keys() => return Ok(None),
+            DpopUse::Required if !provider.takes_our_keys() => {
+                return Err(LoginError::Settings {
+                    cause: format!(
+                        "tokens bound to a key are required for this registry, and the identity provider does not offer them with {} (`dpop_signing_alg_values_supported`); `thv registry login --dpop auto` does without",
+                        dpop::ALGORITHM
+                    ),
+                });
+            }
+            DpopUse::Auto | DpopUse::Required => {}
+        }
+        let key = ProofKey::generate().map_err(broken)?;
+        let clock = &self.logins.world.clock;
+        let offset = provider
+            .server_date
+            .map(|theirs| theirs.duration_since(found_at))
+            .filter(|offset| offset.unsigned_abs() <= SKEW_MAX);
+        let servers = self.logins.servers.clone();
+        let (clock, offset) = (Arc::clone(clock), offset.unwrap_or_default());
+        Ok(Some(Prover::new(key, servers, clock, offset)))
+    }
+
     async fn open_browser_way(&self, provider: &Provider) -> Result<InBrowser, LoginError> {
         let (loopback, redirect_uri, mark) = if let Some(public) = &self.how.public {
             let redirect_uri = RedirectUri::hosted(public.redirect_uri());
@@ -194,10 +248,16 @@ impl Flow {
             let redirect_uri = self.how.redirect.uri(loopback.port(), &provider.issuer);
             (Some(loopback), redirect_uri, None)
         };
-        let attempt = oauth::begin(provider, &self.binding, &redirect_uri, &self.binding.scopes)
-            .map_err(|error| LoginError::Settings {
-                cause: error.to_string(),
-            })?;
+        let attempt = oauth::begin(
+            provider,
+            &self.binding,
+            &redirect_uri,
+            &self.binding.scopes,
+            self.prover.get().map(Prover::key),
+        )
+        .map_err(|error| LoginError::Settings {
+            cause: error.to_string(),
+        })?;
         let (session, answer) = Session::new(attempt, mark).map_err(broken)?;
         Ok(InBrowser {
             loopback,
@@ -392,25 +452,30 @@ pub(super) fn broken(error: impl ToString) -> LoginError {
     }
 }
 
-/// Why a login would bring back what has just been ended: the registry names other issuers than the one that is configured.
-fn still_elsewhere(
+/// Why a login would be at an issuer that is not the registry's: the registry names others, and either that has just ended the login of
+/// before, or the rules want it to name this one.
+fn elsewhere(
     binding: &Binding,
     previous: Option<&Grant>,
     metadata: Option<&ResourceMetadata>,
+    rules: &LoginRules,
 ) -> Option<String> {
-    let death = previous?.dead.as_ref()?;
     let metadata = metadata?;
     let listed = &metadata.authorization_servers;
-    if death.reason != DeathReason::IssuerChanged
-        || listed.is_empty()
-        || metadata.names(&binding.issuer)
-    {
+    if listed.is_empty() || metadata.names(&binding.issuer) {
+        return None;
+    }
+    let has_ended = previous
+        .and_then(|grant| grant.dead.as_ref())
+        .is_some_and(|death| death.reason == DeathReason::IssuerChanged);
+    if !has_ended && rules.relaxes(Relaxation::UnlistedIssuer) {
         return None;
     }
     let listed: Vec<String> = listed.iter().map(|issuer| shown_issuer(issuer)).collect();
     Some(format!(
-        "the registry names {} as its identity provider, and not {} any more; `thv registry login` on the command line shows and configures that",
+        "the registry names {} as its identity provider, and not {}; `thv registry login {}` on the command line shows and configures that",
         listed.join(", "),
-        binding.issuer
+        binding.issuer,
+        binding.configured_url
     ))
 }

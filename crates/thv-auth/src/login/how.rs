@@ -13,6 +13,7 @@ use crate::binding::Binding;
 use crate::oauth::ClientAuthentication;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
 use crate::opener::Opener;
+use crate::rules::{LoginRules, RulesChange};
 
 /// How long a person has to log in: enough for a password manager, a second factor and a phone call about it.
 pub const LOGIN_TIME: Duration = Duration::from_mins(5);
@@ -80,6 +81,10 @@ pub struct LoginHow {
     pub still_wanted: Option<StillWanted>,
     /// What ends the login early, whoever waits for it.
     pub replaced: Option<Replaced>,
+    /// The rules that a person has settled for this registry.
+    pub rules: LoginRules,
+    /// What the person changes of them. It is settled when the login has succeeded.
+    pub change: RulesChange,
     /// Whether a code can be typed in on another device instead.
     pub device: DeviceUse,
     /// How long the person has: [`LOGIN_TIME`] when absent.

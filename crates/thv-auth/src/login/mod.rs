@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use thv_config::world::World;
 use thv_http::Http;
+use tokio::task::JoinHandle;
 
 pub use budget::Prompter;
 pub use error::{LoginError, PortHolder};
@@ -46,7 +47,7 @@ pub use progress::Outcome;
 pub use resource::{LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotTaken};
 
 use crate::binding::Binding;
-use crate::oauth::{Account, KeyCache};
+use crate::oauth::{Account, KeyCache, Servers};
 use crate::vault::Vault;
 use directory::Directory;
 use progress::Progress;
@@ -134,6 +135,10 @@ struct Inner {
     http: Http,
     vault: Vault,
     keys: KeyCache,
+    /// What token endpoints want in the next proof of a key.
+    servers: Servers,
+    /// Tokens that nobody will use, on their way back to the provider.
+    giving_back: Mutex<Vec<JoinHandle<()>>>,
     directory: Mutex<Directory>,
 }
 
@@ -148,6 +153,8 @@ impl Logins {
                 http,
                 vault,
                 keys,
+                servers: Servers::new(),
+                giving_back: Mutex::default(),
                 directory: Mutex::default(),
             }),
         }
@@ -345,6 +352,16 @@ impl Logins {
         login.is_some_and(|login| login.progress.view().state == LoginState::Completing)
     }
 
+    /// Waits until the tokens that nobody will use have been given back, or could not be: a program that ends before leaves them good.
+    /// Each takes a few seconds at most.
+    pub async fn finish(&self) {
+        let giving_back = std::mem::take(&mut *self.inner.giving_back());
+        for one in giving_back {
+            // One that broke off has told why.
+            let _ = one.await;
+        }
+    }
+
     /// The login to what `binding` names, if one is under way.
     pub fn pending(&self, binding: &Binding) -> Option<PendingLogin> {
         let directory = self.inner.lock();
@@ -390,6 +407,12 @@ impl fmt::Debug for Logins {
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Directory> {
         self.directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn giving_back(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.giving_back
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -135,6 +135,7 @@ impl Logins {
             how: how.clone(),
             progress: Arc::clone(&progress),
             pin: OnceLock::new(),
+            prover: OnceLock::new(),
         };
         let conclusion = Conclusion {
             logins: Arc::clone(&self.inner),

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use http::HeaderMap;
 use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 use thv_http::Reply;
 
@@ -92,8 +93,21 @@ pub(crate) fn check_success(reply: &Reply) -> Result<(), TokenError> {
 
 /// The server's clock, from its `Date` header (RFC 9110 section 6.6.1).
 pub(crate) fn server_date(reply: &Reply) -> Option<Timestamp> {
-    let text = reply.headers.get(http::header::DATE)?.to_str().ok()?;
-    DateTimeParser::new().parse_timestamp(text.trim()).ok()
+    date_in(&reply.headers)
+}
+
+/// The clock of whoever answered. An answer out of a cache shows when it was made, and its `Age` how long ago that was (RFC 9111 section
+/// 5.1).
+pub(crate) fn date_in(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = text(http::header::DATE)?;
+    let date = DateTimeParser::new().parse_timestamp(date).ok()?;
+    match text(http::header::AGE) {
+        None => Some(date),
+        Some(age) => date
+            .checked_add(SignedDuration::from_secs(age.parse::<u32>().ok()?.into()))
+            .ok(),
+    }
 }
 
 /// How long the server asks us to wait (RFC 9110 section 10.2.3). A date is read against the server's own clock.
@@ -148,7 +162,7 @@ fn repeats_a_secret(text: &str, secrets: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
+    use http::StatusCode;
     use proptest::prelude::*;
 
     use super::*;
@@ -281,6 +295,17 @@ mod tests {
             server_date(&answer),
             Some("2026-11-23T12:00:30Z".parse().expect("timestamp"))
         );
+        let age = "90".parse().expect("header");
+        answer.headers.insert(http::header::AGE, age);
+        assert_eq!(
+            server_date(&answer),
+            Some("2026-11-23T12:02:00Z".parse().expect("timestamp"))
+        );
+        answer
+            .headers
+            .insert(http::header::AGE, "-1".parse().expect("header"));
+        assert_eq!(server_date(&answer), None);
+        answer.headers.remove(http::header::AGE);
         answer
             .headers
             .insert(http::header::DATE, "yesterday".parse().expect("header"));

@@ -51,6 +51,13 @@ pub struct BearerChallenge {
     pub error: Option<String>,
 }
 
+/// What the challenges of one answer say to a client whose token is bound to a key (RFC 9449 section 7.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProofChallenge {
+    /// The error code, `use_dpop_nonce` for example.
+    pub error: Option<String>,
+}
+
 // === impl Challenge ===
 
 impl Challenge {
@@ -78,18 +85,9 @@ impl BearerChallenge {
     /// Reads every `WWW-Authenticate` field of an answer; `None` when none of them asks for a bearer token.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut found: Option<Self> = None;
-        for value in headers.get_all(WWW_AUTHENTICATE) {
-            let challenges = match parse_challenges(value.as_bytes()) {
-                Ok(challenges) => challenges,
-                Err(fault) => {
-                    tracing::debug!(%fault, "a WWW-Authenticate field is not used");
-                    continue;
-                }
-            };
-            for challenge in challenges {
-                if challenge.is("Bearer") || challenge.is("DPoP") {
-                    found.get_or_insert_default().add(&challenge);
-                }
+        for challenge in challenges(headers) {
+            if challenge.is("Bearer") || challenge.is("DPoP") {
+                found.get_or_insert_default().add(&challenge);
             }
         }
         found
@@ -115,6 +113,39 @@ impl BearerChallenge {
     pub fn is_insufficient_scope(&self) -> bool {
         self.error.as_deref() == Some("insufficient_scope")
     }
+}
+
+// === impl ProofChallenge ===
+
+impl ProofChallenge {
+    /// What an answer says of the proof; `None` when it does not ask for one.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let challenge = challenges(headers).find(|challenge| challenge.is("DPoP"))?;
+        Some(Self {
+            error: challenge.param("error").map(str::to_owned),
+        })
+    }
+
+    /// Whether it is the proof that the server does not take, and not the token: another token will not help.
+    pub fn is_about_proof(&self) -> bool {
+        matches!(
+            self.error.as_deref(),
+            Some("use_dpop_nonce" | "invalid_dpop_proof")
+        )
+    }
+}
+
+/// The challenges in all fields of an answer. A field that cannot be read has none.
+fn challenges(headers: &HeaderMap) -> impl Iterator<Item = Challenge> {
+    headers.get_all(WWW_AUTHENTICATE).iter().flat_map(|value| {
+        match parse_challenges(value.as_bytes()) {
+            Ok(challenges) => challenges,
+            Err(fault) => {
+                tracing::debug!(%fault, "a WWW-Authenticate field is not used");
+                Vec::new()
+            }
+        }
+    })
 }
 
 /// The scopes in a `scope` parameter (RFC 6749 section 3.3), without repeats; `None` where there is none, or where it holds

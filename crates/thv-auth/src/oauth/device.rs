@@ -15,6 +15,7 @@ use super::client::{requested_scopes, target_parameters};
 use crate::binding::Binding;
 use crate::oauth::answer::{check_success, judge_failure, server_date, shown};
 use crate::oauth::authentication::ClientAuthentication;
+use crate::oauth::dpop::{ProofKey, Prover, ask};
 use crate::oauth::error::TokenError;
 use crate::oauth::issuer::parse_endpoint;
 use crate::oauth::json::Members;
@@ -205,6 +206,7 @@ pub async fn poll_device(
     binding: &Binding,
     authentication: &ClientAuthentication,
     authorization: &DeviceAuthorization,
+    prover: Option<&Prover>,
 ) -> Poll {
     let code = authorization.device_code.expose_secret();
     let mut fields = vec![
@@ -223,8 +225,8 @@ pub async fn poll_device(
         )
         .policy(provider.policy_for(endpoint, binding.allow_private_ip))
         .limits(POLL_LIMITS);
-    match http.send(request).await {
-        Ok(reply) => read_poll(&reply, code),
+    match ask(http, request, prover).await {
+        Ok(reply) => read_poll(&reply, code, prover.map(Prover::key)),
         Err(_) => Poll::NoAnswer { retry_after: None },
     }
 }
@@ -294,7 +296,7 @@ fn seconds(raw: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-fn read_poll(reply: &Reply, code: &str) -> Poll {
+fn read_poll(reply: &Reply, code: &str, key: Option<&ProofKey>) -> Poll {
     let is_ok = reply.status == http::StatusCode::OK;
     let said = (is_ok || reply.status.is_client_error())
         .then(|| Members::parse(&reply.body).ok()?.text("error").ok()?)
@@ -308,7 +310,7 @@ fn read_poll(reply: &Reply, code: &str) -> Poll {
         _ => {}
     }
     if is_ok {
-        return match read_tokens(reply) {
+        return match read_tokens(reply).and_then(|tokens| tokens.for_holder_of(key)) {
             Ok(tokens) => Poll::Granted(Box::new(tokens)),
             // An answer that is cut off, or a proxy's page, is none; a whole one with unusable tokens is the last.
             Err(TokenError::Transient { retry_after, .. }) => Poll::NoAnswer { retry_after },
@@ -513,7 +515,7 @@ mod tests {
             (500, r#"{"error":"access_denied"}"#, "no answer"),
             (503, "", "no answer"),
         ] {
-            let poll = read_poll(&reply(status, body), "d3vice-c0de");
+            let poll = read_poll(&reply(status, body), "d3vice-c0de", None);
             assert_eq!(kind(&poll), expected, "{status} {body}");
         }
     }
@@ -567,7 +569,7 @@ mod tests {
 
         #[test]
         fn no_answer_makes_the_reader_panic(body in "\\PC{0,200}", status in 100_u16..600) {
-            let _ = read_poll(&reply(status, &body), "d3vice-c0de");
+            let _ = read_poll(&reply(status, &body), "d3vice-c0de", None);
             if let Ok(members) = Members::parse(body.as_bytes()) {
                 let issuer = Url::parse(ISSUER).expect("a URL");
                 let _ = read_authorization(&members, &issuer, Vec::new());

@@ -215,6 +215,7 @@ fn is_unsent(error: &HttpError) -> bool {
         | HttpError::Proxy { .. }
         | HttpError::Trust { .. }
         | HttpError::ClientCertificate { .. }
+        | HttpError::Proof { .. }
         | HttpError::Setup { .. } => true,
         HttpError::Timeout { which, .. } => *which == Phase::Connect,
         HttpError::Protocol { .. }

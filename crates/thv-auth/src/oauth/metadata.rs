@@ -11,6 +11,7 @@ use thv_http::{Http, Limits, PlainHttp, Policy, Redirects, Reply, Request};
 use url::Url;
 
 use crate::oauth::answer::server_date;
+use crate::oauth::dpop::ALGORITHM;
 use crate::oauth::error::{DiscoveryError, FailedAttempt, MetadataFault};
 use crate::oauth::issuer::{
     both_loopback, is_same_issuer, parse_endpoint, parse_issuer, shown_issuer,
@@ -48,10 +49,6 @@ pub enum PkceSupport {
 
 /// A provider's endpoints, as its metadata name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "what metadata say in so many words, one by one"
-)]
 pub struct Provider {
     /// The issuer in the document's own spelling, which every later comparison uses byte by byte.
     pub issuer: String,
@@ -81,8 +78,9 @@ pub struct Provider {
     pub client_id_metadata_document_supported: bool,
     /// How clients may prove themselves at the token endpoint, if the provider lists that.
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
-    /// Whether the provider binds tokens to keys of their clients, where they want that (RFC 9449 section 5.1).
-    pub offers_dpop: bool,
+    /// The algorithms of keys that the provider binds tokens to, where its clients want that (RFC 9449 section 5.1); none where it
+    /// does not.
+    pub dpop_signing_alg_values_supported: Vec<String>,
     /// The grant types that the provider lists, if it does.
     pub grant_types_supported: Option<Vec<String>>,
     /// The provider's clock when it answered, from the `Date` header.
@@ -137,6 +135,17 @@ impl Provider {
     /// addresses are for the host that the operator named as issuer; for any other the operator has to allow them.
     pub(crate) fn policy_for(&self, endpoint: &Url, allow_private_ip: bool) -> Policy {
         endpoint_policy(&self.issuer, endpoint, allow_private_ip)
+    }
+
+    /// Whether it binds tokens to keys of any kind.
+    pub(crate) fn offers_dpop(&self) -> bool {
+        !self.dpop_signing_alg_values_supported.is_empty()
+    }
+
+    /// Whether it binds tokens to keys like ours.
+    pub(crate) fn takes_our_keys(&self) -> bool {
+        let offered = &self.dpop_signing_alg_values_supported;
+        offered.iter().any(|name| name == ALGORITHM)
     }
 }
 
@@ -420,10 +429,10 @@ fn read(
         token_endpoint_auth_methods_supported: texts("token_endpoint_auth_methods_supported")
             .ok()
             .flatten(),
-        offers_dpop: texts("dpop_signing_alg_values_supported")
+        dpop_signing_alg_values_supported: texts("dpop_signing_alg_values_supported")
             .ok()
             .flatten()
-            .is_some_and(|algorithms| !algorithms.is_empty()),
+            .unwrap_or_default(),
         grant_types_supported: texts("grant_types_supported").ok().flatten(),
         server_date: server_date(reply),
         issuer,

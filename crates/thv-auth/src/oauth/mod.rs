@@ -2,7 +2,7 @@
 //!
 //! [`metadata`] finds an issuer's endpoints; [`client`] begins a login, redeems its code and refreshes; `direct` asks for a token
 //! without a login at what `token_server` finds; [`token`] reads what the token endpoint answers; [`id_token`] checks who logged in
-//! with the keys of [`jwks`]; [`device`] is a login with a code that is typed in elsewhere; [`mod@revoke`] gives tokens back;
+//! with the keys of [`jwks`]; [`dpop`] binds tokens to a key of ours; [`device`] is a login with a code that is typed in elsewhere; [`mod@revoke`] gives tokens back;
 //! [`redirect_uri`] is where the browser returns to. Nothing here stores a grant, decides when to refresh or waits for a person.
 
 pub(crate) mod answer;
@@ -11,6 +11,7 @@ pub mod challenge;
 pub mod client;
 pub mod device;
 pub(crate) mod direct;
+pub mod dpop;
 pub mod error;
 pub mod id_token;
 pub mod issuer;
@@ -28,6 +29,7 @@ pub(crate) mod token_server;
 pub use authentication::ClientAuthentication;
 pub use client::{Attempt, begin, exchange, refresh, requested_scopes};
 pub use device::{DeviceAuthorization, DeviceError, Pace, Poll, begin_device, poll_device};
+pub use dpop::{DpopUse, ProofKey, ProofKeyFault, Prover, Servers};
 pub use error::{BeginError, DiscoveryError, IdTokenError, TokenError};
 pub use id_token::{Account, verify_id_token};
 pub use issuer::parse_issuer;

@@ -127,7 +127,11 @@ impl Registration {
 
 /// The host of the token endpoint, with its port.
 pub(crate) fn token_host(provider: &Provider) -> String {
-    let url = &provider.token_endpoint;
+    host_of(&provider.token_endpoint)
+}
+
+/// The host of an endpoint, with its port.
+pub(crate) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port_or_known_default() {
         Some(port) => format!("{host}:{port}"),
@@ -342,7 +346,7 @@ mod tests {
             client_id_metadata_document_supported: false,
             token_endpoint_auth_methods_supported: None,
             grant_types_supported: None,
-            offers_dpop: false,
+            dpop_signing_alg_values_supported: Vec::new(),
             server_date: None,
         }
     }

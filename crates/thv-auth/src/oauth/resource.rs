@@ -107,6 +107,18 @@ impl ResourceError {
         })
     }
 
+    /// Whether a document was there and must not be used.
+    pub fn breaks_a_rule(&self) -> bool {
+        self.attempts.iter().any(|(_, fault)| {
+            matches!(
+                fault,
+                ResourceFault::OtherResource { .. }
+                    | ResourceFault::NoHeaderMethod
+                    | ResourceFault::Document { .. }
+            )
+        })
+    }
+
     /// Whether there was simply no document anywhere.
     pub fn is_absent(&self) -> bool {
         self.attempts

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use thv_http::secrecy;
 
+use crate::oauth::dpop::{ProofKey, TOKEN_TYPE};
+use crate::oauth::error::TokenError;
 use crate::oauth::json::Members;
 
 /// Longest token accepted, in bytes. Servers refuse request heads of some 8 to 64 KiB, so that a longer one could not be sent.
@@ -20,11 +22,11 @@ const LIFETIME_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 /// Tokens as the provider issued them.
 #[derive(Clone, Debug)]
 pub struct TokenSet {
-    /// The bearer token.
+    /// The token to read with.
     pub access_token: SecretString,
     /// The token to refresh with; absent means that the one used stays in force.
     pub refresh_token: Option<SecretString>,
-    /// The type as sent; always `bearer` in some spelling.
+    /// The type as sent: `Bearer` or `DPoP` in some spelling.
     pub token_type: String,
     /// How long the access token lives; `None` when the provider said nothing or nothing sensible.
     pub expires_in: Option<Duration>,
@@ -48,6 +50,21 @@ impl TokenSet {
             .collect()
     }
 
+    /// Whether the access token is bound to a key (RFC 9449 section 5).
+    pub fn is_bound(&self) -> bool {
+        self.token_type.eq_ignore_ascii_case(TOKEN_TYPE)
+    }
+
+    /// These tokens, unless they are bound to a key while none was shown.
+    pub(crate) fn for_holder_of(self, key: Option<&ProofKey>) -> Result<Self, TokenError> {
+        if self.is_bound() && key.is_none() {
+            return Err(TokenError::malformed(
+                "its `token_type` is DPoP, and no key was shown",
+            ));
+        }
+        Ok(self)
+    }
+
     /// Reads the members of a successful answer.
     pub(crate) fn read(members: &Members) -> Result<Self, String> {
         let text = |member| members.text(member).map_err(|fault| fault.to_string());
@@ -55,8 +72,11 @@ impl TokenSet {
             return Err("it has status 200 and yet an `error`".to_owned());
         }
         let token_type = text("token_type")?.unwrap_or_else(|| "Bearer".to_owned());
-        if !token_type.eq_ignore_ascii_case("bearer") {
-            return Err("its `token_type` is not bearer".to_owned());
+        let is_known = ["Bearer", TOKEN_TYPE]
+            .iter()
+            .any(|known| token_type.eq_ignore_ascii_case(known));
+        if !is_known {
+            return Err("its `token_type` is neither Bearer nor DPoP".to_owned());
         }
         let access_token = text("access_token")?
             .filter(|token| !token.is_empty())
@@ -171,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_token_is_for_whoever_has_shown_a_key() {
+        let bound = || read(r#"{"access_token":"a","token_type":"dpop"}"#).expect("tokens");
+        assert!(bound().is_bound());
+        let key = ProofKey::generate().expect("a key");
+        assert!(bound().for_holder_of(Some(&key)).is_ok());
+        assert!(matches!(
+            bound().for_holder_of(None),
+            Err(TokenError::Malformed { .. })
+        ));
+        let bearer = read(r#"{"access_token":"a"}"#).expect("tokens");
+        assert!(!bearer.is_bound() && bearer.for_holder_of(Some(&key)).is_ok());
+    }
+
+    #[test]
     fn hostile_answers_are_malformed() {
         let long = format!("{{\"access_token\":\"{}\"}}", "a".repeat(TOKEN_MAX + 1));
         for text in [
@@ -192,7 +226,7 @@ mod tests {
             r#"{"access_token":"a","expires_in":1,"expires_in":2}"#,
             r#"{"access_token":"a","error":"invalid_grant"}"#,
             r#"{"access_token":"a","token_type":"mac"}"#,
-            r#"{"access_token":"a","token_type":"DPoP"}"#,
+            r#"{"access_token":"a","token_type":"mac"}"#,
             r#"{"access_token":"a","token_type":""}"#,
             r#"{"access_token":"a","token_type":["Bearer"]}"#,
             r#"{"access_token":"a","refresh_token":"r\n"}"#,

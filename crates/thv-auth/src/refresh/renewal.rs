@@ -15,7 +15,7 @@ use super::setback::{Outcome, Pause, Setback};
 use super::verdict::is_of_somebody_else;
 use super::view::{Failure, LastRefresh};
 use super::window::{Need, pause};
-use super::{Cause, Inner, Lane, Step, Unprepared, blocking, grant_lock};
+use super::{Cause, Inner, Lane, Spent, Step, Unprepared, blocking, grant_lock};
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{DeathReason, Grant, GrantOrigin, RefreshIntent};
 use crate::limits::{FLIGHT_DEADLINE, LOCK_WAIT, PERSIST_PAUSE, PERSIST_TRIES, RETRY_STORE};
@@ -85,7 +85,15 @@ impl Renewal {
         self.reached(Step::IntentStored);
         let answer = within(
             &mut deadline,
-            service.refresh(&self.lane.binding, &refresh_token, &grant.scopes),
+            service.refresh(
+                &self.lane.binding,
+                Spent {
+                    token: &refresh_token,
+                    granted: &grant.scopes,
+                    key: grant.proof_key.as_ref(),
+                    clock_offset: self.inner.clock_offset(&grant),
+                },
+            ),
         )
         .await;
         self.reached(Step::Answered);
@@ -202,10 +210,14 @@ impl Renewal {
         if let Some(date) = tokens.server_date {
             self.inner.skew.observe(self.inner.now(), date);
         }
-        if is_of_somebody_else(marked, &tokens) {
+        if is_of_somebody_else(marked, &tokens, &self.lane.binding.client_id) {
             return self.bury(marked, DeathReason::AccountMismatch).await;
         }
         let renewed = marked.renewed(tokens, self.inner.now());
+        if !renewed.is_bound() && marked.pin.as_ref().is_some_and(|pin| pin.dpop_required) {
+            self.give_back(renewed);
+            return self.bury(marked, DeathReason::NotBound).await;
+        }
         if marked.origin == GrantOrigin::Environment {
             let renewed = Arc::new(renewed);
             self.lane.view.send_modify(|view| {
@@ -282,7 +294,7 @@ impl Renewal {
         grant
     }
 
-    /// Gives tokens back that came after a logout. Nobody waits for it.
+    /// Gives tokens back that nobody will use. Nobody waits for it.
     fn give_back(&self, grant: Grant) {
         let inner = Arc::clone(&self.inner);
         let binding = self.lane.binding.clone();
@@ -290,12 +302,12 @@ impl Renewal {
             let service = &inner.parts.service;
             if let Some(token) = &grant.refresh_token {
                 service
-                    .revoke(&binding, token, TokenHint::RefreshToken)
+                    .revoke(&binding, grant.pin.as_ref(), token, TokenHint::RefreshToken)
                     .await;
             }
             if let Some(token) = &grant.access_token {
                 service
-                    .revoke(&binding, token, TokenHint::AccessToken)
+                    .revoke(&binding, grant.pin.as_ref(), token, TokenHint::AccessToken)
                     .await;
             }
         });

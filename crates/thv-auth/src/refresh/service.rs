@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use thv_config::world::Clock;
 use thv_http::Http;
@@ -16,8 +17,8 @@ use crate::binding::Binding;
 use crate::limits::DISCOVERY_TTL;
 use crate::oauth::registration::token_host;
 use crate::oauth::{
-    self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, Provider, RevocationOutcome,
-    TokenError, TokenHint, TokenSet,
+    self, ClientAuthentication, DiscoveryError, DiscoveryPolicy, ProofKey, Prover, Provider,
+    RevocationOutcome, Servers, TokenError, TokenHint, TokenSet,
 };
 use crate::pin::{Pin, names_another_issuer};
 use crate::refresh::blocking;
@@ -40,18 +41,18 @@ pub trait TokenService: Debug + Send + Sync + 'static {
         pin: &'a Pin,
     ) -> BoxFuture<'a, bool>;
 
-    /// Spends `token` for new ones, with the scopes that were `granted` last.
+    /// Spends a refresh token for new tokens.
     fn refresh<'a>(
         &'a self,
         binding: &'a Binding,
-        token: &'a SecretString,
-        granted: &'a [String],
+        spent: Spent<'a>,
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>>;
 
-    /// Gives `token` back.
+    /// Gives `token` back, to nobody but those who were there at the login.
     fn revoke<'a>(
         &'a self,
         binding: &'a Binding,
+        pin: Option<&'a Pin>,
         token: &'a SecretString,
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome>;
@@ -61,6 +62,19 @@ pub trait TokenService: Debug + Send + Sync + 'static {
     fn end_session_url<'a>(&'a self, _binding: &'a Binding) -> BoxFuture<'a, Option<Url>> {
         async { None }.boxed()
     }
+}
+
+/// A refresh token that is about to be spent, and what goes with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Spent<'a> {
+    /// The token.
+    pub token: &'a SecretString,
+    /// The scopes that the provider named last.
+    pub granted: &'a [String],
+    /// The key that the token is bound to.
+    pub key: Option<&'a ProofKey>,
+    /// How far the provider's clock is ahead of ours.
+    pub clock_offset: SignedDuration,
 }
 
 /// Why nothing can be asked of the provider.
@@ -89,6 +103,8 @@ pub struct OAuthService {
     /// Where the secrets of clients are that were registered.
     vault: Vault,
     providers: Arc<Mutex<HashMap<String, Remembered>>>,
+    /// What token endpoints want in the next proof.
+    servers: Servers,
 }
 
 #[derive(Clone)]
@@ -108,6 +124,7 @@ impl OAuthService {
             clock,
             vault,
             providers: Arc::default(),
+            servers: Servers::new(),
         }
     }
 
@@ -197,8 +214,7 @@ impl TokenService for OAuthService {
     fn refresh<'a>(
         &'a self,
         binding: &'a Binding,
-        token: &'a SecretString,
-        granted: &'a [String],
+        spent: Spent<'a>,
     ) -> BoxFuture<'a, Result<TokenSet, TokenError>> {
         async move {
             let unsent = |cause: String| TokenError::Transient {
@@ -210,14 +226,19 @@ impl TokenService for OAuthService {
             let provider = provider.map_err(|error| unsent(error.to_string()))?;
             let authentication = self.authentication(binding, &provider).await;
             let authentication = authentication.map_err(unsent)?;
-            let granted = (!granted.is_empty()).then_some(granted);
+            let granted = (!spent.granted.is_empty()).then_some(spent.granted);
+            let prover = spent.key.map(|key| {
+                let (key, servers) = (key.clone(), self.servers.clone());
+                Prover::new(key, servers, Arc::clone(&self.clock), spent.clock_offset)
+            });
             oauth::refresh(
                 &self.http,
                 &provider,
                 binding,
                 &authentication,
-                token,
+                spent.token,
                 granted,
+                prover.as_ref(),
             )
             .await
         }
@@ -227,6 +248,7 @@ impl TokenService for OAuthService {
     fn revoke<'a>(
         &'a self,
         binding: &'a Binding,
+        pin: Option<&'a Pin>,
         token: &'a SecretString,
         hint: TokenHint,
     ) -> BoxFuture<'a, RevocationOutcome> {
@@ -236,6 +258,10 @@ impl TokenService for OAuthService {
                 Ok(provider) => provider,
                 Err(error) => return failed(error.to_string(), error.is_transient()),
             };
+            if pin.is_some_and(|pin| !pin.is_revocation_host_of(&provider)) {
+                let cause = "its revocation endpoint is not on a host of the login".to_owned();
+                return failed(cause, false);
+            }
             match self.authentication(binding, &provider).await {
                 Ok(client) => {
                     oauth::revoke(&self.http, &provider, binding, &client, token, hint).await

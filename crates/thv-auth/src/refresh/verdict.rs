@@ -48,7 +48,10 @@ impl Renewal {
                 self.bury(marked, reason).await
             }
             TokenError::Verdict { .. } => {
-                self.unmark(marked).await;
+                // What an earlier renewal has spent stays spent.
+                if !was_unknown {
+                    self.unmark(marked).await;
+                }
                 Err(Setback::provider(error.to_string(), None))
             }
             TokenError::Transient {
@@ -125,22 +128,92 @@ impl Renewal {
     }
 }
 
-/// Whether an ID token among the renewed tokens names another subject than the login (`OpenID` Connect Core section 12.2). It
-/// came straight from the token endpoint, whose TLS vouches for it (section 3.1.3.7), and is used for nothing else.
-pub(super) fn is_of_somebody_else(grant: &Grant, tokens: &TokenSet) -> bool {
+/// Whether an ID token among the renewed tokens is of another subject or issuer than the login's, or for another client (`OpenID`
+/// Connect Core section 12.2). It came straight from the token endpoint, whose TLS vouches for it (section 3.1.3.7), and is used for
+/// nothing else.
+pub(super) fn is_of_somebody_else(grant: &Grant, tokens: &TokenSet, client_id: &str) -> bool {
     let (Some(account), Some(token)) = (&grant.account, &tokens.id_token) else {
         return false;
     };
-    claimed_subject(token).is_some_and(|subject| subject != account.sub)
+    let Some(claims) = claims_of(token) else {
+        return false;
+    };
+    claims.sub != account.sub
+        || claims.iss.is_some_and(|issuer| issuer != account.issuer)
+        || claims
+            .aud
+            .is_some_and(|audience| !audience.names(client_id))
 }
 
-fn claimed_subject(id_token: &SecretString) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Claims {
-        sub: String,
+/// What an ID token says of whom it is about and for, unverified.
+#[derive(serde::Deserialize)]
+struct Claims {
+    sub: String,
+    iss: Option<String>,
+    aud: Option<Audience>,
+}
+
+/// One audience or several (RFC 7519 section 4.1.3).
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self, client_id: &str) -> bool {
+        match self {
+            Self::One(audience) => audience == client_id,
+            Self::Several(all) => all.iter().any(|audience| audience == client_id),
+        }
     }
+}
+
+fn claims_of(id_token: &SecretString) -> Option<Claims> {
     let payload = id_token.expose_secret().split('.').nth(1)?;
     let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
-    Some(claims.sub)
+    serde_json::from_slice(&claims).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::tests::{grant, tokens};
+    use crate::oauth::Account;
+
+    #[test]
+    fn a_renewal_is_of_the_same_subject_at_the_same_issuer_for_the_same_client() {
+        let mut before = grant("a", Some("r"), None);
+        before.account = Some(Account {
+            issuer: "https://id.example".into(),
+            sub: "ann".into(),
+            email: None,
+            name: None,
+        });
+        for (claims, expected) in [
+            (r#"{"sub":"ann"}"#, false),
+            (
+                r#"{"sub":"ann","iss":"https://id.example","aud":"thv"}"#,
+                false,
+            ),
+            (r#"{"sub":"ann","aud":["other","thv"]}"#, false),
+            (r#"{"sub":"bob"}"#, true),
+            (r#"{"sub":"ann","iss":"https://id.example/other"}"#, true),
+            (r#"{"sub":"ann","aud":"other"}"#, true),
+            (r#"{"sub":"ann","aud":[]}"#, true),
+            ("no claims", false),
+        ] {
+            let mut renewed = tokens("b", None, None);
+            let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims));
+            renewed.id_token = Some(token.into());
+            let found = is_of_somebody_else(&before, &renewed, "thv");
+            assert_eq!(found, expected, "{claims}");
+        }
+        assert!(!is_of_somebody_else(
+            &before,
+            &tokens("b", None, None),
+            "thv"
+        ));
+    }
 }

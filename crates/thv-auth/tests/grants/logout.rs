@@ -65,6 +65,44 @@ async fn f19_after_a_logout_nothing_is_left_and_the_provider_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_given_back_to_hosts_of_the_login_only() {
+    let machine = Machine::new().await;
+    let thief = thv_testkit::provider::Provider::start().await;
+    let host = machine.provider.issuer().replace("http://", "");
+    let thiefs_host = thief.issuer().replace("http://", "");
+    for (revocation_host, outcome) in [(None, "failed"), (Some(thiefs_host), "revoked")] {
+        let grant = machine.log_in().await;
+        let pin = thv_auth::pin::Pin {
+            token_host: host.clone(),
+            revocation_host,
+            resource_metadata: None,
+            relaxed: Vec::new(),
+            dpop_required: false,
+        };
+        let (vault, binding) = (machine.vault(), machine.binding.clone());
+        let pinned = thv_auth::grant::Grant {
+            pin: Some(pin),
+            ..grant
+        };
+        tokio::task::spawn_blocking(move || vault.replace(&binding, &pinned).unwrap())
+            .await
+            .unwrap();
+        machine.provider.behave(|behaviour| {
+            behaviour.advertise("revocation_endpoint", thief.at(paths::REVOKE));
+        });
+        let process = machine.process();
+        let receipt = logout(&process.engine, &machine.place.config, &machine.binding);
+        let receipt = receipt.await.unwrap();
+        assert_eq!(receipt.tokens[0].outcome, outcome);
+        assert_eq!(
+            thief.requests_for(paths::REVOKE).is_empty(),
+            outcome == "failed"
+        );
+        assert!(machine.stored().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn w16_a_logout_during_a_renewal_leaves_nothing_and_gives_the_new_tokens_back() {
     let machine = Machine::new().await;
     machine.log_in().await;

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan as _};
+use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use thv_auth::binding::Binding;
 use thv_auth::credentials::{AuthError, Credentials as _};
 use thv_auth::grant::{Grant, TokenFingerprint};
-use thv_auth::oauth::{self, ClientAuthentication, DiscoveryPolicy, RedirectUri};
+use thv_auth::oauth::{
+    self, ClientAuthentication, DiscoveryPolicy, ProofKey, Prover, RedirectUri, Servers,
+};
 use thv_auth::refresh::{EngineParts, OAuthService, RefreshEngine, Step, Steps, Unwatched};
 use thv_auth::tokens::GrantCredentials;
 use thv_auth::vault::{ConfiguredStore, StoreSource, Vault, new_login_id};
@@ -228,7 +230,23 @@ impl Place {
             .await
             .unwrap();
         let redirect = RedirectUri::registered(8666);
-        let attempt = oauth::begin(&provider, binding, &redirect, &binding.scopes).unwrap();
+        let binds = !provider.dpop_signing_alg_values_supported.is_empty();
+        let prover = binds.then(|| {
+            Prover::new(
+                ProofKey::generate().unwrap(),
+                Servers::new(),
+                Arc::clone(&self.world.clock),
+                SignedDuration::ZERO,
+            )
+        });
+        let attempt = oauth::begin(
+            &provider,
+            binding,
+            &redirect,
+            &binding.scopes,
+            prover.as_ref().map(Prover::key),
+        )
+        .unwrap();
         let mut browser = Browser::default();
         user.clone_into(&mut browser.user);
         let back = browser
@@ -248,11 +266,15 @@ impl Place {
             &ClientAuthentication::None,
             &attempt,
             code.into(),
+            prover.as_ref(),
         )
         .await
         .unwrap();
         let now = self.world.clock.now();
-        Grant::of_login(tokens, None, &binding.scopes, new_login_id().unwrap(), now)
+        Grant {
+            proof_key: prover.map(|prover| prover.key().clone()),
+            ..Grant::of_login(tokens, None, &binding.scopes, new_login_id().unwrap(), now)
+        }
     }
 }
 

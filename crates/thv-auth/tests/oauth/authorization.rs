@@ -15,7 +15,7 @@ async fn the_url_says_all_that_the_contract_wants_and_no_more() {
     let (fake, provider) = Fake::discovered().await;
     let binding = fake.binding();
     let redirect = RedirectUri::registered(8666);
-    let attempt = begin(&provider, &binding, &redirect, &binding.scopes).expect("attempt");
+    let attempt = begin(&provider, &binding, &redirect, &binding.scopes, None).expect("attempt");
     let url = &attempt.authorization_url;
     assert!(
         url.as_str()
@@ -58,7 +58,7 @@ async fn f17_and_w19_nothing_is_sent_that_is_not_configured() {
         binding.audience = audience.map(str::to_owned);
         let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
         query(
-            &begin(&provider, &binding, &redirect, &scopes)
+            &begin(&provider, &binding, &redirect, &scopes, None)
                 .expect("attempt")
                 .authorization_url,
         )
@@ -81,15 +81,15 @@ async fn f6_offline_access_is_added_to_a_copy() {
     let binding = fake.binding();
     let redirect = RedirectUri::registered(1);
     let given = ["read".to_owned(), "read write".to_owned()];
-    let attempt = begin(&provider, &binding, &redirect, &given).expect("attempt");
+    let attempt = begin(&provider, &binding, &redirect, &given, None).expect("attempt");
     assert_eq!(attempt.scopes, ["read", "write", "offline_access"]);
     assert_eq!(given, ["read".to_owned(), "read write".to_owned()]);
 
     provider.scopes_supported = Some(vec!["openid".into(), "read".into()]);
-    let attempt = begin(&provider, &binding, &redirect, &given).expect("attempt");
+    let attempt = begin(&provider, &binding, &redirect, &given, None).expect("attempt");
     assert_eq!(attempt.scopes, ["read", "write"]);
     let asked = ["offline_access".to_owned()];
-    let attempt = begin(&provider, &binding, &redirect, &asked).expect("attempt");
+    let attempt = begin(&provider, &binding, &redirect, &asked, None).expect("attempt");
     assert_eq!(
         attempt.scopes,
         ["offline_access"],
@@ -104,7 +104,8 @@ async fn no_two_attempts_share_a_secret() {
     let redirect = RedirectUri::registered(1);
     let mut secrets = HashSet::new();
     for _ in 0..50 {
-        let attempt = begin(&provider, &binding, &redirect, &binding.scopes).expect("attempt");
+        let attempt =
+            begin(&provider, &binding, &redirect, &binding.scopes, None).expect("attempt");
         for secret in [
             Some(&attempt.state),
             Some(&attempt.verifier),
@@ -122,7 +123,7 @@ async fn a_response_is_held_against_its_own_attempt() {
     provider.iss_parameter_supported = true;
     let binding = fake.binding();
     let redirect = RedirectUri::registered(1);
-    let attempt = begin(&provider, &binding, &redirect, &binding.scopes).expect("attempt");
+    let attempt = begin(&provider, &binding, &redirect, &binding.scopes, None).expect("attempt");
     assert!(attempt.accepts_state(attempt.state.expose_secret()));
     for forged in ["", "x", &attempt.state.expose_secret()[1..]] {
         assert!(!attempt.accepts_state(forged), "{forged}");
@@ -138,10 +139,10 @@ async fn a_login_begins_only_at_the_issuer_it_is_for() {
     let mut binding = fake.binding();
     let redirect = RedirectUri::registered(1);
     binding.issuer.push('/');
-    assert!(begin(&provider, &binding, &redirect, &[]).is_ok());
+    assert!(begin(&provider, &binding, &redirect, &[], None).is_ok());
     binding.issuer = "https://other.example".into();
     assert!(matches!(
-        begin(&provider, &binding, &redirect, &[]),
+        begin(&provider, &binding, &redirect, &[], None),
         Err(BeginError::OtherIssuer { .. })
     ));
 }

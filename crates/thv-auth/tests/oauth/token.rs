@@ -32,6 +32,7 @@ fn attempt(fake: &Fake, provider: &Provider) -> Attempt {
         &binding,
         &RedirectUri::registered(8666),
         &binding.scopes,
+        None,
     )
     .expect("attempt")
 }
@@ -45,6 +46,7 @@ pub(crate) async fn redeem(fake: &Fake, provider: &Provider) -> Result<TokenSet,
         &PUBLIC,
         &attempt,
         secret(CODE),
+        None,
     )
     .await
 }
@@ -56,6 +58,7 @@ pub(crate) async fn refreshed(fake: &Fake, provider: &Provider) -> Result<TokenS
         &fake.binding(),
         &PUBLIC,
         &secret(REFRESH),
+        None,
         None,
     )
     .await
@@ -82,6 +85,7 @@ async fn f5_a_code_is_redeemed_with_one_request_and_no_basic() {
         &PUBLIC,
         &attempt,
         secret(CODE),
+        None,
     )
     .await
     .expect("tokens");
@@ -158,6 +162,7 @@ async fn f17_and_w19_only_configured_targets_are_sent() {
         &PUBLIC,
         &secret(REFRESH),
         None,
+        None,
     )
     .await
     .expect("tokens");
@@ -184,6 +189,7 @@ async fn scopes_that_were_not_granted_are_not_asked_again() {
         &PUBLIC,
         &secret(REFRESH),
         Some(&granted),
+        None,
     )
     .await
     .expect("tokens");
@@ -279,7 +285,16 @@ async fn a_silent_provider_is_given_up_and_the_outcome_is_open() {
     let http = http_at(clock.clone());
     let binding = fake.binding();
     let waiting = tokio::spawn(async move {
-        refresh(&http, &provider, &binding, &PUBLIC, &secret(REFRESH), None).await
+        refresh(
+            &http,
+            &provider,
+            &binding,
+            &PUBLIC,
+            &secret(REFRESH),
+            None,
+            None,
+        )
+        .await
     });
     fake.asked().await;
     clock.advance(Duration::from_secs(31));
@@ -302,6 +317,7 @@ async fn a_code_goes_to_the_issuer_that_gave_it() {
         &PUBLIC,
         &attempt,
         secret(CODE),
+        None,
     )
     .await;
     assert!(matches!(result, Err(TokenError::Malformed { .. })));
@@ -319,6 +335,7 @@ async fn a_registered_secret_is_used_in_the_registered_way() {
             &fake.binding(),
             authentication,
             &secret(REFRESH),
+            None,
             None,
         )
         .await

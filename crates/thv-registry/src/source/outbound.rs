@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use thv_auth::oauth::challenge::BearerChallenge;
+use thv_auth::oauth::challenge::{BearerChallenge, ProofChallenge};
 use thv_auth::{AuthError, AuthStatus, Credentials, LoginReason};
 use thv_config::world::World;
 use thv_http::{Bearer, Http, HttpError, HttpOptions, Limits, Policy, Reply, Request};
@@ -68,6 +68,7 @@ impl Outbound {
         let (Some(sent), Ok(reply)) = (bearer, &answer) else {
             return Ok(answer);
         };
+        refused_proof(remote, &sent, reply)?;
         if reply.status != StatusCode::UNAUTHORIZED {
             note_answer(credentials, &sent, reply).await;
             return Ok(answer);
@@ -82,6 +83,7 @@ impl Outbound {
             .send(remote, &url, headers, bounds, bearer.clone())
             .await?;
         if let (Some(sent), Ok(reply)) = (bearer, &answer) {
+            refused_proof(remote, &sent, reply)?;
             match reply.status {
                 StatusCode::UNAUTHORIZED => {
                     credentials.rejected(&sent).await;
@@ -151,6 +153,23 @@ impl Outbound {
                 ))
             }
         }
+    }
+}
+
+/// The fault of a registry that refuses the proof of the token's key, and not the token: no other token will help.
+fn refused_proof(remote: &Remote, sent: &Bearer, reply: &Reply) -> Result<(), Fault> {
+    if !sent.is_bound() || reply.status != StatusCode::UNAUTHORIZED {
+        return Ok(());
+    }
+    match ProofChallenge::of(&reply.headers) {
+        Some(challenge) if challenge.is_about_proof() => {
+            let error = challenge.error.unwrap_or_default();
+            let cause = format!(
+                "it does not take the proof of the token's key (`{error}`, RFC 9449); if the clock of this machine is wrong, set it"
+            );
+            Err(unavailable(remote, cause, None))
+        }
+        _ => Ok(()),
     }
 }
 

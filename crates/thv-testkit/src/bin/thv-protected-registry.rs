@@ -17,12 +17,13 @@ use thv_testkit::identity::IdentityProvider;
 use thv_testkit::provider::{CLIENT, Provider, Registration, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
 
-const USAGE: &str = "usage: thv-protected-registry [--servers N] [--access-ttl SECONDS] [--port P] [--real]
+const USAGE: &str = "usage: thv-protected-registry [--servers N] [--access-ttl SECONDS] [--port P] [--real] [--dpop]
 
   --servers N           N generated servers (1000)
   --access-ttl SECONDS  the life of access tokens (300)
   --port P              the registry's port on 127.0.0.1 (0: any free one)
   --real                the npm provider of tests/idp in place of the one in this process; it knows revoke and rotate
+  --dpop                tokens are bound to the client's key, and the registry wants proofs of it
 
 orders: revoke, rotate, advance SECONDS, provider-down, provider-up, registry-down, registry-up, ban, status
 ";
@@ -33,6 +34,7 @@ struct Options {
     access_ttl: u64,
     port: u16,
     real: bool,
+    dpop: bool,
 }
 
 enum Idp {
@@ -60,25 +62,26 @@ async fn run(options: Options) {
     let resource = registry.url();
     let idp = if options.real {
         let ttl = options.access_ttl.to_string();
-        Idp::Real(IdentityProvider::start_with(&[&resource], &[("ACCESS_TTL", &ttl)]).await)
+        let dpop = if options.dpop { "on" } else { "" };
+        let settings = [("ACCESS_TTL", ttl.as_str()), ("DPOP", dpop)];
+        Idp::Real(IdentityProvider::start_with(&[&resource], &settings).await)
     } else {
         let fake = Provider::for_resources(&[&resource]).await;
         fake.behave(|it| {
             it.access_ttl = Duration::from_secs(options.access_ttl);
             it.registration = Registration::Open;
+            it.binds_tokens = options.dpop;
         });
         Idp::Fake(fake)
     };
-    let issuer = match &idp {
-        Idp::Fake(fake) => {
-            registry.protect(Guard::of(fake, &resource));
-            fake.issuer()
-        }
-        Idp::Real(real) => {
-            registry.protect(Guard::of_issuer(&real.issuer, &resource).await);
-            real.issuer.clone()
-        }
+    let (issuer, guard) = match &idp {
+        Idp::Fake(fake) => (fake.issuer(), Guard::of(fake, &resource)),
+        Idp::Real(real) => (
+            real.issuer.clone(),
+            Guard::of_issuer(&real.issuer, &resource).await,
+        ),
     };
+    registry.protect(if options.dpop { guard.proofs() } else { guard });
     println!("registry {resource}\nissuer   {issuer}\nclient   {CLIENT}\naudience {resource}");
     let (sender, mut orders) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -140,10 +143,15 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         access_ttl: 300,
         port: 0,
         real: false,
+        dpop: false,
     };
     while let Some(name) = arguments.next() {
-        if name == "--real" {
-            options.real = true;
+        match name.as_str() {
+            "--real" => options.real = true,
+            "--dpop" => options.dpop = true,
+            _ => {}
+        }
+        if matches!(name.as_str(), "--real" | "--dpop") {
             continue;
         }
         let value = arguments

@@ -198,11 +198,16 @@ fn grant(
                 scopes,
                 resources,
                 refreshes: 0,
+                key: None,
                 ended: None,
                 nonce: asked.get("nonce").map(str::to_owned),
             },
             redirect_uri: asked.redirect_uri.clone(),
             challenge: challenge.to_owned(),
+            key: asked
+                .get("dpop_jkt")
+                .filter(|_| behaviour.binds_tokens)
+                .map(str::to_owned),
             refreshable,
             expires,
             used: None,

@@ -214,6 +214,8 @@ pub struct Behaviour {
     pub registration_refuses: Option<String>,
     /// Members set in the answers to registrations; `None` takes a member out.
     pub registration_answer: Vec<(String, Option<Value>)>,
+    /// Whether tokens are bound to the key of a proof that comes along (they are not, and no metadata say so).
+    pub binds_tokens: bool,
     /// Whether an unknown `scope` ends an authorization (it does not: the scope is not granted).
     pub refuses_unknown_scopes: bool,
 }
@@ -247,6 +249,7 @@ impl Default for Behaviour {
             registration: Registration::Off,
             registration_refuses: None,
             registration_answer: Vec::new(),
+            binds_tokens: false,
             refuses_unknown_scopes: false,
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::behaviour::User;
 use crate::jwt;
+use crate::proof::Proofs;
 
 /// Why a family of tokens came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Family {
     pub resources: Vec<String>,
     /// How often it was refreshed.
     pub refreshes: usize,
+    /// The thumbprint of the key that its tokens are bound to.
+    pub key: Option<String>,
     /// Why it no longer lives; `None` while it does.
     pub ended: Option<Ended>,
     pub(super) nonce: Option<String>,
@@ -43,6 +46,8 @@ pub(super) struct Code {
     pub(super) family: Family,
     pub(super) redirect_uri: String,
     pub(super) challenge: String,
+    /// The key that the authorization request named (RFC 9449 section 10).
+    pub(super) key: Option<String>,
     pub(super) refreshable: bool,
     pub(super) expires: i64,
     /// The family it became.
@@ -97,6 +102,7 @@ pub(super) struct Book {
     pub(super) users: std::collections::VecDeque<User>,
     /// Identifiers of assertions that were used.
     pub(super) assertions: BTreeSet<String>,
+    pub(super) proofs: Proofs,
     secrets: BTreeSet<String>,
 }
 

@@ -64,6 +64,7 @@ fn give_code(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
                 scopes,
                 resources,
                 refreshes: 0,
+                key: None,
                 ended: None,
                 nonce: None,
             },
@@ -122,6 +123,7 @@ pub(super) fn by_device_code(
     behaviour: &Behaviour,
     client: &Client,
     form: &Form,
+    key: Option<String>,
 ) -> Outcome<Value> {
     let now = shared.now();
     let mut book = shared.book();
@@ -152,6 +154,7 @@ pub(super) fn by_device_code(
     device.used = true;
     let family = Family {
         subject,
+        key,
         ..device.family.clone()
     };
     let refreshable = device.refreshable;

@@ -138,6 +138,7 @@ fn issue(
         scopes: scopes.clone(),
         resources: audience.iter().cloned().collect(),
         refreshes: 0,
+        key: None,
         ended: None,
         nonce: None,
     };

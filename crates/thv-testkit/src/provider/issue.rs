@@ -30,10 +30,13 @@ impl Issue<'_> {
             .map(String::as_str)
             .filter(|scope| !about_login.contains(scope))
             .collect();
-        let claims = json!({
+        let mut claims = json!({
             "iss": self.shared.issuer, "sub": family.subject, "aud": self.audience, "client_id": family.client,
             "iat": now, "exp": now + ttl, "jti": jwt::random(12), "scope": scope.join(" "),
         });
+        if let Some(key) = &family.key {
+            claims["cnf"] = json!({"jkt": key});
+        }
         let signed = self.audience.is_some() && self.behaviour.access_format == TokenFormat::Jwt;
         let access = if signed {
             self.shared
@@ -48,6 +51,9 @@ impl Issue<'_> {
         let mut answer = json!({
             "access_token": access, "token_type": "Bearer", "expires_in": ttl, "scope": scope.join(" "),
         });
+        if family.key.is_some() {
+            answer["token_type"] = "DPoP".into();
+        }
         if let Some(refresh) = refresh {
             answer["refresh_token"] = refresh.into();
         }

@@ -34,6 +34,7 @@ use self::token::seconds;
 use crate::journal::{Journal, Recorded};
 use crate::jwt::SigningKey;
 use crate::listening::{self, Answers, Listening};
+use crate::proof::Nonces;
 use crate::rules::Armed;
 
 /// The client that is registered from the start, with both spellings of the loopback redirect.
@@ -267,6 +268,11 @@ impl Provider {
     /// Changes what the provider is like.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.shared.behaviour.lock().unwrap());
+    }
+
+    /// Which nonces proofs at the token endpoint need from now on.
+    pub fn want_nonces(&self, nonces: Nonces) {
+        self.shared.book().proofs.nonces = nonces;
     }
 
     /// What the next users do, in order; after them everybody signs in as `alice` and agrees.

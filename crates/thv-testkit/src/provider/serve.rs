@@ -175,6 +175,7 @@ fn metadata(shared: &Shared) -> Whole {
         "device_authorization_endpoint": behaviour.offers_device.then(|| at(paths::DEVICE_AUTHORIZATION)),
         "claims_supported": ["sub", "email", "email_verified", "name"],
         "authorization_response_iss_parameter_supported": behaviour.advertises_issuer,
+        "dpop_signing_alg_values_supported": behaviour.binds_tokens.then(|| vec!["ES256"]),
     });
     let members = document.as_object_mut().expect("an object");
     if behaviour.registration != Registration::Off {

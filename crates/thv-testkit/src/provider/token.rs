@@ -20,6 +20,7 @@ use crate::journal::query_of;
 use crate::jwt;
 use crate::listening::Whole;
 use crate::plain;
+use crate::proof::BadProof;
 
 /// The scopes this provider grants. The first four say something about the login, the others about the registry.
 pub(super) const KNOWN_SCOPES: [&str; 6] = [
@@ -38,6 +39,7 @@ pub(super) struct Refusal {
     status: StatusCode,
     error: &'static str,
     basic: bool,
+    nonce: Option<String>,
 }
 
 pub(super) type Outcome<T> = Result<T, Refusal>;
@@ -47,6 +49,7 @@ pub(super) fn bad(error: &'static str) -> Refusal {
         status: StatusCode::BAD_REQUEST,
         error,
         basic: false,
+        nonce: None,
     }
 }
 
@@ -55,6 +58,7 @@ pub(super) fn unknown_client(basic: bool) -> Refusal {
         status: StatusCode::UNAUTHORIZED,
         error: "invalid_client",
         basic,
+        nonce: None,
     }
 }
 
@@ -69,6 +73,10 @@ impl Refusal {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"tokens\""),
             );
+        }
+        if let Some(nonce) = &self.nonce {
+            let nonce = HeaderValue::from_str(nonce).expect("a nonce");
+            answer.headers_mut().insert("dpop-nonce", nonce);
         }
         answer
     }
@@ -135,16 +143,34 @@ fn exchange(shared: &Shared, parts: &Parts, body: &[u8]) -> Outcome<Value> {
         return outcome;
     }
     let client = authenticate(shared, parts, &form)?;
+    let key = shown_key(shared, parts, &behaviour)?;
     match form.get("grant_type") {
         Some("client_credentials") => direct::by_client(shared, &behaviour, &client, &form),
-        Some("authorization_code") => by_code(shared, &behaviour, &client, &form),
+        Some("authorization_code") => by_code(shared, &behaviour, &client, &form, key),
         Some("urn:ietf:params:oauth:grant-type:device_code") if behaviour.offers_device => {
-            by_device_code(shared, &behaviour, &client, &form)
+            by_device_code(shared, &behaviour, &client, &form, key)
         }
-        Some("refresh_token") => by_refresh(shared, &behaviour, &client, &form),
+        Some("refresh_token") => by_refresh(shared, &behaviour, &client, &form, key.as_ref()),
         Some(_) => Err(bad("unsupported_grant_type")),
         None => Err(bad("invalid_request")),
     }
+}
+
+/// The key of the proof that comes along, where tokens are bound at all.
+fn shown_key(shared: &Shared, parts: &Parts, behaviour: &Behaviour) -> Outcome<Option<String>> {
+    if !behaviour.binds_tokens {
+        return Ok(None);
+    }
+    let url = format!("{}{}", shared.issuer, super::paths::TOKEN);
+    let now = shared.now();
+    let checked = shared.book().proofs.check(parts, &url, None, now);
+    checked.map_err(|fault| Refusal {
+        nonce: match &fault {
+            BadProof::Nonce(nonce) => Some(nonce.clone()),
+            BadProof::Invalid(_) => None,
+        },
+        ..bad(fault.error())
+    })
 }
 
 pub(super) struct Form(Vec<(String, String)>);
@@ -218,7 +244,13 @@ pub(super) fn authenticate(shared: &Shared, parts: &Parts, form: &Form) -> Outco
         .ok_or_else(|| unknown_client(came_basic))
 }
 
-fn by_code(shared: &Shared, behaviour: &Behaviour, client: &Client, form: &Form) -> Outcome<Value> {
+fn by_code(
+    shared: &Shared,
+    behaviour: &Behaviour,
+    client: &Client,
+    form: &Form,
+    key: Option<String>,
+) -> Outcome<Value> {
     let mut book = shared.book();
     let text = form.get("code").ok_or_else(|| bad("invalid_request"))?;
     let code = book
@@ -239,12 +271,19 @@ fn by_code(shared: &Shared, behaviour: &Behaviour, client: &Client, form: &Form)
         && jwt::encode(&jwt::sha256(verifier.as_bytes())) == code.challenge
         && code.family.client == client.id
         && form.get("redirect_uri") == Some(code.redirect_uri.as_str())
+        && code
+            .key
+            .as_ref()
+            .is_none_or(|named| Some(named) == key.as_ref())
         && shared.now() < code.expires;
     if !fits {
         return Err(bad("invalid_grant"));
     }
     let audience = audience(behaviour, &code.family, form)?;
-    book.families.push(code.family.clone());
+    book.families.push(Family {
+        key,
+        ..code.family.clone()
+    });
     let family = book.families.len() - 1;
     if let Some(code) = book.codes.get_mut(text) {
         code.used = Some(family);
@@ -270,6 +309,7 @@ fn by_refresh(
     behaviour: &Behaviour,
     client: &Client,
     form: &Form,
+    key: Option<&String>,
 ) -> Outcome<Value> {
     let mut book = shared.book();
     let text = form
@@ -281,7 +321,7 @@ fn by_refresh(
         .cloned()
         .ok_or_else(|| bad("invalid_grant"))?;
     let family = book.families[known.family].clone();
-    if family.client != client.id || family.ended.is_some() {
+    if family.client != client.id || family.ended.is_some() || family.key.as_ref() != key {
         return Err(bad("invalid_grant"));
     }
     if known.used {

@@ -12,6 +12,7 @@ use crate::client::{Address, Call};
 use crate::journal::BearerSeen;
 use crate::jwt::{fingerprint, verify};
 use crate::listening::Whole;
+use crate::proof::{BadProof, Proofs};
 use crate::provider::Provider;
 
 type Keys = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
@@ -28,6 +29,7 @@ pub struct Guard {
     now: Now,
     introspect: Option<Introspect>,
     key: Option<(String, String)>,
+    proofs: bool,
 }
 
 impl fmt::Debug for Guard {
@@ -52,6 +54,7 @@ impl Guard {
             now: Arc::new(move || clock.now()),
             introspect: Some(Arc::new(move |token| book.introspect(token))),
             key: None,
+            proofs: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl Guard {
             now: Arc::new(|| jiff::Timestamp::now().as_second()),
             introspect: None,
             key: None,
+            proofs: false,
         }
     }
 
@@ -93,6 +97,7 @@ impl Guard {
             now: Arc::new(|| jiff::Timestamp::now().as_second()),
             introspect: None,
             key: Some((name.unwrap_or_default().to_owned(), key.to_owned())),
+            proofs: false,
         }
     }
 
@@ -100,6 +105,13 @@ impl Guard {
     #[must_use]
     pub fn named(mut self, issuer: &str) -> Self {
         issuer.clone_into(&mut self.issuer);
+        self
+    }
+
+    /// Knows proofs of keys (RFC 9449): a token that is bound to one comes with a proof or not at all.
+    #[must_use]
+    pub fn proofs(mut self) -> Self {
+        self.proofs = true;
         self
     }
 
@@ -121,11 +133,12 @@ impl Guard {
         (self.now)()
     }
 
-    fn check(&self, token: &str) -> Result<(), Refusal> {
+    /// Whether the token is good; the key that it is bound to, where there is one and it counts.
+    fn check(&self, token: &str) -> Result<Option<String>, Refusal> {
         let invalid = |why: String| Refusal::Invalid(why);
         if let Some((_, key)) = &self.key {
             return (token == key)
-                .then_some(())
+                .then_some(None)
                 .ok_or_else(|| invalid("another key".to_owned()));
         }
         let claims = match &self.introspect {
@@ -158,7 +171,10 @@ impl Guard {
             Some(wanted) if !granted.split(' ').any(|scope| scope == wanted) => {
                 Err(Refusal::Scope(wanted.clone()))
             }
-            _ => Ok(()),
+            _ => Ok(claims["cnf"]["jkt"]
+                .as_str()
+                .filter(|_| self.proofs)
+                .map(str::to_owned)),
         }
     }
 }
@@ -168,12 +184,14 @@ enum Refusal {
     Missing,
     Invalid(String),
     Scope(String),
+    Proof(BadProof),
 }
 
 /// The guard of a registry and what it was told to do beside the rules.
 #[derive(Debug, Default)]
 pub(super) struct Gatehouse {
     pub(super) guard: Option<Guard>,
+    pub(super) proofs: Proofs,
     /// How many good tokens are still to be refused.
     pub(super) refuse: usize,
     /// Fingerprints of tokens that are refused whatever they say.
@@ -198,33 +216,46 @@ impl Gatehouse {
             _ => header::AUTHORIZATION.as_str(),
         };
         let header = parts.headers.get(name);
+        let proofs = self.guard.as_ref().is_some_and(|guard| guard.proofs);
+        let mut is_proven = false;
         let token = header.map(|value| {
             let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             match text.split_once(' ') {
                 Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
                     token.trim().to_owned()
                 }
+                Some((scheme, token)) if proofs && scheme.eq_ignore_ascii_case("dpop") => {
+                    is_proven = true;
+                    token.trim().to_owned()
+                }
                 _ => text,
             }
         });
-        let verdict = self.verdict(parts.uri.path(), token.as_deref());
+        let verdict = self.verdict(parts, token.as_deref(), is_proven);
         let seen = token.map(|token| BearerSeen {
             fingerprint: fingerprint(&token),
             refused: match &verdict {
                 Ok(()) | Err(Refusal::Missing) => None,
                 Err(Refusal::Invalid(why)) => Some(why.clone()),
                 Err(Refusal::Scope(scope)) => Some(format!("no scope {scope}")),
+                Err(Refusal::Proof(fault)) => Some(format!("{fault:?}")),
             },
         });
         let challenges = self.challenges.as_deref();
         let refused = verdict.err().map(|refusal| match (&refusal, challenges) {
             (Refusal::Missing, Some(challenges)) => challenged(challenges),
-            _ => answer(&refusal, metadata),
+            _ => answer(&refusal, metadata, proofs),
         });
         (seen, refused)
     }
 
-    fn verdict(&mut self, path: &str, token: Option<&str>) -> Result<(), Refusal> {
+    fn verdict(
+        &mut self,
+        parts: &Parts,
+        token: Option<&str>,
+        is_proven: bool,
+    ) -> Result<(), Refusal> {
+        let path = parts.uri.path();
         let open = |prefix: &String| path.starts_with(prefix.as_str());
         let Some(guard) = self
             .guard
@@ -234,7 +265,18 @@ impl Gatehouse {
             return Ok(());
         };
         let token = token.ok_or(Refusal::Missing)?;
-        guard.check(token)?;
+        let bound = guard.check(token)?;
+        if bound.is_some() || is_proven {
+            let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+            let host = String::from_utf8_lossy(host.unwrap_or_default());
+            let url = format!("http://{host}{path}");
+            let shown = is_proven.then(|| self.proofs.check(parts, &url, Some(token), guard.now()));
+            let shown = shown.transpose().map_err(Refusal::Proof)?.flatten();
+            if shown.is_none() || bound != shown {
+                let why = "no proof of the token's key".to_owned();
+                return Err(Refusal::Proof(BadProof::Invalid(why)));
+            }
+        }
         if self.banned.contains(&fingerprint(token)) {
             return Err(Refusal::Invalid("told to refuse this token".to_owned()));
         }
@@ -256,8 +298,9 @@ fn challenged(challenges: &[String]) -> Whole {
     answer
 }
 
-fn answer(refusal: &Refusal, metadata: &str) -> Whole {
-    let base = format!("Bearer realm=\"MCP Registry\", resource_metadata=\"{metadata}\"");
+fn answer(refusal: &Refusal, metadata: &str, proofs: bool) -> Whole {
+    let scheme = if proofs { "DPoP" } else { "Bearer" };
+    let base = format!("{scheme} realm=\"MCP Registry\", resource_metadata=\"{metadata}\"");
     let (status, challenge) = match refusal {
         Refusal::Missing => (StatusCode::UNAUTHORIZED, base),
         Refusal::Invalid(_) => (
@@ -265,6 +308,10 @@ fn answer(refusal: &Refusal, metadata: &str) -> Whole {
             format!(
                 "{base}, error=\"invalid_token\", error_description=\"The token is not valid here\""
             ),
+        ),
+        Refusal::Proof(fault) => (
+            StatusCode::UNAUTHORIZED,
+            format!("{base}, error=\"{}\", algs=\"ES256\"", fault.error()),
         ),
         Refusal::Scope(scope) => (
             StatusCode::FORBIDDEN,
@@ -276,6 +323,10 @@ fn answer(refusal: &Refusal, metadata: &str) -> Whole {
         header::WWW_AUTHENTICATE,
         HeaderValue::from_str(&challenge).expect("a header value"),
     );
+    if let Refusal::Proof(BadProof::Nonce(nonce)) = refusal {
+        let nonce = HeaderValue::from_str(nonce).expect("a nonce");
+        answer.headers_mut().insert("dpop-nonce", nonce);
+    }
     answer
 }
 

@@ -23,6 +23,7 @@ use crate::generate::{self, Row};
 use crate::journal;
 pub use crate::journal::{BearerSeen, Outcome, Recorded};
 use crate::listening::{self, Answers, Listening};
+use crate::proof::Nonces;
 use crate::rules::Armed;
 
 /// The list endpoint of the v0.1 API.
@@ -192,6 +193,11 @@ impl FakeRegistry {
     /// Takes all rules away; requests that hang stay hanging.
     pub fn heal(&self) {
         self.shared.rules.lock().unwrap().clear();
+    }
+
+    /// Which nonces proofs need from now on.
+    pub fn want_nonces(&self, nonces: Nonces) {
+        self.shared.gatehouse.lock().unwrap().proofs.nonces = nonces;
     }
 
     /// Wants a bearer that satisfies `guard` for everything but [`FakeRegistry::leave_open`]; replaces an older guard.

@@ -101,6 +101,7 @@ const ELSEWHERE: &[(u8, &str)] = &[
         44,
         "auth_renewal::w6_a_registry_that_rejects_every_token_causes_no_storm",
     ),
+    (46, "auth_bound and thv-auth grants::bound: case_46_…"),
     (
         48,
         "auth_renewal::a_clock_that_is_a_day_off_does_not_matter",
@@ -137,7 +138,6 @@ const ELSEWHERE: &[(u8, &str)] = &[
 ];
 
 const LATER: &[(u8, &str)] = &[
-    (46, "sender-constrained tokens"),
     (62, "proxies"),
     (67, "a bearer for our own API"),
     (73, "fail points in handlers"),

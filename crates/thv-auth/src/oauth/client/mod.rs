@@ -22,6 +22,7 @@ use self::wire::{TokenEndpoint, client};
 use crate::binding::{Binding, DEFAULT_SCOPES};
 use crate::oauth::answer::judge_failure;
 use crate::oauth::authentication::ClientAuthentication;
+use crate::oauth::dpop::{ProofKey, Prover};
 use crate::oauth::error::{BeginError, TokenError};
 use crate::oauth::issuer::is_same_issuer;
 use crate::oauth::metadata::Provider;
@@ -73,12 +74,14 @@ impl Attempt {
     }
 }
 
-/// Makes an authorization request: code flow, PKCE with S256, `state`, and with `openid` a `nonce`.
+/// Makes an authorization request: code flow, PKCE with S256, `state`, and with `openid` a `nonce`. With a `key` the code is bound to it,
+/// where the provider knows that (RFC 9449 section 10).
 pub fn begin(
     provider: &Provider,
     binding: &Binding,
     redirect_uri: &RedirectUri,
     scopes: &[String],
+    key: Option<&ProofKey>,
 ) -> Result<Attempt, BeginError> {
     if !is_same_issuer(&binding.issuer, &provider.issuer) {
         return Err(BeginError::OtherIssuer {
@@ -102,6 +105,9 @@ pub fn begin(
         .add_scopes(scopes.iter().cloned().map(Scope::new));
     for (name, value) in target_parameters(binding) {
         request = request.add_extra_param(name, value);
+    }
+    if let Some(key) = key {
+        request = request.add_extra_param("dpop_jkt", key.thumbprint().to_owned());
     }
     if let Some(nonce) = &nonce {
         request = request.add_extra_param("nonce", nonce.secret().clone());
@@ -131,6 +137,7 @@ pub async fn exchange(
     authentication: &ClientAuthentication,
     attempt: &Attempt,
     code: SecretString,
+    prover: Option<&Prover>,
 ) -> Result<TokenSet, TokenError> {
     if provider.issuer != attempt.issuer {
         return Err(TokenError::malformed(
@@ -144,6 +151,7 @@ pub async fn exchange(
         provider,
         binding,
         authentication,
+        prover,
         vec![code.clone(), attempt.verifier.clone()],
     );
     let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));
@@ -160,7 +168,7 @@ pub async fn exchange(
     endpoint.finish(answer)
 }
 
-/// Refreshes, with the parameters that the code was redeemed with (RFC 6749 section 6).
+/// Refreshes, with the parameters that the code was redeemed with (RFC 6749 section 6), and with the key (RFC 9449 section 5).
 ///
 /// `granted` are the scopes that the provider named last, if it did: one that it did not grant is not asked for again, which would be
 /// refused as `invalid_scope`.
@@ -171,6 +179,7 @@ pub async fn refresh(
     authentication: &ClientAuthentication,
     refresh_token: &SecretString,
     granted: Option<&[String]>,
+    prover: Option<&Prover>,
 ) -> Result<TokenSet, TokenError> {
     let scopes = refreshed_scopes(requested_scopes(provider, &binding.scopes), granted);
     let endpoint = TokenEndpoint::new(
@@ -178,6 +187,7 @@ pub async fn refresh(
         provider,
         binding,
         authentication,
+        prover,
         vec![refresh_token.clone()],
     );
     let client = client(binding).set_token_uri(TokenUrl::from_url(endpoint.url.clone()));

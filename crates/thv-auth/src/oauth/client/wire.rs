@@ -26,6 +26,7 @@ use url::Url;
 use crate::binding::Binding;
 use crate::oauth::answer::{check_success, judge_failure, server_date};
 use crate::oauth::authentication::ClientAuthentication;
+use crate::oauth::dpop::{Prover, ask};
 use crate::oauth::error::TokenError;
 use crate::oauth::json::Members;
 use crate::oauth::metadata::Provider;
@@ -69,6 +70,7 @@ pub(super) struct TokenEndpoint<'h> {
     policy: Policy,
     client_id: String,
     authentication: ClientAuthentication,
+    prover: Option<&'h Prover>,
     secrets: Vec<SecretString>,
     server_date: OnceLock<Timestamp>,
 }
@@ -79,6 +81,7 @@ impl<'h> TokenEndpoint<'h> {
         provider: &Provider,
         binding: &Binding,
         authentication: &ClientAuthentication,
+        prover: Option<&'h Prover>,
         mut secrets: Vec<SecretString>,
     ) -> Self {
         let url = provider.token_endpoint.clone();
@@ -89,6 +92,7 @@ impl<'h> TokenEndpoint<'h> {
             authentication: authentication.clone(),
             policy: provider.policy_for(&url, binding.allow_private_ip),
             url,
+            prover,
             secrets,
             server_date: OnceLock::new(),
         }
@@ -109,7 +113,7 @@ impl<'h> TokenEndpoint<'h> {
             )
             .policy(self.policy)
             .limits(TOKEN_LIMITS);
-        let reply = self.http.send(request).await?;
+        let reply = ask(self.http, request, self.prover).await?;
         if let Some(date) = server_date(&reply) {
             let _ = self.server_date.set(date);
         }
@@ -127,10 +131,11 @@ impl<'h> TokenEndpoint<'h> {
 
     pub(super) fn finish(&self, answer: TokenResult) -> Result<TokenSet, TokenError> {
         match answer {
-            Ok(answer) => Ok(TokenSet {
+            Ok(answer) => TokenSet {
                 server_date: self.server_date.get().copied(),
                 ..answer.tokens
-            }),
+            }
+            .for_holder_of(self.prover.map(Prover::key)),
             Err(RequestTokenError::Request(error)) => Err(error),
             // Our own reading of the answer, whose texts quote nothing of it.
             Err(RequestTokenError::Parse(error, _)) => {

@@ -117,6 +117,7 @@ fn word(error: &CommandError) -> &'static str {
         CommandError::NoToken | CommandError::Auth(AuthFailure::NoBinding(_)) => "no_credential",
         CommandError::Usage(_) => "bad_request",
         CommandError::Auth(AuthFailure::WrongOrigin(_)) => "wrong_origin",
+        CommandError::Auth(AuthFailure::BoundToken) => "token_bound",
         CommandError::Auth(AuthFailure::Credential(error)) => error.reason(),
         _ => "failed",
     }

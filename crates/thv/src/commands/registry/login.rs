@@ -11,6 +11,7 @@ use std::time::Duration;
 use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
+use thv_auth::rules::{Configured, RulesChange};
 use thv_auth::{Auth, AuthFailure, LoginReason};
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
@@ -53,13 +54,18 @@ pub(super) async fn run(
     if plan == Plan::AsConfigured && has_other_issuer(&catalogs).await {
         plan = search_again(args, &config).unwrap_or(plan);
     }
-    let mut how = LoginHow::default();
+    let mut how = LoginHow {
+        change: rules_change(args),
+        ..LoginHow::default()
+    };
+    let mut configured = Configured::ByHand;
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await?;
             how.metadata_url = found.1;
+            configured = Configured::Found(args.relax.iter().copied().collect());
             if is_only_client_new(&searched, &found.0, args, &config) {
                 // The client from before stays configured until somebody has logged in as the new one.
                 how.client_id = Some(found.0.client_id);
@@ -78,15 +84,18 @@ pub(super) async fn run(
             Box::pin(change),
         )
         .await?;
+        catalogs.auth.note_configured(configured).await?;
     }
     let before = key_file(&catalogs.secrets).await;
     catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         let shown = Shown::of(&catalogs.store.load_async().await?);
-        elsewhere::log_in(args, how, &shown, &catalogs, world, output).await?
+        elsewhere::log_in(args, how, &shown, &catalogs, world, output).await
     } else {
-        log_in(args, how, &catalogs, world, output).await?
+        log_in(args, how, &catalogs, world, output).await
     };
+    catalogs.auth.finish().await;
+    let done = done?;
     output.remark(&words(&done));
     catalogs.auth.give_back_queued().await;
     let report = catalogs.auth.report().await.ok();
@@ -235,6 +244,14 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
         local_file: local_file(args, config),
         missing: missing.join(", "),
     })
+}
+
+/// What the person settles with this login.
+fn rules_change(args: &LoginArgs) -> RulesChange {
+    RulesChange {
+        relaxed: args.relax.iter().copied().collect(),
+        dpop: args.dpop,
+    }
 }
 
 /// Whether the login ended because the registry or its issuer is not as it was: then the registry is asked anew where to log in.

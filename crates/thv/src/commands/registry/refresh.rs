@@ -57,7 +57,14 @@ async fn through(
     output: &mut Output,
 ) -> Result<Done, CommandError> {
     let what = format!("Waiting for the server at {}", server.shown);
-    match super::patiently(&what, world, output, server.refresh(DEFAULT_REGISTRY)).await {
+    match super::patiently(
+        &what,
+        world,
+        output,
+        Box::pin(server.refresh(DEFAULT_REGISTRY)),
+    )
+    .await
+    {
         Ok(()) => Ok(Done {
             status: "refreshed",
             through: Some(server.shown.clone()),

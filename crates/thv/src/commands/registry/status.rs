@@ -117,7 +117,19 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         } else {
             "then log in again"
         };
-        fields.push(("Token", format!("until {} ({renewal})", in_seconds(at))));
+        let is_bound = login
+            .token_type
+            .as_deref()
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("DPoP"));
+        let bound = if is_bound {
+            ", bound to a key of this login"
+        } else {
+            ""
+        };
+        fields.push((
+            "Token",
+            format!("until {} ({renewal}{bound})", in_seconds(at)),
+        ));
     }
     if let Some(at) = login.received_at {
         fields.push(("Received", in_seconds(at)));
