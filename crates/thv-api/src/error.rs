@@ -177,7 +177,8 @@ impl Problem {
         }
     }
 
-    /// As many clients wait as may, [`MAX_WAITING`](crate::limits::MAX_WAITING).
+    /// As many clients wait as may, [`MAX_WAITING`](crate::limits::MAX_WAITING) or
+    /// [`MAX_FOLLOWING`](crate::limits::MAX_FOLLOWING).
     pub(crate) fn too_many_waiting() -> Self {
         Self {
             retry_after: Some(Duration::from_secs(5)),

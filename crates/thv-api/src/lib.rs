@@ -15,6 +15,7 @@ mod login_desk;
 mod metrics;
 pub mod openapi;
 mod paging;
+mod question;
 mod reply;
 mod router;
 mod routes;
@@ -99,7 +100,10 @@ impl Api {
             openapi: options.openapi,
             metrics: metrics.clone(),
             compressed_item: reply::CompressedItem::default(),
-            waiting: stream::Waiting::default(),
+            waiting: stream::Waiting::with_places(limits::MAX_WAITING),
+            following: stream::Waiting::with_places(limits::MAX_FOLLOWING),
+            live: question::Question::new(Arc::clone(&options.clock)),
+            examination: question::Question::new(Arc::clone(&options.clock)),
             examining: tokio::sync::Mutex::default(),
         };
         let shared = Arc::new(shared);

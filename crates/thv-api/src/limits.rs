@@ -35,8 +35,16 @@ pub const REFRESH_TIME: Duration = Duration::from_mins(10);
 /// which proxies give up.
 pub const MAX_WAIT: Duration = Duration::from_secs(50);
 
-/// How many clients may wait for changes at a time, by polling or on a stream. Each costs a connection and a small task.
-pub const MAX_WAITING: usize = 64;
+/// How many clients may wait for logins at a time, by polling or on a stream. Each costs a connection and a small task.
+pub const MAX_WAITING: usize = 32;
+
+/// How many clients may follow all changes at a time. They have places of their own: a client that opens one stream after the
+/// other takes none from those who wait for a login.
+pub const MAX_FOLLOWING: usize = 32;
+
+/// How long the answer to a question that others were asked for is given again: long enough that clients which poll cost one
+/// question, and short enough that a person who tries again sees what is now.
+pub const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// How often a stream on which nothing happens says that it is there; proxies drop connections that are quiet for a minute.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);

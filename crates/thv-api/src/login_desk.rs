@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thv_auth::login::{
-    DeviceUse, LoginError, LoginHow, PublicUrl, RESOURCE_LOGIN_TIME, Settle, StartedLogin,
+    DeviceUse, LoginError, LoginHow, Prompter, PublicUrl, RESOURCE_LOGIN_TIME, Settle, StartedLogin,
 };
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
@@ -80,7 +80,8 @@ impl LoginDesk {
     }
 
     /// Logs in to the configured registry, with a browser on this machine, or joins a login to it.
-    /// It has its own deadline; dropping the future leaves the login.
+    /// It has its own deadline; dropping the future leaves the login. Nobody is prompted again and again who does not answer;
+    /// what the desktop client does is a person's click, of which there may be more.
     pub(crate) async fn log_in(
         &self,
         target: LoginTarget,
@@ -93,7 +94,11 @@ impl LoginDesk {
             settle: Some(settle),
             ..LoginHow::default()
         };
-        let outcome = self.auth.login(how).await;
+        let prompter = match client {
+            Client::Studio => Prompter::Desktop,
+            Client::Other => Prompter::Program,
+        };
+        let outcome = self.auth.login(how, prompter).await;
         match &outcome {
             Ok(_) => self.forget_failures(&target),
             // Without settings the logout that follows has nothing to end.
@@ -117,7 +122,7 @@ impl LoginDesk {
             settle: Some(settle),
             ..LoginHow::default()
         };
-        self.auth.prompt_login(how).await
+        self.auth.start_login(how, Prompter::Program).await
     }
 
     /// Logs out of the configured registry, unless this is the desktop client's reflex to a login

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use thv_auth::Auth;
+use thv_auth::doctor::Diagnosis;
+use thv_auth::status::AuthReport;
+use thv_auth::{Auth, AuthFailure};
 use thv_registry::{Fault, Registries, Registry, Served};
 use thv_secrets::UserSecrets;
 
@@ -13,6 +15,7 @@ use crate::head::BadEscape;
 use crate::limits;
 use crate::login_desk::LoginDesk;
 use crate::metrics::Metrics;
+use crate::question::Question;
 use crate::reply::CompressedItem;
 use crate::stream::Waiting;
 
@@ -31,14 +34,51 @@ pub(crate) struct Shared {
     pub(crate) openapi: bool,
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) compressed_item: CompressedItem,
-    /// Places for clients that wait for something to change.
+    /// Places for clients that wait for a login.
     pub(crate) waiting: Waiting,
-    /// Held by the one examination that runs.
+    /// Places for clients that follow all changes.
+    pub(crate) following: Waiting,
+    /// What the registry says to the current token.
+    pub(crate) live: Question<About, Result<AuthReport, AuthFailure>>,
+    /// What an examination finds.
+    pub(crate) examination: Question<About, Diagnosis>,
+    /// Held by the one examination that runs: each writes to the store to see whether that works.
     pub(crate) examining: tokio::sync::Mutex<()>,
+}
+
+/// What questions about the login to a registry are about: the registry, and what is known of its login without asking
+/// anybody.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct About {
+    source: String,
+    login: Result<AuthReport, String>,
 }
 
 /// The state as handlers take it.
 pub(crate) type State = axum::extract::State<Arc<Shared>>;
+
+// === impl About ===
+
+impl About {
+    /// The login to `registry`, when it stands as `report` says.
+    pub(crate) fn of(registry: &Registry, report: Result<&AuthReport, &AuthFailure>) -> Self {
+        Self {
+            source: registry.info().source,
+            login: match report {
+                // The rest changes by itself.
+                Ok(report) => Ok(AuthReport {
+                    refreshing: false,
+                    last_refresh: None,
+                    retry_after_s: None,
+                    clock_skew_s: None,
+                    pending_login: None,
+                    ..report.clone()
+                }),
+                Err(failure) => Err(failure.to_string()),
+            },
+        }
+    }
+}
 
 // === impl Shared ===
 
@@ -77,6 +117,8 @@ impl Shared {
     /// After a login, the next read must not meet the refusal that made somebody log in: where one
     /// is remembered, the registry is asked again now. What that brings is the next reader's to see.
     pub(crate) async fn read_again(&self) {
+        // A login may have changed what is configured.
+        self.registries.look().await;
         let Ok(registry) = self.default_registry() else {
             return;
         };

@@ -27,7 +27,7 @@ pub(crate) struct Event {
     pub(crate) data: Vec<u8>,
 }
 
-/// The places for clients that hold a request open.
+/// The places for clients that hold a request open for one thing.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting(Arc<Semaphore>);
 
@@ -36,13 +36,12 @@ pub(crate) type Place = OwnedSemaphorePermit;
 
 // === impl Waiting ===
 
-impl Default for Waiting {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(limits::MAX_WAITING)))
-    }
-}
-
 impl Waiting {
+    /// So many places.
+    pub(crate) fn with_places(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
+    }
+
     /// A place, if there is one.
     pub(crate) fn enter(&self) -> Result<Place, Problem> {
         let place = Arc::clone(&self.0).try_acquire_owned();
@@ -135,7 +134,7 @@ mod tests {
             tokio::time::sleep(limits::HEARTBEAT * number * 2 + Duration::from_millis(1)).await;
             Some((event(number), number + 1))
         };
-        let waiting = Waiting::default();
+        let waiting = Waiting::with_places(limits::MAX_WAITING);
         let place = waiting.enter().unwrap();
         let response = response(0, next, place);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -160,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn case_71_only_so_many_clients_wait_and_each_leaves_its_place() {
-        let waiting = Waiting::default();
+        let waiting = Waiting::with_places(limits::MAX_WAITING);
         let mut places: Vec<_> = (0..limits::MAX_WAITING)
             .map(|_| waiting.enter().unwrap())
             .collect();

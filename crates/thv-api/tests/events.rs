@@ -19,6 +19,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use thv_api::Drained;
+use thv_api::limits::{MAX_FOLLOWING, MAX_WAITING};
 use thv_config::disk;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -160,6 +161,38 @@ async fn another_source_shows() {
     let built_in = following.until("registry", |_| true).await;
     assert_eq!(built_in.data["type"], "default");
     assert!(disk::fingerprint(&house.config).is_some());
+}
+
+#[tokio::test]
+async fn case_71_clients_that_follow_changes_leave_room_for_those_who_wait_for_a_login() {
+    let protected = protected().await;
+    let follow = async || {
+        let request = request(Method::GET, EVENTS).body(Body::empty()).unwrap();
+        protected.house.api.handle(request).await
+    };
+    let mut streams = Vec::new();
+    for _ in 0..MAX_FOLLOWING {
+        let stream = follow().await;
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    assert_eq!(follow().await.status(), 429);
+    let logins = "/api/v1/registries/default/auth/logins";
+    let login = protected.house.call(Method::POST, logins, "").await.json();
+    let events = login["events_url"].as_str().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..MAX_WAITING {
+        let request = request(Method::GET, events).body(Body::empty()).unwrap();
+        let stream = protected.house.api.handle(request).await;
+        assert_eq!(stream.status(), 200, "it has a place");
+        waiting.push(stream);
+    }
+    let poll = login["poll_url"].as_str().unwrap();
+    assert_eq!(protected.get(poll).await.status, 429);
+    streams.pop();
+    assert_eq!(protected.get(poll).await.status, 429, "another's place");
+    assert_eq!(follow().await.status(), 200);
+    drop(waiting);
 }
 
 #[tokio::test]

@@ -2,11 +2,18 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::protected::{
-    DOCTOR, ITEM, LOGIN, LOGOUT, REGISTRY, REPORT, free_port, protected, upstream,
+    DOCTOR, ITEM, LOGIN, LOGOUT, Protected, REGISTRY, REPORT, free_port, protected, protected_with,
+    upstream,
 };
 use common::{Browser, house, house_of, options};
+use futures_util::future::join_all;
 use http::Method;
+use thv_api::ApiOptions;
+use thv_api::limits::ANSWER_TIME;
+use thv_config::world::{Clock as _, ManualClock, SystemClock};
 use thv_testkit::provider::{CLIENT, User, paths};
 
 #[tokio::test]
@@ -265,9 +272,46 @@ async fn a_registry_that_wants_a_login_where_none_is_configured_says_so_everywhe
     assert!(report["since"].is_string());
 }
 
+/// A house whose clock a test moves.
+async fn timed() -> (Protected, ManualClock) {
+    let clock = ManualClock::new(SystemClock::new().now());
+    let protected = protected_with(ApiOptions {
+        clock: Arc::new(clock.clone()),
+        ..options()
+    });
+    (protected.await, clock)
+}
+
+#[tokio::test]
+async fn two_hundred_who_want_to_know_are_one_question() {
+    let (mut protected, clock) = timed().await;
+    assert_eq!(protected.log_in().await.status, 200);
+    assert_eq!(protected.get(ITEM).await.status, 200);
+    let live = format!("{REPORT}?check=live");
+    let asked = async |target: &str| {
+        let before = protected.registry.requests().len();
+        let asking = (0..200).map(|_| protected.get(target));
+        let answers = join_all(asking).await;
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        assert!(answers.iter().all(|answer| answer.body == answers[0].body));
+        protected.registry.requests().len() - before
+    };
+    assert_eq!(asked(&live).await, 1);
+    assert_eq!(asked(&live).await, 0, "the answer of a moment ago");
+    clock.advance(ANSWER_TIME);
+    assert_eq!(asked(&live).await, 1);
+    let examination = asked(DOCTOR).await;
+    assert!((1..10).contains(&examination), "{examination} requests");
+    assert_eq!(asked(DOCTOR).await, 0);
+    // Another login is another question.
+    assert_eq!(protected.log_out_as(&[]).await.status, 200);
+    let report = protected.get(&live).await.json();
+    assert_eq!(report["live"]["result"], "no_token", "{report}");
+}
+
 #[tokio::test]
 async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
-    let protected = protected().await;
+    let (protected, clock) = timed().await;
     let refusal = protected.get(REGISTRY).await.json();
     let link = refusal["actions"][2]["href"].as_str().unwrap().to_owned();
     let answer = protected.get(&link).await;
@@ -286,6 +330,7 @@ async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
     protected
         .provider
         .behave(|behaviour| behaviour.advertise("issuer", "https://honest.example"));
+    clock.advance(ANSWER_TIME);
     let diagnosis = protected.get(&link).await.json();
     assert_eq!(diagnosis["outcome"], "failed");
     let unknown = protected.get("/api/v1/registries/other/auth/doctor").await;
@@ -294,7 +339,7 @@ async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
 
 #[tokio::test]
 async fn the_report_asks_the_registry_when_told_to_and_the_provider_never() {
-    let mut protected = protected().await;
+    let (mut protected, clock) = timed().await;
     let live = format!("{REPORT}?check=live");
     assert_eq!(
         protected.get(&live).await.json()["live"]["result"],
@@ -305,6 +350,7 @@ async fn the_report_asks_the_registry_when_told_to_and_the_provider_never() {
     let report = protected.get(&live).await.json();
     assert_eq!(report["live"]["result"], "accepted", "{report}");
     protected.registry.refuse_good_tokens(100);
+    clock.advance(ANSWER_TIME);
     let report = protected.get(&live).await.json();
     assert_eq!(report["live"]["result"], "refused", "{report}");
     assert_eq!(report["next_step"], "thv registry login");

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use common::protected::{
-    ITEM, LOGIN, LOGOUT, Protected, REGISTRY, REPORT, protected, protected_with,
+    ITEM, LOGIN, LOGOUT, Protected, REGISTRY, REPORT, STUDIO, protected, protected_with,
 };
 use common::{Answer, options, request};
 use http::Method;
@@ -25,6 +25,7 @@ use thv_auth::login::PublicUrl;
 use thv_testkit::browse::browse;
 use thv_testkit::client::Address;
 use thv_testkit::provider::{CLIENT, Client, Fault, Rule, User, paths};
+use thv_testkit::registry::Guard;
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -141,6 +142,27 @@ async fn the_next_read_after_a_login_meets_no_refusal_from_before() {
     let read = protected.get(ITEM).await;
     assert_eq!(read.status, 200, "{}", read.text());
     assert_eq!(protected.get(REGISTRY).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_next_read_after_a_login_with_more_scopes_is_made_with_them() {
+    let mut protected = protected().await;
+    assert_eq!(protected.log_in().await.status, 200);
+    let before = protected.house.config_text();
+    let guard = Guard::of(&protected.provider, &protected.registry.url());
+    protected.registry.protect(guard.scope("registry:write"));
+    let refused = protected.get(ITEM).await;
+    assert_eq!(refused.json()["reason"], "insufficient_scope");
+    let withdrawn = started(&protected).await;
+    let url = text(&withdrawn, "url").to_owned();
+    protected.house.call(Method::DELETE, &url, "").await;
+    assert_eq!(protected.house.config_text(), before);
+    let login = started(&protected).await;
+    browse(browser_url(&login).as_str()).await;
+    assert_eq!(ended(&protected, &login).await["state"], "authenticated");
+    assert!(protected.house.config_text().contains("registry:write"));
+    let read = protected.get(ITEM).await;
+    assert_eq!(read.status, 200, "{}", read.text());
 }
 
 #[tokio::test]
@@ -600,8 +622,8 @@ async fn three_logins_that_nobody_answers_are_all_until_somebody_does() {
         let login = started(&protected).await;
         let joined = start(&protected).await;
         assert_eq!(joined.status, 200, "joining costs nothing");
-        let url = text(&login, "url").to_owned();
-        protected.house.call(Method::DELETE, &url, "").await;
+        assert_eq!(login["state"], "pending");
+        assert_eq!(protected.log_out_as(&[]).await.status, 200);
     }
     let refused = start(&protected).await;
     assert_eq!(refused.status, 429, "{}", refused.text());
@@ -610,12 +632,61 @@ async fn three_logins_that_nobody_answers_are_all_until_somebody_does() {
     assert!((1..=600).contains(&seconds), "{seconds}");
     let report = protected.get(REPORT).await.json();
     assert_eq!(report.get("pending_login"), None);
-    // The desktop client's route is a person's click.
+    let old = protected.post(LOGIN, &[]).await.unwrap();
+    assert_eq!(old.status, 429, "{}", old.text());
+    // What the desktop client asks for is a person's click.
     protected.provider.users([User::Denies]);
-    assert_eq!(protected.log_in().await.status, 403);
+    assert_eq!(protected.log_in_as(&[STUDIO]).await.status, 403);
     let login = started(&protected).await;
     browse(browser_url(&login).as_str()).await;
     assert_eq!(ended(&protected, &login).await["state"], "authenticated");
+}
+
+#[tokio::test]
+async fn a_program_on_the_old_route_opens_no_browser_after_the_other_and_a_person_is_not_shut_out()
+{
+    let mut protected = protected().await;
+    for _ in 0..3 {
+        let login = protected.post(LOGIN, &[]);
+        protected.opened.recv().await.expect("an address to open");
+        login.abort();
+        assert!(login.await.is_err());
+    }
+    let refused = protected.post(LOGIN, &[]).await.unwrap();
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(
+        refused.text(),
+        "Login failed: the last logins were answered by nobody; finish one on the command line with `thv registry login`, or wait\n"
+    );
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=600).contains(&seconds), "{seconds}");
+    assert!(protected.opened.try_recv().is_err());
+    // Forgotten tabs, one after the other, and somebody who tries again.
+    for _ in 0..4 {
+        let login = protected.post(LOGIN, &[STUDIO]);
+        protected.opened.recv().await.expect("an address to open");
+        login.abort();
+        assert!(login.await.is_err());
+    }
+    assert_eq!(protected.log_in_as(&[STUDIO]).await.status, 200);
+    assert_eq!(protected.log_in().await.status, 200, "somebody is there");
+}
+
+#[tokio::test]
+async fn a_login_that_its_client_withdraws_counts_half_and_whole_where_a_browser_was_opened() {
+    let mut protected = protected().await;
+    for _ in 0..3 {
+        let login = started(&protected).await;
+        let url = text(&login, "url").to_owned();
+        protected.house.call(Method::DELETE, &url, "").await;
+    }
+    let login = started(&protected).await;
+    let old = protected.post(LOGIN, &[]);
+    protected.opened.recv().await.expect("an address to open");
+    let url = text(&login, "url").to_owned();
+    protected.house.call(Method::DELETE, &url, "").await;
+    assert_eq!(old.await.unwrap().status, 409);
+    assert_eq!(start(&protected).await.status, 429);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use http::Method;
 use serde_json::Value;
 use thv_api::Drained;
 use thv_auth::limits::LOOK_INTERVAL;
-use thv_auth::login::LoginHow;
+use thv_auth::login::{LoginHow, Prompter};
 use thv_config::disk;
 use thv_testkit::browse::browse;
 use thv_testkit::wait;
@@ -134,7 +134,7 @@ async fn a_login_goes_on_as_long_as_one_client_waits() {
         ..LoginHow::default()
     };
     let auth = Arc::clone(&street.protected.house.auth);
-    let second = tokio::spawn(async move { auth.login(how).await });
+    let second = tokio::spawn(async move { auth.login(how, Prompter::Person).await });
     assert_eq!(joined.recv().await.as_ref(), Some(&url));
     drop(first);
     // A whole exchange over another socket: the server has seen the end of the first one by then.

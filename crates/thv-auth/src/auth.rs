@@ -15,9 +15,7 @@ use http::Response;
 use http_body_util::Full;
 use sha2::{Digest as _, Sha256};
 use thv_config::world::{Clock, World};
-use thv_config::{
-    Config, ConfigError, ConfigStore, OAuthSettings, Paths, RegistriesStore, RegistrySettings,
-};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore, RegistrySettings};
 use thv_http::Http;
 use thv_secrets::Secrets;
 use tokio_util::sync::CancellationToken;
@@ -29,11 +27,11 @@ use crate::bare_url::{
 use crate::binding::{Binding, NoBinding, hex};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
-use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PROMPTS_UNANSWERED};
+use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME};
 use crate::login::budget::PromptBudget;
 use crate::login::{
-    DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginView, LoginWatch, Logins,
-    NotTaken, Replaced, StartedLogin,
+    Adopt, Asked, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginState, LoginView,
+    LoginWatch, Logins, NotTaken, Prompter, Replaced, Settle, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::machine::manage::ManageError;
@@ -41,6 +39,7 @@ use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
 use crate::machine::report::report;
 use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
+use crate::oauth::registration::{Registration, RegistrationError};
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
 use crate::rules::{Configured, LoginRules};
@@ -60,7 +59,8 @@ pub struct Auth {
     logins: Logins,
     doctor: Doctor,
     budget: PromptBudget,
-    /// Held while a client is looked after or registered, so that two logins do not make two clients.
+    /// Held while a client is looked after or registered, and until the login can be joined, so that two callers make neither two
+    /// clients nor two prompts.
     registering: tokio::sync::Mutex<()>,
     /// One credential per binding, so that all who read a registry share what is known of it.
     credentials: Mutex<Vec<(Binding, Arc<GrantCredentials>)>>,
@@ -83,7 +83,7 @@ pub enum AuthFailure {
     Login(#[from] LoginError),
     /// Logins were started one after the other, and nobody has answered one.
     #[error(
-        "the last {PROMPTS_UNANSWERED} logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
+        "the last logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
     )]
     Unanswered {
         /// When there may be one again.
@@ -199,53 +199,60 @@ impl Auth {
     }
 
     /// Logs in to the configured registry, or joins a login to it that is under way. Dropping
-    /// the future leaves it.
-    pub async fn login(&self, how: LoginHow) -> Result<LoginDone, AuthFailure> {
-        let (binding, how) = self.equip(how).await?;
-        let outcome = self.logins.login(&binding, how).await;
-        if outcome.as_ref().is_err_and(LoginError::was_answered) {
-            self.count(&binding, PromptBudget::answered).await;
+    /// the future leaves it. A program may not do so again and again while nobody answers.
+    pub async fn login(&self, how: LoginHow, by: Prompter) -> Result<LoginDone, AuthFailure> {
+        let (binding, is_new, outcome) = loop {
+            let Ready { binding, how, turn } = self.equip(how.clone(), by).await?;
+            let is_new = turn.is_some();
+            let outcome = self.logins.login_in_turn(&binding, how, turn).await;
+            if let Some(outcome) = outcome {
+                break (binding, is_new, outcome);
+            }
+        };
+        match &outcome {
+            Err(error) if error.was_answered() => {
+                self.count(&binding, PromptBudget::answered).await;
+            }
+            Err(error) if is_new && error.asked_nobody() => self.give_back(&binding, by).await,
+            _ => {}
         }
         Ok(outcome?)
     }
 
     /// Starts a login to the configured registry that nobody has to wait for, or joins one that is
-    /// under way. It is known by its name from then on, and opens nothing by itself. For a person
-    /// who is there; programs take [`prompt_login`](Self::prompt_login).
-    pub async fn start_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
-        let (binding, how) = self.equip(how).await?;
-        Ok(self.logins.start(&binding, &how).await?)
-    }
-
-    /// The same on behalf of a program, which may not do so again and again while nobody answers.
-    pub async fn prompt_login(&self, how: LoginHow) -> Result<StartedLogin, AuthFailure> {
-        let bound = Binding::of(&self.config.load_async().await?)?;
-        let is_new = self.logins.pending(&bound).is_none();
-        // Before anything else: getting ready may ask the provider for a client.
-        if is_new {
-            let taken = self.count(&bound, PromptBudget::take).await;
-            taken
-                .unwrap_or(Ok(()))
-                .map_err(|retry_after| AuthFailure::Unanswered { retry_after })?;
-        }
-        let (binding, how) = match self.equip(how).await {
-            Ok(equipped) => equipped,
-            Err(error) => {
-                if is_new {
-                    self.count(&bound, PromptBudget::give_back).await;
-                }
-                return Err(error);
+    /// under way. It is known by its name from then on, and opens nothing by itself. A program may not
+    /// do so again and again while nobody answers.
+    pub async fn start_login(
+        &self,
+        how: LoginHow,
+        by: Prompter,
+    ) -> Result<StartedLogin, AuthFailure> {
+        let (binding, is_new, started) = loop {
+            let Ready { binding, how, turn } = self.equip(how.clone(), by).await?;
+            let is_new = turn.is_some();
+            let started = self.logins.start_in_turn(&binding, &how, turn).await;
+            if let Some(started) = started {
+                break (binding, is_new, started);
             }
         };
-        let started = self.logins.start(&binding, &how).await;
         match &started {
             Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view),
-            _ if is_new => {
-                self.count(&binding, PromptBudget::give_back).await;
-            }
+            _ if is_new => self.give_back(&binding, by).await,
             _ => {}
         }
         Ok(started?)
+    }
+
+    /// Counts one more prompt, unless there were too many.
+    async fn take_prompt(&self, binding: &Binding, by: Prompter) -> Result<(), AuthFailure> {
+        let taken = self.count(binding, move |budget, key| budget.take(key, by));
+        let taken = taken.await.unwrap_or(Ok(()));
+        taken.map_err(|retry_after| AuthFailure::Unanswered { retry_after })
+    }
+
+    async fn give_back(&self, binding: &Binding, by: Prompter) {
+        self.count(binding, move |budget, key| budget.give_back(key, by))
+            .await;
     }
 
     /// A person is here and logs in: whatever went unanswered before no longer counts.
@@ -255,6 +262,13 @@ impl Auth {
         {
             self.count(&binding, PromptBudget::answered).await;
         }
+    }
+
+    /// Whether somebody has answered the login that is under way: the answer is spent, and what it brings is being stored.
+    pub async fn is_completing(&self) -> bool {
+        let config = self.config.load_async().await;
+        let binding = config.ok().and_then(|config| Binding::of(&config).ok());
+        binding.is_some_and(|binding| self.logins.is_completing(&binding))
     }
 
     /// A refusal, too, shows that somebody is there. That a login has succeeded is noted when it
@@ -298,9 +312,15 @@ impl Auth {
         self.logins.hand_over(id, redirect)
     }
 
-    /// Ends the login of this name; its port is free when this returns.
+    /// Ends the login of this name; its port is free when this returns. Where nothing was opened for it on this machine, its prompt
+    /// counts half from then on.
     pub async fn withdraw_login(&self, id: &str) -> Option<LoginView> {
-        self.logins.withdraw(id).await
+        let is_unseen = self.logins.is_unopened(id);
+        let view = self.logins.withdraw(id).await?;
+        if is_unseen && view.state == LoginState::Failed(LoginError::Withdrawn) {
+            self.count(&view.binding, PromptBudget::withdrawn).await;
+        }
+        Some(view)
     }
 
     /// The answer to a browser that comes back to the public address of this server; see
@@ -316,24 +336,28 @@ impl Auth {
 
     /// What a login to the configured registry is for, and how it is made: the configuration's part
     /// of it, what ends it early, and what is to be known of it before anybody reads again.
-    async fn equip(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
+    async fn equip(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
         let configured = Binding::of(&self.config.load_async().await?)?;
         let mut settings = self.settings_of(&configured).await?;
         how.change.apply(&mut settings);
-        let (binding, how) = self.settled(how).await?;
+        let Ready { binding, how, turn } = self.settled(how, by).await?;
         let (change, registries) = (how.change.clone(), self.machine.settings.clone());
         let url = binding.configured_url.clone();
-        let store = self.config.clone();
-        let wanted = binding.clone();
-        let credentials = self.of(&binding);
+        let asked = how.asked.as_ref().map(|asked| &asked.binding);
+        let asked = asked.unwrap_or(&binding).clone();
+        let wanted = Wanted {
+            config: self.config.clone(),
+            bindings: [binding.clone(), asked.clone()],
+        };
+        let engine = self.engine.clone();
         let (budget, key) = (self.budget.clone(), prompt_key(&binding));
         let then = how.settle;
         let how = LoginHow {
             rules: LoginRules::read(&settings),
-            still_wanted: Some(Arc::new(move || is_still(&store, &wanted))),
-            replaced: Some(self.replaced(&binding)),
+            replaced: Some(wanted.replaced(Arc::clone(&self.clock))),
+            still_wanted: Some(Arc::new(move || wanted.is_still())),
             settle: Some(Arc::new(move || {
-                let credentials = Arc::clone(&credentials);
+                let credentials = GrantCredentials::new(&engine, &asked);
                 let then = then.clone();
                 let (budget, key) = (budget.clone(), key.clone());
                 let (change, registries) = (change.clone(), registries.clone());
@@ -355,7 +379,7 @@ impl Auth {
             })),
             ..how
         };
-        Ok((binding, how))
+        Ok(Ready { binding, how, turn })
     }
 
     /// The settings of the registry that `binding` names, as they stand.
@@ -381,15 +405,54 @@ impl Auth {
         Ok(noted.await?)
     }
 
-    /// What is logged in to, as whom and for what: one at a time, as it may change the configuration that the next one reads.
-    async fn settled(&self, how: LoginHow) -> Result<(Binding, LoginHow), AuthFailure> {
-        let now = Binding::of(&self.config.load_async().await?)?;
-        if self.logins.pending(&now).is_some() {
+    /// What is logged in to, as whom and for what. One is made ready at a time, so that two do not register two clients; it may
+    /// take so long only, so that a provider that does not answer holds nobody else up. Dropping the future gives up the turn.
+    async fn settled(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
+        let joining = |binding, how| Ready {
+            binding,
+            how,
+            turn: None,
+        };
+        let binding = Binding::of(&self.config.load_async().await?)?;
+        if self.logins.pending(&binding).is_some() {
             // Whoever joins a login brings nothing to it, and need not wait for the provider.
-            return Ok((now, how));
+            return Ok(joining(binding, how));
         }
-        let _turn = self.registering.lock().await;
+        let mut deadline = self.clock.sleep(PREPARE_TIME);
+        let turn = tokio::select! {
+            biased;
+            turn = self.registering.lock() => turn,
+            () = deadline.as_mut() => return Err(not_discovered(&binding)),
+        };
         let config = self.config.load_async().await?;
+        let binding = Binding::of(&config)?;
+        if self.logins.pending(&binding).is_some() {
+            return Ok(joining(binding, how));
+        }
+        // Before the provider is asked anything: whoever leaves meanwhile has prompted somebody, too.
+        self.take_prompt(&binding, by).await?;
+        let made = tokio::select! {
+            biased;
+            made = Box::pin(self.made_ready(&config, &binding, how)) => made,
+            () = deadline => Err(not_discovered(&binding)),
+        };
+        if made.is_err() {
+            self.give_back(&binding, by).await;
+        }
+        Ok(Ready {
+            how: made?,
+            binding,
+            turn: Some(turn),
+        })
+    }
+
+    /// How a login to what is configured is made, and what it asks for.
+    async fn made_ready(
+        &self,
+        config: &Config,
+        binding: &Binding,
+        how: LoginHow,
+    ) -> Result<LoginHow, AuthFailure> {
         let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
         let how = LoginHow {
             callback_port: how
@@ -397,8 +460,17 @@ impl Auth {
                 .or_else(|| oauth.and_then(|oauth| oauth.callback_port)),
             ..how
         };
-        let binding = self.stepped_up(Binding::of(&config)?).await?;
-        self.with_client(binding, how).await
+        let mut asked = self.stepped_up(binding).await;
+        if let Some(client_id) = &how.client_id {
+            asked.client_id.clone_from(client_id);
+        }
+        let (asked, how) = self.with_client(asked, how).await?;
+        let asked = (asked != *binding).then(|| Asked {
+            adopt: adopting(&self.config, binding, &asked),
+            before: binding.clone(),
+            binding: asked,
+        });
+        Ok(LoginHow { asked, ..how })
     }
 
     /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
@@ -413,27 +485,34 @@ impl Auth {
         found: &FoundLogin,
         choice: &ClientChoice,
     ) -> Result<String, ClientError> {
-        let _turn = self.registering.lock().await;
-        let vault = self.engine.vault();
-        client_for(&self.http, vault, found, choice, self.clock.now()).await
+        let getting = async {
+            let _turn = self.registering.lock().await;
+            let vault = self.engine.vault();
+            client_for(&self.http, vault, found, choice, self.clock.now()).await
+        };
+        tokio::select! {
+            biased;
+            client = Box::pin(getting) => client,
+            () = self.clock.sleep(PREPARE_TIME) => {
+                Err(RegistrationError::Transient { cause: not_ready() }.into())
+            }
+        }
     }
 
-    /// The login with the scopes that the registry has asked for since the last one: the union of both is configured.
-    async fn stepped_up(&self, binding: Binding) -> Result<Binding, AuthFailure> {
+    /// The login with the scopes that the registry has asked for since the last one beside those that are configured.
+    async fn stepped_up(&self, binding: &Binding) -> Binding {
         let (vault, bound) = (self.engine.vault().clone(), binding.clone());
         let wanted = blocking(move || vault.wanted_scopes(&bound)).await;
         // A store that cannot be read is told by the login itself.
         let wanted = wanted.unwrap_or_default();
-        if wanted.is_empty() {
-            return Ok(binding);
+        Binding {
+            scopes: [binding.scopes.as_slice(), &wanted].concat(),
+            ..binding.clone()
         }
-        let scopes = [binding.scopes.as_slice(), &wanted].concat();
-        self.configure(binding, move |oauth| oauth.scopes = scopes)
-            .await
     }
 
-    /// The login as the client that is configured. Where this program has registered that client and the provider has forgotten
-    /// it, a new one is registered, once, and configured in its place.
+    /// The login as the client that is asked for. Where this program has registered that client and the provider has forgotten
+    /// it, a new one is registered, once, and takes its place when somebody has logged in as it.
     async fn with_client(
         &self,
         binding: Binding,
@@ -442,9 +521,11 @@ impl Auth {
         let vault = self.engine.vault().clone();
         let (issuer, client_id) = (binding.issuer.clone(), binding.client_id.clone());
         let ours = blocking(move || vault.registration_of(&issuer, &client_id)).await;
-        // A store that cannot be read is told by the login itself.
-        let Ok(Some(registered)) = ours else {
-            return Ok((binding, how));
+        let registered = match ours {
+            Ok(Some(registered)) => registered,
+            Err(error @ VaultError::Record(_)) => return Err(ClientError::Store(error).into()),
+            // A store that cannot be read is told by the login itself.
+            Ok(None) | Err(_) => return Ok((binding, how)),
         };
         if let Some(public) = &how.public {
             return Err(LoginError::Settings {
@@ -473,62 +554,45 @@ impl Auth {
             scopes: requested_scopes(&provider, &binding.scopes),
             allow_private_ip: binding.allow_private_ip,
             anew: false,
+            preferred: Some(&binding.client_id),
             now: self.clock.now(),
         };
         let client = living_client(&self.http, self.engine.vault(), &wanted).await?;
+        let then = how.settle;
+        let settle = if client.is_next {
+            Some(self.settling(client.registration.clone(), then))
+        } else {
+            then
+        };
         let how = LoginHow {
+            settle,
             redirect: client.form,
             authentication: client.registration.authentication,
             secret_host: Some(client.registration.token_host),
             ..how
         };
         let client_id = client.registration.client_id;
-        if client_id == binding.client_id {
-            return Ok((binding, how));
-        }
-        let binding = self
-            .configure(binding, |oauth| oauth.client_id = client_id)
-            .await?;
-        Ok((binding, how))
+        Ok((
+            Binding {
+                client_id,
+                ..binding
+            },
+            how,
+        ))
     }
 
-    /// Changes the settings of `binding`, unless something else is configured by now. What is configured then.
-    async fn configure(
-        &self,
-        binding: Binding,
-        change: impl FnOnce(&mut OAuthSettings) + Send + 'static,
-    ) -> Result<Binding, AuthFailure> {
-        self.config
-            .update_async(move |config: &mut Config| {
-                if Binding::of(config).is_ok_and(|now| now == binding)
-                    && let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut())
-                {
-                    change(oauth);
-                    oauth.cached_refresh_token_ref = None;
-                    oauth.cached_token_expiry = None;
-                }
-                Ok::<_, AuthFailure>(Binding::of(config)?)
-            })
-            .await
-    }
-
-    /// Resolves when the configuration describes another login: whoever still waited for this one
-    /// would log in for nothing, and its port is not free for the other. A configuration that
-    /// cannot be read now says nothing.
-    fn replaced(&self, binding: &Binding) -> Replaced {
-        let config = self.config.clone();
-        let clock = Arc::clone(&self.clock);
-        let binding = binding.clone();
+    /// Gives a client of ours its place once somebody has logged in as it, before what is to be done `then`.
+    fn settling(&self, client: Registration, then: Option<Settle>) -> Settle {
+        let vault = self.engine.vault().clone();
         Arc::new(move || {
-            let (config, clock, binding) = (config.clone(), Arc::clone(&clock), binding.clone());
+            let (vault, client, then) = (vault.clone(), client.clone(), then.clone());
             async move {
-                loop {
-                    clock.sleep(LOOK_INTERVAL).await;
-                    if let Ok(config) = config.load_async().await
-                        && !Binding::of(&config).is_ok_and(|now| now == binding)
-                    {
-                        return;
-                    }
+                // Until that can be written it is found beside the one before.
+                if let Err(error) = blocking(move || vault.settle_registration(&client)).await {
+                    tracing::debug!(%error, "a registered client has not taken its place");
+                }
+                if let Some(then) = then {
+                    then().await;
                 }
             }
             .boxed()
@@ -556,8 +620,9 @@ impl Auth {
         Ok(receipt.with_credential(credential))
     }
 
-    /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands,
-    /// which have no server to do it. What goes wrong is for the next time.
+    /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands
+    /// that log in or out, where no server does it. A command or a request that only looks does not. What goes wrong is for the
+    /// next time.
     pub async fn give_back_queued(&self) {
         if let Err(error) = give_back_queued(&self.engine).await {
             tracing::debug!(%error, "the tokens to give back cannot be read");
@@ -641,6 +706,31 @@ impl Auth {
     }
 }
 
+/// A login that can begin, or one to join.
+struct Ready<'a> {
+    binding: Binding,
+    how: LoginHow,
+    /// Kept until others can join the login; absent where one is joined.
+    turn: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+fn not_discovered(binding: &Binding) -> AuthFailure {
+    let error = LoginError::Discovery {
+        issuer: binding.issuer.clone(),
+        cause: not_ready(),
+        transient: true,
+    };
+    error.into()
+}
+
+/// Why a login was not ready in time.
+fn not_ready() -> String {
+    format!(
+        "no answer within {} seconds, or another login was waiting for one",
+        PREPARE_TIME.as_secs()
+    )
+}
+
 /// Changes what is settled for the registry at `url`. Blocks.
 fn settle(
     store: &RegistriesStore,
@@ -663,10 +753,69 @@ fn prompt_key(binding: &Binding) -> String {
     hex(&digest)
 }
 
-/// Whether the configuration still describes what `binding` is for. Blocks.
-fn is_still(config: &ConfigStore, binding: &Binding) -> bool {
-    let now: Result<Config, _> = config.load();
-    now.is_ok_and(|config| Binding::of(&config).is_ok_and(|now| now == *binding))
+/// What the configuration may say while a login goes on: what it said when the login began, and what that asks for.
+#[derive(Clone)]
+struct Wanted {
+    config: ConfigStore,
+    bindings: [Binding; 2],
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn is_described_by(&self, config: &Config) -> bool {
+        Binding::of(config).is_ok_and(|now| self.bindings.contains(&now))
+    }
+
+    /// Whether the configuration still describes it. Blocks.
+    fn is_still(&self) -> bool {
+        let now: Result<Config, _> = self.config.load();
+        now.is_ok_and(|config| self.is_described_by(&config))
+    }
+
+    /// Resolves when the configuration describes another login: whoever still waited for this one
+    /// would log in for nothing, and its port is not free for the other. A configuration that
+    /// cannot be read now says nothing.
+    fn replaced(&self, clock: Arc<dyn Clock>) -> Replaced {
+        let wanted = self.clone();
+        Arc::new(move || {
+            let (wanted, clock) = (wanted.clone(), Arc::clone(&clock));
+            async move {
+                loop {
+                    clock.sleep(LOOK_INTERVAL).await;
+                    let now = wanted.config.load_async().await;
+                    if now.is_ok_and(|config| !wanted.is_described_by(&config)) {
+                        return;
+                    }
+                }
+            }
+            .boxed()
+        })
+    }
+}
+
+/// Configures what is `asked` for in place of `before`, unless something else is configured by then.
+fn adopting(config: &ConfigStore, before: &Binding, asked: &Binding) -> Adopt {
+    let (config, before, asked) = (config.clone(), before.clone(), asked.clone());
+    Arc::new(move || {
+        let changed = config.update(|config: &mut Config| {
+            let now = Binding::of(config).ok();
+            let Some(oauth) = config.auth.as_mut().and_then(|auth| auth.oauth.as_mut()) else {
+                return Ok(false);
+            };
+            if now.as_ref() != Some(&before) {
+                return Ok(now.as_ref() == Some(&asked));
+            }
+            if asked.scopes != before.scopes {
+                oauth.scopes.clone_from(&asked.scopes);
+            }
+            oauth.client_id.clone_from(&asked.client_id);
+            oauth.cached_refresh_token_ref = None;
+            oauth.cached_token_expiry = None;
+            Ok::<_, ConfigError>(true)
+        });
+        changed.map_err(|error| error.to_string())
+    })
 }
 
 impl fmt::Debug for Auth {

@@ -81,11 +81,20 @@ pub const PIN_INTERVAL: Duration = Duration::from_mins(15);
 /// How long a provider's endpoints are remembered.
 pub const DISCOVERY_TTL: Duration = Duration::from_hours(1);
 
+/// How long getting ready for a login may take, the wait for another one that gets ready included: a client that is looked after
+/// or registered costs a few requests. Shorter than the time in which the API's answers begin.
+pub const PREPARE_TIME: Duration = Duration::from_secs(30);
+
 /// How many logins that clients start may go unanswered within [`PROMPT_TIME`]: whoever is there has answered one of three.
 pub const PROMPTS_UNANSWERED: usize = 3;
 
+/// The same for the desktop client, where a person has pressed a button for each: somebody who tries one setting after the other
+/// makes no more than one in a minute.
+pub const DESKTOP_PROMPTS_UNANSWERED: usize = 10;
+
 /// How long a login that nobody has answered counts.
 pub const PROMPT_TIME: Duration = Duration::from_mins(10);
+
 /// Longest secret value that is read from a file or kept: as the longest token that a provider may give, which servers hardly take.
 pub const SECRET_MAX_BYTES: u64 = 64 * 1024;
 

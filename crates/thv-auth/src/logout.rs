@@ -68,7 +68,7 @@ pub struct TokenReceipt {
     /// `refresh_token` or `access_token`.
     pub token: &'static str,
     /// `revoked`, `unsupported`, `failed`, or `queued`: it failed because the provider did not answer, and is tried again by a
-    /// server that runs or by later commands.
+    /// server that runs, or at a later login or logout.
     pub outcome: &'static str,
     /// Why it failed, or waits.
     #[serde(skip_serializing_if = "Option::is_none")]

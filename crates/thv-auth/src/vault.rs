@@ -26,6 +26,7 @@ use crate::machine::secret::STORED_PREFIX;
 use crate::pin::Pin;
 use crate::takeover;
 
+pub use clients::KeptClients;
 pub use unrevoked::Unrevoked;
 
 /// What the sealing key is derived for.
@@ -254,6 +255,17 @@ impl Vault {
         let stored = write(store.as_ref(), binding, grant, true, |_| true);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         stored
+    }
+
+    /// Deletes the grant of `binding`, and nothing else.
+    pub fn forget(&self, binding: &Binding) -> Result<(), VaultError> {
+        let store = self.source.open(Patience::Login)?;
+        let deleted = edit(store.as_ref(), |secrets| {
+            secrets.remove(&record_name(binding));
+            Ok(())
+        });
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        deleted
     }
 
     /// Deletes every login to a registry, whoever stored it: all of the `registry` scope but registered clients, and the Go

@@ -292,16 +292,19 @@ impl Registries {
         }
     }
 
+    /// Takes over the configuration of now: what somebody else has just written need not be waited for.
+    pub async fn look(&self) {
+        let _turn = self.turn.lock().await;
+        if let Ok(config) = self.config.load_async().await {
+            self.apply(&config);
+        }
+    }
+
     async fn follow(&self, mut configs: watch::Receiver<Arc<Config>>) {
         loop {
             configs.mark_unchanged();
-            {
-                let _turn = self.turn.lock().await;
-                // What was published may be older than what `set` has written meanwhile.
-                if let Ok(config) = self.config.load_async().await {
-                    self.apply(&config);
-                }
-            }
+            // What was published may be older than what `set` has written meanwhile.
+            self.look().await;
             if configs.changed().await.is_err() {
                 return;
             }

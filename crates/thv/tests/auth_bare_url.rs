@@ -18,7 +18,7 @@ use auth_kit::{
 use serde_json::json;
 use thv_testkit::binary::Ran;
 use thv_testkit::browse::browse;
-use thv_testkit::provider::{CLIENT, Client, Registration, paths};
+use thv_testkit::provider::{CLIENT, Client, Registration, User, paths};
 use thv_testkit::registry::Guard;
 
 /// A protected registry, a provider that registers programs, and a home in which nothing is configured.
@@ -416,5 +416,33 @@ async fn a_login_with_too_few_scopes_is_said_once_and_the_next_asks_for_the_unio
     assert_eq!(names(&server).await.len(), 6);
     let told = report(&server).await;
     assert_eq!(told["scopes"]["wanted"], serde_json::Value::Null, "{told}");
+    assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_registration_that_leads_to_no_login_leaves_the_client_and_the_login_from_before() {
+    let stage = bare().await;
+    stage
+        .provider
+        .behave(|behaviour| behaviour.registration = Registration::Secret);
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    let before = stage.home.config();
+    let anew = ["registry", "login", "--register", "--no-browser"];
+    let again = async || {
+        let running = stage.start_cli(&anew);
+        let authorize = stage.provider.at(paths::AUTHORIZE);
+        let url = running.word_on_stderr(&authorize).await;
+        let _ = browse(&url).await;
+        running.ended().await
+    };
+    stage.provider.users([User::Denies]);
+    let ran = again().await;
+    assert_ne!(ran.code, 0, "{}", ran.transcript());
+    assert_eq!(stage.home.config(), before);
+    assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
+    let ran = again().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let new = stage.provider.client_ids().pop().unwrap();
+    assert!(stage.home.config().contains(&new));
     assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
 }

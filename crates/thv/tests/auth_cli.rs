@@ -21,7 +21,7 @@ use auth_kit::{
 use rustix::process::Signal;
 use serde_json::json;
 use thv_testkit::browse::browse;
-use thv_testkit::provider::{CLIENT, User, paths};
+use thv_testkit::provider::{CLIENT, Fault, Gate, Rule, User, paths};
 use thv_testkit::running::Running;
 use thv_testkit::wait::until_true;
 
@@ -266,6 +266,58 @@ async fn ctrl_c_ends_a_login_and_frees_the_port() {
     assert_ne!(ran.code, 0, "{}", ran.transcript());
     assert!(!is_listening(stage.port));
     stage.logged_in_by_cli().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_after_somebody_has_logged_in_loses_no_login() {
+    let stage = Stage::new().await;
+    for arguments in [
+        &["registry", "login"][..],
+        &["registry", "login", "--no-browser"],
+    ] {
+        let gate = Gate::new();
+        let held = Rule::always(Fault::HeldAfter(gate.clone()));
+        stage.provider.break_with(held.on(paths::TOKEN));
+        let running = stage.start_cli(arguments);
+        let url = stage.printed_url(&running).await;
+        let browsing = tokio::spawn(async move { browse(&url).await });
+        gate.arrived(1).await;
+        running.signal(Signal::INT);
+        until_true("the command to say so", || {
+            running.stderr().contains("Somebody has logged in")
+        })
+        .await;
+        gate.open();
+        let ran = running.ended().await;
+        assert_eq!(ran.code, 0, "{}", ran.transcript());
+        assert!(ran.stderr.contains("Logged in as"), "{}", ran.stderr);
+        let _ = browsing.await;
+        stage.provider.heal();
+        assert!(!is_listening(stage.port));
+        assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
+        assert_eq!(stage.cli(&["registry", "logout"]).await.code, 0);
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_twice_ends_a_login_in_any_case() {
+    let stage = Stage::new().await;
+    let gate = Gate::new();
+    let held = Rule::always(Fault::HeldAfter(gate.clone()));
+    stage.provider.break_with(held.on(paths::TOKEN));
+    let running = stage.start_cli(&["registry", "login", "--no-browser"]);
+    let url = stage.printed_url(&running).await;
+    let browsing = tokio::spawn(async move { browse(&url).await });
+    gate.arrived(1).await;
+    running.signal(Signal::INT);
+    until_true("the command to say so", || {
+        running.stderr().contains("Somebody has logged in")
+    })
+    .await;
+    running.signal(Signal::INT);
+    let ran = running.ended().await;
+    assert_ne!(ran.code, 0, "{}", ran.transcript());
+    browsing.abort();
 }
 
 #[tokio::test]

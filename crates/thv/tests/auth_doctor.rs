@@ -13,10 +13,15 @@ mod auth_kit;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use auth_kit::{Stage, files_below, free_port};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use thv_auth::vault::{ConfiguredStore, Vault};
+use thv_config::world::{MapEnv, SystemClock, World};
+use thv_config::{ConfigStore, Paths};
+use thv_secrets::Secrets;
 use thv_testkit::binary::{Ran, cli_with};
 use thv_testkit::home::Home;
 use thv_testkit::provider::{self, Rule, paths};
@@ -459,4 +464,41 @@ async fn a_logout_without_the_provider_says_what_becomes_of_the_tokens() {
     for secret in stage.provider.secrets() {
         assert!(!store.contains(&secret), "a token lies open in the store");
     }
+
+    // Looking spends nothing and asks the provider nothing, however long the tokens wait; who logs in or out gives them back.
+    stage.provider.heal();
+    make_due(&stage);
+    stage.provider.clear_journal();
+    let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+    assert_eq!(ran.json()["login"]["queued_revocations"], 2);
+    let ran = stage.cli(&["doctor", "--format", "json"]).await;
+    assert!(!ran.stdout.is_empty());
+    assert!(stage.provider.requests_for(paths::REVOKE).is_empty());
+    let ran = stage.cli(&["registry", "status"]).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    assert!(stage.provider.requests_for(paths::REVOKE).is_empty());
+    stage.logged_in_by_cli().await;
+    assert_eq!(stage.provider.requests_for(paths::REVOKE).len(), 2);
+    let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+    assert_eq!(ran.json()["login"]["queued_revocations"], Value::Null);
+}
+
+/// The time has come to give back what waits for that.
+fn make_due(stage: &Stage) {
+    let variables = [stage.home.env(), stage.env()].concat();
+    let env = variables.iter().fold(
+        MapEnv::new().with_home(stage.home.path()),
+        |env, (name, value)| env.with_var(name, value),
+    );
+    let paths = Paths::from_env(&env).unwrap();
+    let world = World::new(SystemClock::new(), env);
+    let config = ConfigStore::new(paths.config_file(), world.clone());
+    let secrets = Secrets::with_keyrings(world.clone(), &paths, config.clone(), Vec::new());
+    let store = ConfiguredStore::new(secrets, &paths, &config);
+    let vault = Vault::new(Arc::new(store), Arc::clone(&world.clock));
+    let mut tokens = vault.unrevoked().unwrap();
+    for token in &mut tokens {
+        token.next = token.since;
+    }
+    assert_eq!(vault.keep_unrevoked(&tokens).unwrap(), 2);
 }

@@ -13,7 +13,7 @@ use crate::oauth::redirect_uri::LoopbackName;
 use crate::oauth::registration::{Registration, RegistrationError, RegistrationRequest, register};
 use crate::oauth::{Provider, requested_scopes};
 use crate::refresh::blocking;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{KeptClients, Vault, VaultError};
 
 /// The redirect URIs of clients that we register ourselves, in the order in which they are tried: one that no other issuer is
 /// given (RFC 8252 section 8.10), at an address that no name can lead away from; and for providers that refuse it the plain one.
@@ -81,6 +81,7 @@ pub async fn client_for(
         scopes: requested_scopes(&found.provider, &found.scopes),
         allow_private_ip: found.allow_private_ip,
         anew: choice.anew,
+        preferred: None,
         now,
     };
     let client = living_client(http, vault, &wanted).await?;
@@ -115,6 +116,8 @@ pub(crate) struct WantedClient<'w> {
     pub(crate) allow_private_ip: bool,
     /// Whether one that was registered before is left aside.
     pub(crate) anew: bool,
+    /// The one that is taken where there are several.
+    pub(crate) preferred: Option<&'w str>,
     pub(crate) now: Timestamp,
 }
 
@@ -123,30 +126,44 @@ pub(crate) struct LivingClient {
     pub(crate) registration: Registration,
     /// The form of its redirect URI.
     pub(crate) form: RedirectForm,
+    /// Whether nobody has logged in as it yet and another one keeps its place until then.
+    pub(crate) is_next: bool,
 }
 
-/// The client that was registered for this provider and one of our redirect URIs and that the provider still knows; a new one in
-/// its place otherwise. Whoever else registers meanwhile wins, so that all use one client.
+/// The client that was registered for this provider and one of our redirect URIs and that the provider still knows; a new one
+/// otherwise. Whoever else registers meanwhile wins, so that all use one client.
 pub(crate) async fn living_client(
     http: &Http,
     vault: &Vault,
     wanted: &WantedClient<'_>,
 ) -> Result<LivingClient, ClientError> {
     let mut before = Vec::new();
+    let mut candidates = Vec::new();
     for form in FORMS {
-        let known = stored(vault, wanted, form).await?;
-        if let Some(client) = &known
-            && !wanted.anew
-            && client.is_usable(wanted.provider, wanted.now)
-            && ask_after_client(http, wanted.provider, client, wanted.allow_private_ip).await
-                != ClientStanding::Unknown
-        {
-            return Ok(LivingClient {
-                registration: client.clone(),
+        let kept = kept(vault, wanted, form).await?;
+        for (client, is_next) in [(&kept.current, false), (&kept.next, true)] {
+            candidates.extend(client.clone().map(|registration| LivingClient {
+                registration,
                 form,
-            });
+                is_next,
+            }));
         }
-        before.push((form, known.map(|client| client.client_id)));
+        before.push((form, kept));
+    }
+    candidates.retain(|client| {
+        !wanted.anew && client.registration.is_usable(wanted.provider, wanted.now)
+    });
+    candidates.sort_by_key(|client| wanted.preferred != Some(&client.registration.client_id));
+    for client in candidates {
+        let standing = ask_after_client(
+            http,
+            wanted.provider,
+            &client.registration,
+            wanted.allow_private_ip,
+        );
+        if standing.await != ClientStanding::Unknown {
+            return Ok(client);
+        }
     }
     if wanted.provider.registration_endpoint.is_none() {
         return Err(RegistrationError::NotOffered.into());
@@ -154,26 +171,25 @@ pub(crate) async fn living_client(
     let prover = vault.clone();
     blocking(move || prover.probe()).await?;
     let mut refused = RegistrationError::NotOffered;
-    for (form, expected) in before {
-        match registered(http, vault, wanted, form, expected).await {
+    for (form, seen) in before {
+        match registered(http, vault, wanted, form, seen).await {
             Err(ClientError::Registration(error)) if error.is_about_redirect_uri() => {
                 refused = error;
             }
-            Ok(registration) => return Ok(LivingClient { registration, form }),
-            Err(error) => return Err(error),
+            outcome => return outcome,
         }
     }
     Err(refused.into())
 }
 
-/// Registers a client and keeps it in the place of the one that was `expected`.
+/// Registers a client and keeps it beside those that were `seen`.
 async fn registered(
     http: &Http,
     vault: &Vault,
     wanted: &WantedClient<'_>,
     form: RedirectForm,
-    expected: Option<String>,
-) -> Result<Registration, ClientError> {
+    seen: KeptClients,
+) -> Result<LivingClient, ClientError> {
     let request = RegistrationRequest {
         redirect_uris: &wanted.redirect_uris(form),
         scopes: &wanted.scopes,
@@ -181,38 +197,46 @@ async fn registered(
         now: wanted.now,
     };
     let client = register(http, wanted.provider, &request).await?;
+    let is_next = seen.current.is_some();
     tracing::info!(
         issuer = wanted.provider.issuer,
         client_id = client.client_id,
-        again = expected.is_some(),
+        again = is_next,
         "registered with the identity provider"
     );
     let keeper = vault.clone();
-    let kept = client.clone();
-    let outcome = blocking(move || keeper.keep_registration(expected.as_deref(), &kept)).await;
-    match outcome {
-        Ok(()) => Ok(client),
-        Err(VaultError::Moved) => Ok(stored(vault, wanted, form).await?.unwrap_or(client)),
-        Err(error) => Err(error.into()),
-    }
+    let new = client.clone();
+    let (registration, is_next) =
+        match blocking(move || keeper.keep_registration(&seen, &new)).await {
+            Ok(()) => (client, is_next),
+            Err(VaultError::Moved) => match kept(vault, wanted, form).await? {
+                KeptClients {
+                    next: Some(theirs), ..
+                } => (theirs, true),
+                KeptClients {
+                    current: Some(theirs),
+                    next: None,
+                } => (theirs, false),
+                KeptClients { .. } => return Err(VaultError::Moved.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
+    Ok(LivingClient {
+        registration,
+        form,
+        is_next,
+    })
 }
 
-/// A record that cannot be read is one more reason to register.
-async fn stored(
+async fn kept(
     vault: &Vault,
     wanted: &WantedClient<'_>,
     form: RedirectForm,
-) -> Result<Option<Registration>, VaultError> {
+) -> Result<KeptClients, VaultError> {
     let vault = vault.clone();
     let issuer = wanted.provider.issuer.clone();
     let uris = wanted.redirect_uris(form);
-    match blocking(move || vault.registration(&issuer, &uris)).await {
-        Err(VaultError::Record(error)) => {
-            tracing::debug!(%error, "a registered client is not used");
-            Ok(None)
-        }
-        other => other,
-    }
+    blocking(move || vault.registrations(&issuer, &uris)).await
 }
 
 impl WantedClient<'_> {

@@ -1,7 +1,9 @@
 //! How often people are asked to log in without anybody answering, remembered across restarts.
 //!
 //! A program that starts logins by itself, an agent for example, would otherwise put one prompt after the other in front of a
-//! person who is not there. What was answered is forgotten; the rest is a small file that all processes of a user share. Losing
+//! person who is not there. What was answered is forgotten, and what its own client has withdrawn counts half: nobody is left
+//! with it, but one could be opened and withdrawn after the other. A prompt of the desktop client is a person's click, of which
+//! there may be more, and counts for nobody else. The rest is a small file that all processes of a user share. Losing
 //! it costs nothing but the memory of some minutes, so that no fault of the disk ever stands in the way of a login.
 
 use std::collections::BTreeMap;
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thv_config::disk;
 use thv_config::world::Clock;
 
-use crate::limits::{PROMPT_TIME, PROMPTS_UNANSWERED};
+use crate::limits::{DESKTOP_PROMPTS_UNANSWERED, PROMPT_TIME, PROMPTS_UNANSWERED};
 
 /// Most bytes that the file may have; with the most prompts for a handful of registries it has some hundred.
 const FILE_MAX: u64 = 64 * 1024;
@@ -24,6 +26,21 @@ const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// The layout of the file.
 const VERSION: u32 = 1;
+
+/// How much a prompt weighs that waits for an answer, and one that was withdrawn.
+const WEIGHT: usize = 2;
+const WITHDRAWN_WEIGHT: usize = 1;
+
+/// Who puts a prompt in front of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompter {
+    /// The person, on the command line: it is not counted.
+    Person,
+    /// The desktop client.
+    Desktop,
+    /// Any other program.
+    Program,
+}
 
 /// Counts prompts that nobody has answered. Clones share it. Every method blocks.
 #[derive(Clone, Debug)]
@@ -44,6 +61,29 @@ struct Inner {
 struct Ledger {
     version: u32,
     unanswered: BTreeMap<String, Vec<Timestamp>>,
+    #[serde(default)]
+    withdrawn: BTreeMap<String, Vec<Timestamp>>,
+}
+
+// === impl Prompter ===
+
+impl Prompter {
+    /// How many prompts may go unanswered.
+    fn most(self) -> Option<usize> {
+        match self {
+            Self::Person => None,
+            Self::Desktop => Some(DESKTOP_PROMPTS_UNANSWERED),
+            Self::Program => Some(PROMPTS_UNANSWERED),
+        }
+    }
+
+    /// Under which name its prompts of the login `key` are counted.
+    fn key(self, key: &str) -> String {
+        match self {
+            Self::Desktop => format!("{key}-desktop"),
+            Self::Person | Self::Program => key.to_owned(),
+        }
+    }
 }
 
 // === impl PromptBudget ===
@@ -61,18 +101,39 @@ impl PromptBudget {
     }
 
     /// Counts one more prompt, or says after which time there may be one again.
-    pub(crate) fn take(&self, key: &str) -> Result<(), Duration> {
-        self.change(|ledger, now| ledger.take(key, now))
+    pub(crate) fn take(&self, key: &str, by: Prompter) -> Result<(), Duration> {
+        let Some(most) = by.most() else {
+            return Ok(());
+        };
+        self.change(|ledger, now| ledger.take(&by.key(key), most, now))
     }
 
     /// Takes the last prompt back: nobody was asked after all.
-    pub(crate) fn give_back(&self, key: &str) {
-        self.forgive(|ledger| ledger.give_back(key));
+    pub(crate) fn give_back(&self, key: &str, by: Prompter) {
+        if by.most().is_some() {
+            self.forgive(|ledger| {
+                ledger.pop(&by.key(key));
+            });
+        }
+    }
+
+    /// A program has withdrawn its last prompt.
+    pub(crate) fn withdrawn(&self, key: &str) {
+        self.forgive(|ledger| {
+            if let Some(at) = ledger.pop(key) {
+                ledger.withdrawn.entry(key.to_owned()).or_default().push(at);
+            }
+        });
     }
 
     /// Somebody is there.
     pub(crate) fn answered(&self, key: &str) {
-        self.forgive(|ledger| drop(ledger.unanswered.remove(key)));
+        self.forgive(|ledger| {
+            for key in [key, &Prompter::Desktop.key(key)] {
+                ledger.unanswered.remove(key);
+                ledger.withdrawn.remove(key);
+            }
+        });
     }
 
     /// Makes room. Where nothing is counted there is nothing to do, and no file is touched for that.
@@ -119,7 +180,7 @@ impl Inner {
 
     /// Whether the file says it now. None is made for nothing.
     fn write(&self, ledger: &Ledger, is_new: bool) -> bool {
-        if is_new && ledger.unanswered.is_empty() {
+        if is_new && ledger.is_empty() {
             return true;
         }
         let Ok(bytes) = serde_json::to_vec(ledger) else {
@@ -142,31 +203,46 @@ impl Default for Ledger {
         Self {
             version: VERSION,
             unanswered: BTreeMap::new(),
+            withdrawn: BTreeMap::new(),
         }
     }
 }
 
 impl Ledger {
-    fn take(&mut self, key: &str, now: Timestamp) -> Result<(), Duration> {
-        let prompts = self.unanswered.entry(key.to_owned()).or_default();
-        prompts.sort_unstable();
-        // With the last ones of the budget still in force, the oldest of them has to pass first.
-        let oldest = prompts
-            .len()
-            .checked_sub(PROMPTS_UNANSWERED)
-            .and_then(|index| prompts.get(index));
-        if let Some(oldest) = oldest {
-            let passed = now.duration_since(*oldest).unsigned_abs();
+    fn take(&mut self, key: &str, most: usize, now: Timestamp) -> Result<(), Duration> {
+        let weighed = |prompts: &BTreeMap<String, Vec<Timestamp>>, weight: usize| {
+            let prompts = prompts.get(key).into_iter().flatten();
+            prompts.map(|at| (*at, weight)).collect::<Vec<_>>()
+        };
+        let mut counted = weighed(&self.unanswered, WEIGHT);
+        counted.extend(weighed(&self.withdrawn, WITHDRAWN_WEIGHT));
+        counted.sort_unstable();
+        let mut weight: usize = counted.iter().map(|(_, weight)| weight).sum();
+        // The oldest ones have to pass until there is room for another.
+        let mut last_to_pass = None;
+        for (at, of_one) in counted {
+            if weight + WEIGHT <= most * WEIGHT {
+                break;
+            }
+            weight -= of_one;
+            last_to_pass = Some(at);
+        }
+        if let Some(at) = last_to_pass {
+            let passed = now.duration_since(at).unsigned_abs();
             return Err(PROMPT_TIME.saturating_sub(passed));
         }
+        let prompts = self.unanswered.entry(key.to_owned()).or_default();
         prompts.push(now);
         Ok(())
     }
 
-    fn give_back(&mut self, key: &str) {
-        if let Some(prompts) = self.unanswered.get_mut(key) {
-            prompts.pop();
-        }
+    /// Takes the last prompt out.
+    fn pop(&mut self, key: &str) -> Option<Timestamp> {
+        self.unanswered.get_mut(key)?.pop()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unanswered.is_empty() && self.withdrawn.is_empty()
     }
 
     /// Drops what is over, and what a clock that was ahead has written: it would count for ever.
@@ -175,10 +251,12 @@ impl Ledger {
             let passed = now.duration_since(*at);
             !passed.is_negative() && passed.unsigned_abs() < PROMPT_TIME
         };
-        for prompts in self.unanswered.values_mut() {
-            prompts.retain(counts);
+        for prompts in [&mut self.unanswered, &mut self.withdrawn] {
+            prompts.retain(|_, prompts| {
+                prompts.retain(counts);
+                !prompts.is_empty()
+            });
         }
-        self.unanswered.retain(|_, prompts| !prompts.is_empty());
     }
 }
 
@@ -189,6 +267,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
+    const PROGRAM: Prompter = Prompter::Program;
 
     struct House {
         directory: tempfile::TempDir,
@@ -217,29 +296,75 @@ mod tests {
     fn three_prompts_that_nobody_answers_are_all_for_ten_minutes_and_across_restarts() {
         let house = House::new();
         for _ in 0..PROMPTS_UNANSWERED {
-            assert_eq!(house.budget().take("a"), Ok(()));
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
             house.clock.advance(MINUTE);
         }
-        assert_eq!(house.budget().take("a"), Err(MINUTE * 7));
-        assert_eq!(house.budget().take("b"), Ok(()), "another login is free");
+        assert_eq!(house.budget().take("a", PROGRAM), Err(MINUTE * 7));
+        assert_eq!(
+            house.budget().take("b", PROGRAM),
+            Ok(()),
+            "another login is free"
+        );
         house.clock.advance(MINUTE * 7);
-        assert_eq!(house.budget().take("a"), Ok(()), "the first one is over");
-        assert_eq!(house.budget().take("a"), Err(MINUTE));
+        assert_eq!(
+            house.budget().take("a", PROGRAM),
+            Ok(()),
+            "the first one is over"
+        );
+        assert_eq!(house.budget().take("a", PROGRAM), Err(MINUTE));
     }
 
     #[test]
     fn an_answer_and_a_prompt_that_was_not_shown_make_room() {
         let house = House::new();
         for _ in 0..PROMPTS_UNANSWERED {
-            assert_eq!(house.budget().take("a"), Ok(()));
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
         }
-        house.budget().give_back("a");
-        assert_eq!(house.budget().take("a"), Ok(()));
-        assert!(house.budget().take("a").is_err());
+        house.budget().give_back("a", PROGRAM);
+        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+        assert!(house.budget().take("a", PROGRAM).is_err());
         house.budget().answered("a");
         for _ in 0..PROMPTS_UNANSWERED {
-            assert_eq!(house.budget().take("a"), Ok(()));
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_was_withdrawn_counts_half() {
+        let house = House::new();
+        for _ in 0..2 * PROMPTS_UNANSWERED - 1 {
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+            house.budget().withdrawn("a");
+            house.clock.advance(Duration::from_secs(1));
+        }
+        // There is room for half a prompt, until the first one is over.
+        let rest = PROMPT_TIME.saturating_sub(Duration::from_secs(5));
+        assert_eq!(house.budget().take("a", PROGRAM), Err(rest));
+        house.clock.advance(rest);
+        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+        assert!(house.budget().take("a", PROGRAM).is_err());
+        house.budget().answered("a");
+        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+        // What nobody has opened cannot be withdrawn.
+        house.budget().withdrawn("b");
+        assert_eq!(house.budget().take("b", PROGRAM), Ok(()));
+    }
+
+    #[test]
+    fn the_desktop_clients_prompts_are_counted_apart_and_a_persons_never() {
+        let house = House::new();
+        for _ in 0..PROMPTS_UNANSWERED {
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+        }
+        for _ in 0..DESKTOP_PROMPTS_UNANSWERED {
+            assert_eq!(house.budget().take("a", Prompter::Desktop), Ok(()));
+        }
+        assert!(house.budget().take("a", PROGRAM).is_err());
+        assert!(house.budget().take("a", Prompter::Desktop).is_err());
+        assert_eq!(house.budget().take("a", Prompter::Person), Ok(()));
+        house.budget().answered("a");
+        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+        assert_eq!(house.budget().take("a", Prompter::Desktop), Ok(()));
     }
 
     #[test]
@@ -253,7 +378,7 @@ mod tests {
             format!(r#"{{"version":1,"unanswered":{{"a":["{later}","{later}","{later}"]}}}}"#),
         ] {
             disk::write_atomic(&house.path(), content.as_bytes()).expect("a file");
-            assert_eq!(house.budget().take("a"), Ok(()), "{content}");
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()), "{content}");
             house.budget().answered("a");
         }
     }
@@ -266,18 +391,18 @@ mod tests {
         disk::write_atomic(&in_the_way, b"").expect("a file");
         let budget = house.budget();
         for _ in 0..PROMPTS_UNANSWERED {
-            assert_eq!(budget.take("a"), Ok(()));
+            assert_eq!(budget.take("a", PROGRAM), Ok(()));
         }
-        assert!(budget.take("a").is_err());
+        assert!(budget.take("a", PROGRAM).is_err());
         budget.answered("a");
-        assert_eq!(budget.take("a"), Ok(()));
+        assert_eq!(budget.take("a", PROGRAM), Ok(()));
     }
 
     #[test]
     fn nothing_is_written_for_nothing() {
         let house = House::new();
         house.budget().answered("a");
-        house.budget().give_back("a");
+        house.budget().give_back("a", PROGRAM);
         assert!(!house.path().exists());
         assert!(!house.path().with_extension("lock").exists());
     }
@@ -287,7 +412,7 @@ mod tests {
     fn the_file_is_its_owners_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let house = House::new();
-        assert_eq!(house.budget().take("a"), Ok(()));
+        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
         let mode = |path: &std::path::Path| {
             std::fs::metadata(path).expect("there").permissions().mode() & 0o777
         };

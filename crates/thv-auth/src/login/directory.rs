@@ -29,6 +29,8 @@ pub(super) struct Directory {
 /// A login that runs.
 #[derive(Debug)]
 pub(super) struct Running {
+    /// The key of what it asks for: when that has become the configuration, the login has still to end.
+    pub(super) asks_for: String,
     /// The registry's host, for people.
     pub(super) registry: String,
     /// How many callers wait for its end.
@@ -56,11 +58,18 @@ impl Directory {
     }
 
     pub(super) fn of(&self, key: &str) -> Option<&Running> {
-        self.running.get(key)
+        let mut running = self.running.values();
+        self.running
+            .get(key)
+            .or_else(|| running.find(|login| login.asks_for == key))
     }
 
     pub(super) fn of_mut(&mut self, key: &str) -> Option<&mut Running> {
-        self.running.get_mut(key)
+        if self.running.contains_key(key) {
+            return self.running.get_mut(key);
+        }
+        let mut running = self.running.values_mut();
+        running.find(|login| login.asks_for == key)
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Running> {
@@ -120,6 +129,7 @@ mod tests {
         let binding = Binding::new("https://r.example", "https://id.example", "thv");
         let binding = binding.expect("a binding");
         let login = Running {
+            asks_for: binding.key(),
             registry: "r.example".to_owned(),
             waiting: 0,
             is_held: false,

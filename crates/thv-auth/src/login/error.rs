@@ -132,6 +132,21 @@ pub enum LoginError {
 }
 
 impl LoginError {
+    /// Whether it came to nothing before anybody was asked to log in.
+    pub fn asked_nobody(&self) -> bool {
+        matches!(
+            self,
+            Self::StoreUnusable { .. }
+                | Self::Discovery { .. }
+                | Self::Settings { .. }
+                | Self::PortBusy { .. }
+                | Self::NoDeviceCode { .. }
+                | Self::Listener { .. }
+                | Self::NothingToOpen { .. }
+                | Self::TooMany
+        )
+    }
+
     /// Whether a person has answered, whatever became of it.
     pub fn was_answered(&self) -> bool {
         matches!(

@@ -163,7 +163,8 @@ impl Flow {
             .unwrap_or(ours)
     }
 
-    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile.
+    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile. Where it is for something else than
+    /// what is configured, that is configured then: a configuration must not lead to a grant that is not there.
     async fn store(
         &self,
         tokens: TokenSet,
@@ -174,6 +175,11 @@ impl Flow {
         let binding = self.binding.clone();
         let progress = Arc::clone(&self.progress);
         let still_wanted = self.how.still_wanted.clone();
+        let adopt = self
+            .how
+            .asked
+            .as_ref()
+            .map(|asked| Arc::clone(&asked.adopt));
         let pin = self.pin.get().cloned();
         let proof_key = self.prover.get().map(|prover| prover.key().clone());
         let now = self.logins.world.clock.now();
@@ -190,9 +196,21 @@ impl Flow {
             if still_wanted.is_some_and(|wanted| !wanted()) {
                 return Err(LoginError::Cancelled);
             }
-            vault
+            let stored = vault
                 .replace(&binding, &grant)
-                .map_err(|error| not_stored(&error))
+                .map_err(|error| not_stored(&error))?;
+            let adopted = adopt.map_or(Ok(true), |adopt| adopt());
+            if adopted == Ok(true) {
+                return Ok(stored);
+            }
+            // Nothing leads to it: what is configured has a grant of its own, or none.
+            if let Err(error) = vault.forget(&binding) {
+                tracing::debug!(%error, "a grant that nobody can use stays in the store");
+            }
+            Err(match adopted {
+                Err(cause) => LoginError::NotStored { cause },
+                Ok(_) => LoginError::Cancelled,
+            })
         });
         storing.await.map_err(broken)?
     }

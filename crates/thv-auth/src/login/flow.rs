@@ -269,7 +269,9 @@ impl Flow {
     /// Proves that a grant could be kept, and reads the one from before.
     async fn prove_store(&self) -> Result<Option<Grant>, LoginError> {
         let vault = self.logins.vault.clone();
-        let binding = self.binding.clone();
+        let asked = self.how.asked.as_ref();
+        let binding = asked.map_or(&self.binding, |asked| &asked.before);
+        let binding = binding.clone();
         let proved = tokio::task::spawn_blocking(move || {
             vault.probe()?;
             // A record that cannot be read is one more reason to log in.

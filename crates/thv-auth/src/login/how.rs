@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use url::Url;
 
 use super::PublicUrl;
+use crate::binding::Binding;
 use crate::oauth::ClientAuthentication;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
 use crate::opener::Opener;
@@ -36,6 +37,22 @@ pub type Replaced = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// state from before.
 pub type Settle = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// Makes what a login asked for what is configured, on a blocking thread, when its grant is stored. Says whether it could: by
+/// then something else may be configured.
+pub type Adopt = Arc<dyn Fn() -> Result<bool, String> + Send + Sync>;
+
+/// What a login asks for where that is not what is configured: more scopes, or as another client. Nothing of it is configured
+/// before the grant is there.
+#[derive(Clone)]
+pub struct Asked {
+    /// What is configured.
+    pub before: Binding,
+    /// What the grant is for.
+    pub binding: Binding,
+    /// What makes it the configuration.
+    pub adopt: Adopt,
+}
+
 /// How one caller wants to log in. A caller that joins a running login brings only its [`announce`](Self::announce), and its
 /// [`opener`](Self::opener) to a login that nothing was opened for yet.
 #[derive(Clone, Default)]
@@ -56,6 +73,10 @@ pub struct LoginHow {
     pub metadata_url: Option<Url>,
     /// Where the answer arrives in place of a port of this machine.
     pub public: Option<PublicUrl>,
+    /// The client that this is a login of, where that is not the configured one. It is configured when somebody has logged in.
+    pub client_id: Option<String>,
+    /// What is asked for in place of what is configured.
+    pub asked: Option<Asked>,
     /// Whether the grant is still of use when it comes. A login that is not stores nothing.
     pub still_wanted: Option<StillWanted>,
     /// What ends the login early, whoever waits for it.

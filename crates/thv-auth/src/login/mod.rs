@@ -36,11 +36,12 @@ use thv_config::world::World;
 use thv_http::Http;
 use tokio::task::JoinHandle;
 
+pub use budget::Prompter;
 pub use error::{LoginError, PortHolder};
 pub use hosted::PublicUrl;
 pub use how::{
-    Announce, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow, RESOURCE_LOGIN_TIME,
-    RedirectForm, Replaced, Settle, StillWanted,
+    Adopt, Announce, Asked, DEFAULT_CALLBACK_PORT, DeviceUse, LOGIN_TIME, LoginHow,
+    RESOURCE_LOGIN_TIME, RedirectForm, Replaced, Settle, StillWanted,
 };
 pub use progress::Outcome;
 pub use resource::{LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotTaken};
@@ -50,7 +51,7 @@ use crate::oauth::{Account, KeyCache, Servers};
 use crate::vault::Vault;
 use directory::Directory;
 use progress::Progress;
-use seat::{Obstacle, open};
+use seat::{Obstacle, Seat, open};
 
 /// What a login brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,24 +160,45 @@ impl Logins {
         }
     }
 
-    /// Logs in to what `binding` names and stores the grant, or joins a login to it that is under way.
+    /// Logs in to what `binding` names and stores the grant, or joins a login to it that is under way. Where that asks for something
+    /// else ([`Asked`]), it is found under that, too.
     ///
     /// Dropping the future leaves the login; the last one to leave ends it, unless the identity provider has answered already
     /// (then the grant is still fetched and stored) or it was started as a resource. When this returns, the login's sockets
     /// are closed, unless others hold it while this caller could not be shown where to log in.
     pub async fn login(&self, binding: &Binding, how: LoginHow) -> Outcome {
-        let seat = loop {
-            match self.sit_down(binding, &how) {
-                Ok(seat) => break seat,
+        let outcome = self.login_in_turn(binding, how, Some(())).await;
+        outcome.unwrap_or_else(|| Err(progress::lost()))
+    }
+
+    /// The same for a caller whose turn it is: that ends as soon as others can join the login. A caller that has none does not
+    /// begin one; `None` when there is none to join.
+    pub(crate) async fn login_in_turn<T>(
+        &self,
+        binding: &Binding,
+        how: LoginHow,
+        turn: Option<T>,
+    ) -> Option<Outcome> {
+        let (seat, joined) = loop {
+            match self.sit_down(binding, &how, turn.is_some()) {
+                Ok(seated) => break seated,
                 Err(Obstacle::Ending(login)) => login.ended().await,
-                Err(Obstacle::Refused(error)) => return Err(error),
+                Err(Obstacle::Refused(error)) => return Some(Err(error)),
+                Err(Obstacle::NothingToJoin) => return None,
             }
         };
+        drop(turn);
+        Some(self.wait_for(seat, how, joined).await)
+    }
+
+    async fn wait_for(&self, seat: Seat<'_>, how: LoginHow, joined: bool) -> Outcome {
         let progress = &Arc::clone(&seat.progress);
         let mut outcome = pin!(progress.outcome());
+        let mut too_late = pin!(self.too_late(progress, &how, joined));
         tokio::select! {
             biased;
             outcome = outcome.as_mut() => return outcome,
+            error = too_late.as_mut() => return leave(seat, error).await,
             address = progress.address() => {
                 if let Some(announce) = &how.announce {
                     announce(&address);
@@ -196,14 +218,24 @@ impl Logins {
         tokio::select! {
             biased;
             outcome = outcome.as_mut() => outcome,
-            cause = not_opened => {
-                let progress = Arc::clone(progress);
-                drop(seat);
-                if progress.abandoned.is_cancelled() {
-                    progress.ended().await;
-                }
-                Err(LoginError::NothingToOpen { cause })
-            }
+            error = too_late.as_mut() => leave(seat, error).await,
+            cause = not_opened => leave(seat, LoginError::NothingToOpen { cause }).await,
+        }
+    }
+
+    /// Resolves when a caller that has joined has waited for as long as a login of its own would take: the one it has joined may
+    /// go on for longer. Not when somebody has answered.
+    async fn too_late(&self, progress: &Progress, how: &LoginHow, joined: bool) -> LoginError {
+        if !joined {
+            return std::future::pending().await;
+        }
+        self.inner.world.clock.sleep(how.time()).await;
+        if progress.view().state == LoginState::Completing {
+            return std::future::pending().await;
+        }
+        LoginError::Expired {
+            limit: how.time(),
+            turned_away: 0,
         }
     }
 
@@ -215,19 +247,33 @@ impl Logins {
         binding: &Binding,
         how: &LoginHow,
     ) -> Result<StartedLogin, LoginError> {
+        let started = self.start_in_turn(binding, how, Some(())).await;
+        started.unwrap_or_else(|| Err(progress::lost()))
+    }
+
+    /// The same for a caller whose turn it is: that ends as soon as others can join the login. A caller that has none does not
+    /// begin one; `None` when there is none to join.
+    pub(crate) async fn start_in_turn<T>(
+        &self,
+        binding: &Binding,
+        how: &LoginHow,
+        turn: Option<T>,
+    ) -> Option<Result<StartedLogin, LoginError>> {
         let (progress, joined) = loop {
-            match self.hold(binding, how) {
+            match self.hold(binding, how, turn.is_some()) {
                 Ok(held) => break held,
                 Err(Obstacle::Ending(login)) => login.ended().await,
-                Err(Obstacle::Refused(error)) => return Err(error),
+                Err(Obstacle::Refused(error)) => return Some(Err(error)),
+                Err(Obstacle::NothingToJoin) => return None,
             }
         };
+        drop(turn);
         let view = progress.changed_from(0).await;
-        match view.state {
+        Some(match view.state {
             // Nobody was bothered yet, so that there is nothing to look at.
             LoginState::Failed(error) if view.revision == 1 => Err(error),
             _ => Ok(StartedLogin { view, joined }),
-        }
+        })
     }
 
     /// The login of this name: one that runs, or one that ended a while ago.
@@ -243,6 +289,16 @@ impl Logins {
         let progress = self.inner.lock().find(id, now)?;
         let session = progress.stage().session.clone();
         Some(session.map_or(Err(NotTaken::Used), |session| session.hand_over(redirect)))
+    }
+
+    /// Whether the login of this name waits for somebody, and nothing was opened for them on this machine.
+    pub(crate) fn is_unopened(&self, id: &str) -> bool {
+        let now = self.inner.world.clock.monotonic();
+        let found = self.inner.lock().find(id, now);
+        found.is_some_and(|progress| {
+            let is_unopened = progress.stage().opening == progress::Opening::Wanted;
+            is_unopened && progress.view().state == LoginState::Pending
+        })
     }
 
     /// Ends the login of this name and returns its end, when its sockets are closed and it can store nothing any more. One
@@ -289,6 +345,13 @@ impl Logins {
         }
     }
 
+    /// Whether somebody has answered the login to what `binding` names, so that what the answer brings is being stored.
+    pub fn is_completing(&self, binding: &Binding) -> bool {
+        let directory = self.inner.lock();
+        let login = directory.of(&binding.key());
+        login.is_some_and(|login| login.progress.view().state == LoginState::Completing)
+    }
+
     /// Waits until the tokens that nobody will use have been given back, or could not be: a program that ends before leaves them good.
     /// Each takes a few seconds at most.
     pub async fn finish(&self) {
@@ -319,6 +382,16 @@ impl Logins {
                 .unwrap_or_default(),
         })
     }
+}
+
+/// Leaves a login for a reason of one's own. Where nobody else wants it, it has ended then.
+async fn leave(seat: Seat<'_>, why: LoginError) -> Outcome {
+    let progress = Arc::clone(&seat.progress);
+    drop(seat);
+    if progress.abandoned.is_cancelled() {
+        progress.ended().await;
+    }
+    Err(why)
 }
 
 impl fmt::Debug for Logins {

@@ -36,38 +36,52 @@ pub(super) enum Obstacle {
     Ending(Arc<Progress>),
     /// None can begin.
     Refused(LoginError),
+    /// There is none, and this caller may not begin one.
+    NothingToJoin,
 }
 
 // === impl Logins ===
 
 impl Logins {
-    /// Takes a seat in the binding's login, or in one that is started for it.
-    pub(super) fn sit_down(&self, binding: &Binding, how: &LoginHow) -> Result<Seat<'_>, Obstacle> {
+    /// Takes a seat in the binding's login, or in one that is started for it, if it `may_begin`. Whether it was there already.
+    pub(super) fn sit_down(
+        &self,
+        binding: &Binding,
+        how: &LoginHow,
+        may_begin: bool,
+    ) -> Result<(Seat<'_>, bool), Obstacle> {
         let key = binding.key();
         let mut directory = self.inner.lock();
-        if directory.of(&key).is_none() && how.opener.is_none() && how.announce.is_none() {
+        if may_begin
+            && directory.of(&key).is_none()
+            && how.opener.is_none()
+            && how.announce.is_none()
+        {
             return Err(Obstacle::Refused(LoginError::NothingToOpen {
                 cause: "this program has none to open".to_owned(),
             }));
         }
-        let (login, _) = self.enter(&mut directory, &key, binding, how)?;
+        let (login, joined) = self.enter(&mut directory, &key, binding, how, may_begin)?;
         login.waiting += 1;
-        Ok(Seat {
+        let seat = Seat {
             logins: &self.inner,
             progress: Arc::clone(&login.progress),
             key,
-        })
+        };
+        Ok((seat, joined))
     }
 
-    /// Makes the binding's login one that goes on when nobody waits, or starts such a one. Whether it was there already.
+    /// Makes the binding's login one that goes on when nobody waits, or starts such a one, if it `may_begin`. Whether it was there
+    /// already.
     pub(super) fn hold(
         &self,
         binding: &Binding,
         how: &LoginHow,
+        may_begin: bool,
     ) -> Result<(Arc<Progress>, bool), Obstacle> {
         let key = binding.key();
         let mut directory = self.inner.lock();
-        let (login, joined) = self.enter(&mut directory, &key, binding, how)?;
+        let (login, joined) = self.enter(&mut directory, &key, binding, how, may_begin)?;
         login.is_held = true;
         Ok((Arc::clone(&login.progress), joined))
     }
@@ -79,12 +93,14 @@ impl Logins {
         key: &str,
         binding: &Binding,
         how: &LoginHow,
+        may_begin: bool,
     ) -> Result<(&'d mut Running, bool), Obstacle> {
         let joined = match directory.of(key) {
             Some(login) if login.progress.is_ending() => {
                 return Err(Obstacle::Ending(Arc::clone(&login.progress)));
             }
             Some(_) => true,
+            None if !may_begin => return Err(Obstacle::NothingToJoin),
             None if directory.is_full() => {
                 return Err(Obstacle::Refused(LoginError::TooMany));
             }
@@ -102,6 +118,7 @@ impl Logins {
 
     /// Starts a login in a task of its own.
     fn begin(&self, key: &str, binding: &Binding, how: &LoginHow) -> Result<Running, LoginError> {
+        let binding = how.asked.as_ref().map_or(binding, |asked| &asked.binding);
         let id = LoginId::new().map_err(|cause| LoginError::Internal { cause })?;
         let now = self.inner.world.clock.now();
         let ends = now.checked_add(how.time()).unwrap_or(Timestamp::MAX);
@@ -139,6 +156,7 @@ impl Logins {
             });
         }
         Ok(Running {
+            asks_for: binding.key(),
             registry: host_of(&binding.registry_url),
             waiting: 0,
             is_held: false,

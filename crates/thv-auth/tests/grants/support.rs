@@ -131,6 +131,30 @@ impl Machine {
             })
             .unwrap();
     }
+
+    /// Rewrites the clients that are kept as a later version of this program would have them; their names and bytes.
+    pub(crate) fn make_clients_newer(&self) -> Vec<(SecretName, String)> {
+        let store = self.place.source.open(Patience::Request).unwrap();
+        let key = store.sealer("registry grants").unwrap();
+        let mut newer = Vec::new();
+        self.edit(|secrets| {
+            let clients: Vec<SecretName> = secrets
+                .names()
+                .filter(|name| name.contains("REGISTRY_CLIENT_") && !name.contains("_ID_"))
+                .map(|name| SecretName::stored(name).unwrap())
+                .collect();
+            for name in clients {
+                let associated = [b"thv registry client 1\0", name.as_str().as_bytes()].concat();
+                let sealed = secrets.get(&name).unwrap().expose_secret();
+                assert!(key.open(sealed, &associated).is_ok());
+                let plaintext = br#"{"v":2,"client_id":["c1"]}"#;
+                let sealed = key.seal(plaintext, &associated).unwrap();
+                secrets.set(&name, sealed.clone().into());
+                newer.push((name, sealed));
+            }
+        });
+        newer
+    }
 }
 
 impl Place {

@@ -8,12 +8,14 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod configured;
 mod device;
 mod ending;
 mod faults;
 mod hostile;
 mod killed;
 mod resource;
+mod secret;
 mod sharing;
 mod success;
 mod support;

@@ -2,8 +2,11 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
-use thv_auth::login::{LoginError, LoginHow, PortHolder};
+use thv_auth::login::{
+    LOGIN_TIME, LoginError, LoginHow, LoginState, PortHolder, RESOURCE_LOGIN_TIME,
+};
 
 use crate::support::{Machine, RecordingOpener, authorizations, until_free};
 
@@ -124,4 +127,33 @@ async fn a_port_that_the_login_of_another_process_holds_is_known_as_such() {
     );
     running.browse().await;
     running.done().await;
+}
+
+#[tokio::test]
+async fn whoever_joins_a_login_of_more_time_waits_no_longer_than_for_one_of_its_own() {
+    let machine = Machine::new().await;
+    let how = LoginHow {
+        callback_port: Some(0),
+        time: Some(RESOURCE_LOGIN_TIME),
+        ..LoginHow::default()
+    };
+    let held = machine.logins.start(&machine.binding, &how).await.unwrap();
+    machine.clock.advance(Duration::from_mins(1));
+    let joined = machine.start_as(LoginHow::default()).await;
+    machine.clock.asleep(2).await;
+    let second = Duration::from_secs(1);
+    machine.clock.advance(LOGIN_TIME.saturating_sub(second));
+    tokio::task::yield_now().await;
+    assert!(!joined.task.is_finished());
+    machine.clock.advance(second);
+    let error = joined.task.await.unwrap().unwrap_err();
+    assert_eq!(
+        error,
+        LoginError::Expired {
+            limit: LOGIN_TIME,
+            turned_away: 0
+        }
+    );
+    let watch = machine.logins.watch(held.view.id.as_str()).unwrap();
+    assert_eq!(watch.view().state, LoginState::Pending, "it goes on");
 }

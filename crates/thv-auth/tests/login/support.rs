@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use thv_auth::binding::Binding;
 use thv_auth::grant::Grant;
-use thv_auth::login::{LoginDone, LoginError, LoginHow, Logins};
+use thv_auth::login::{LoginDone, LoginError, LoginHow, Logins, Prompter, RESOURCE_LOGIN_TIME};
 use thv_auth::oauth::KeyCache;
 use thv_auth::opener::Opener;
 use thv_auth::vault::{ConfiguredStore, Vault};
+use thv_auth::{Auth, AuthFailure};
 use thv_config::world::{Clock, ManualClock, MapEnv, SystemClock, World};
 use thv_config::{ConfigStore, Paths};
 use thv_http::{Http, HttpOptions};
 use thv_secrets::Secrets;
+use thv_testkit::browse::browse;
 use thv_testkit::client::{Address, Answer};
 use thv_testkit::provider::{CLIENT, Options, Provider, paths};
 use thv_testkit::wait;
@@ -36,6 +38,17 @@ pub(crate) struct Machine {
     pub(crate) vault: Vault,
     pub(crate) logins: Logins,
     pub(crate) home: tempfile::TempDir,
+}
+
+/// A home in which a registry and a login to it are configured, and all that this crate makes of them.
+pub(crate) struct House {
+    pub(crate) clock: ManualClock,
+    pub(crate) provider: Provider,
+    pub(crate) config: ConfigStore,
+    pub(crate) vault: Vault,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) http: Http,
+    _home: tempfile::TempDir,
 }
 
 /// A login that runs, and the address it gave out.
@@ -153,6 +166,112 @@ impl Machine {
         for secret in secrets {
             assert!(!log.contains(&secret), "a secret was logged");
         }
+    }
+}
+
+impl House {
+    /// Logins as a client that somebody has registered.
+    pub(crate) async fn new() -> Self {
+        Self::with_client(CLIENT).await
+    }
+
+    pub(crate) async fn with_client(client_id: &str) -> Self {
+        log();
+        let home = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new(SystemClock::new().now());
+        let providers_clock = clock.clone();
+        let provider = Provider::with(Options {
+            clock: Some(Arc::new(move || providers_clock.now().as_second())),
+            ..Options::default()
+        })
+        .await;
+        let env = PASSWORD.iter().fold(
+            MapEnv::new().with_home(home.path()),
+            |env, (name, value)| env.with_var(*name, *value),
+        );
+        let world = World::new(clock.clone(), env.clone());
+        let paths = Paths::from_env(&env).unwrap();
+        let config = ConfigStore::new(paths.config_file(), world.clone());
+        let text = format!(
+            "registry_api_url: {REGISTRY}\nregistry_auth:\n    type: oauth\n    oauth:\n        issuer: {}\n        client_id: {client_id}\n",
+            provider.issuer()
+        );
+        thv_config::disk::write_atomic(config.path(), text.as_bytes()).unwrap();
+        let secrets = Secrets::with_keyrings(world.clone(), &paths, config.clone(), Vec::new());
+        let store = ConfiguredStore::new(secrets.clone(), &paths, &config);
+        let options = HttpOptions {
+            user_agent: "thv-test/1.0".to_owned(),
+            extra_ca: None,
+            insecure_urls: false,
+        };
+        let http = Http::new(options, &World::new(SystemClock::new(), env)).unwrap();
+        let vault = Vault::new(Arc::new(store), Arc::clone(&world.clock));
+        vault.probe().unwrap();
+        Self {
+            auth: Auth::new(&world, &paths, &config, secrets, &http),
+            vault,
+            http,
+            clock,
+            provider,
+            config,
+            _home: home,
+        }
+    }
+
+    /// Configures something else.
+    pub(crate) fn write_config(&self, text: &str) {
+        thv_config::disk::write_atomic(self.config.path(), text.as_bytes()).unwrap();
+    }
+
+    /// What is configured.
+    pub(crate) fn binding(&self) -> Binding {
+        let config = self.config.load().unwrap();
+        Binding::of(&config).unwrap()
+    }
+
+    pub(crate) fn config_text(&self) -> String {
+        std::fs::read_to_string(self.config.path()).unwrap()
+    }
+
+    /// Starts a login and waits until it gave out its address.
+    pub(crate) async fn start(&self) -> (Url, JoinHandle<Result<LoginDone, AuthFailure>>) {
+        self.start_as(any_port()).await
+    }
+
+    /// The same, in a way of one's own; its announcement is replaced.
+    pub(crate) async fn start_as(
+        &self,
+        how: LoginHow,
+    ) -> (Url, JoinHandle<Result<LoginDone, AuthFailure>>) {
+        let (sender, mut announced) = mpsc::unbounded_channel();
+        let how = LoginHow {
+            announce: Some(Arc::new(move |url| {
+                let _ = sender.send(url.clone());
+            })),
+            ..how
+        };
+        let auth = Arc::clone(&self.auth);
+        let mut task = tokio::spawn(async move { auth.login(how, Prompter::Person).await });
+        tokio::select! {
+            Some(url) = announced.recv() => (url, task),
+            ended = &mut task => panic!("no address was given out: {ended:?}"),
+        }
+    }
+
+    /// Logs in as a person would.
+    pub(crate) async fn log_in(&self) -> LoginDone {
+        let (url, task) = self.start().await;
+        let _ = browse(url.as_str()).await;
+        task.await.unwrap().expect("a login")
+    }
+}
+
+/// A login on any port, for as long as one that nobody waits for.
+pub(crate) fn any_port() -> LoginHow {
+    LoginHow {
+        callback_port: Some(0),
+        time: Some(RESOURCE_LOGIN_TIME),
+        ..LoginHow::default()
     }
 }
 

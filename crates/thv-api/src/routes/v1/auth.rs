@@ -1,6 +1,8 @@
 //! Where the login to a registry stands: the whole picture, in every state, without asking anybody
 //! outside and without spending anything.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::{HeaderValue, header};
 use jiff::Timestamp;
@@ -8,14 +10,14 @@ use serde::Serialize;
 use thv_auth::machine::Way;
 use thv_auth::status::{AuthReport, AuthState, next_step};
 use thv_auth::{AuthFailure, LoginReason};
-use thv_registry::{CatalogStatus, Fault};
+use thv_registry::{CatalogStatus, Fault, Registry};
 use utoipa::ToSchema;
 
 use super::report::AuthReportSchema;
 use crate::error::{Action, Problem, ProblemBody, what_helps};
 use crate::head::Head;
 use crate::reply;
-use crate::state::State;
+use crate::state::{About, Shared, State};
 use crate::wire::json;
 
 /// Index of the path segment that names the registry.
@@ -49,7 +51,7 @@ pub(crate) struct RegistryAuthBody<'a> {
     tag = "registry",
     params(
         ("name" = String, Path, description = "Registry name"),
-        ("check" = Option<String>, Query, description = "`live` asks the registry with the current token; the identity provider is never asked")
+        ("check" = Option<String>, Query, description = "`live` asks the registry with the current token; the identity provider is never asked. Who asks within two seconds gets the same answer")
     ),
     responses(
         (status = 200, description = "The state of the login", body = RegistryAuthBody<'static>),
@@ -60,12 +62,8 @@ pub(crate) struct RegistryAuthBody<'a> {
 pub(crate) async fn report(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.registry(head.segment(NAME))?;
     let wants_live = head.query("check").is_some_and(|check| check == "live");
-    let reported = if wants_live {
-        state.auth.live_report(thv_registry::question_url).await
-    } else {
-        state.auth.report().await
-    };
-    let report = match reported {
+    let report = match state.auth.report().await {
+        Ok(report) if wants_live => with_live(&state, &registry, report).await?,
         Ok(report) => report,
         // Settings that no login can be made with are none.
         Err(AuthFailure::NoBinding(why)) => AuthReport {
@@ -81,6 +79,26 @@ pub(crate) async fn report(state: State, head: Head) -> Result<Response, Problem
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// The same with what the registry says to the current token, which is asked once for all who want to know.
+async fn with_live(
+    state: &Shared,
+    registry: &Registry,
+    report: AuthReport,
+) -> Result<AuthReport, Problem> {
+    let about = About::of(registry, Ok(&report));
+    let auth = Arc::clone(&state.auth);
+    let asking = state.live.answer(about, || async move {
+        Box::pin(auth.live_report(thv_registry::question_url)).await
+    });
+    match asking.await.as_deref() {
+        Some(Ok(AuthReport {
+            live: Some(live), ..
+        })) => Ok(report.with_live(live.clone())),
+        Some(Err(failure)) => Err(Problem::no_report(failure)),
+        Some(Ok(_)) | None => Ok(report),
+    }
 }
 
 // === impl RegistryAuthBody ===

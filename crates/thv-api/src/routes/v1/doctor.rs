@@ -1,5 +1,7 @@
 //! Why the login to a registry does not work: the same examination as `thv doctor` makes, by the server.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::{HeaderValue, header};
 use serde::Serialize;
@@ -9,7 +11,7 @@ use utoipa::ToSchema;
 use crate::error::{Problem, ProblemBody};
 use crate::head::Head;
 use crate::reply;
-use crate::state::State;
+use crate::state::{About, State};
 use crate::wire::json;
 
 /// Index of the path segment that names the registry.
@@ -30,7 +32,8 @@ pub(crate) struct DiagnosisBody<'a> {
 /// Find out why a registry cannot be read
 ///
 /// Looks at the configuration, the secret store, the locks, the ways to the registry and to its identity provider, the rules of
-/// the provider's metadata, the clocks and the token. Takes up to a minute, changes nothing and starts no login.
+/// the provider's metadata, the clocks and the token. Takes up to a minute, changes nothing and starts no login. Who asks while an
+/// examination is made, or within two seconds after it, is told what that one finds.
 #[utoipa::path(
     get,
     path = "/api/v1/registries/{name}/auth/doctor",
@@ -39,18 +42,27 @@ pub(crate) struct DiagnosisBody<'a> {
     params(("name" = String, Path, description = "Registry name")),
     responses(
         (status = 200, description = "What was found", body = DiagnosisBody<'static>),
-        (status = 404, description = "No registry has this name", body = ProblemBody<'static>, content_type = "application/problem+json")
+        (status = 404, description = "No registry has this name", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 500, description = "The examination broke off", body = ProblemBody<'static>, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn diagnose(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.registry(head.segment(NAME))?;
-    // One at a time: each asks other hosts, and writes to the store to see whether that works.
-    let _turn = state.examining.lock().await;
-    let diagnosis = state.auth.diagnose(thv_registry::question_url).await;
+    let reported = state.auth.report().await;
+    let about = About::of(&registry, reported.as_ref());
+    let shared = Arc::clone(&state.0);
+    let examining = state.examination.answer(about, || async move {
+        let _turn = shared.examining.lock().await;
+        shared.auth.diagnose(thv_registry::question_url).await
+    });
+    let diagnosis = examining
+        .await
+        .ok_or_else(|| Problem::internal("the examination broke off"))?;
     let version = Check::ok("program.version", &state.version);
     let body = DiagnosisBody {
         registry: registry.name(),
-        diagnosis: Diagnosis::of(diagnosis.checked_at, vec![version]).with(diagnosis.checks),
+        diagnosis: Diagnosis::of(diagnosis.checked_at, vec![version])
+            .with(diagnosis.checks.clone()),
     };
     let mut response = reply::ok(json::line(&body));
     // It names a person, and is outdated at once.

@@ -40,7 +40,7 @@ pub(crate) enum Change<'a> {
     )
 )]
 pub(crate) async fn follow(state: State, head: Head) -> Result<Response, Problem> {
-    let place = state.waiting.enter()?;
+    let place = state.following.enter()?;
     let shared = Arc::clone(&state.0);
     let reached = shared
         .changes

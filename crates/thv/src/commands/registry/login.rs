@@ -8,18 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thv_auth::LoginReason;
-use thv_auth::login::{LoginDone, LoginHow};
+use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
 use thv_auth::rules::{Configured, RulesChange};
+use thv_auth::{Auth, AuthFailure, LoginReason};
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
 use thv_secrets::Secrets;
 use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
-use url::Url;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
@@ -55,16 +54,25 @@ pub(super) async fn run(
     if plan == Plan::AsConfigured && has_other_issuer(&catalogs).await {
         plan = search_again(args, &config).unwrap_or(plan);
     }
-    let mut metadata_url = None;
+    let mut how = LoginHow {
+        change: rules_change(args),
+        ..LoginHow::default()
+    };
     let mut configured = Configured::ByHand;
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await?;
-            metadata_url = found.1;
+            how.metadata_url = found.1;
             configured = Configured::Found(args.relax.iter().copied().collect());
-            Some((searched.request, found.0))
+            if is_only_client_new(&searched, &found.0, args, &config) {
+                // The client from before stays configured until somebody has logged in as the new one.
+                how.client_id = Some(found.0.client_id);
+                None
+            } else {
+                Some((searched.request, found.0))
+            }
         }
     };
     if let Some((request, login)) = &change {
@@ -82,13 +90,14 @@ pub(super) async fn run(
     catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         let shown = Shown::of(&catalogs.store.load_async().await?);
-        elsewhere::log_in(args, metadata_url, &shown, &catalogs, world, output).await
+        elsewhere::log_in(args, how, &shown, &catalogs, world, output).await
     } else {
-        log_in(args, metadata_url, &catalogs, world, output).await
+        log_in(args, how, &catalogs, world, output).await
     };
     catalogs.auth.finish().await;
     let done = done?;
     output.remark(&words(&done));
+    catalogs.auth.give_back_queued().await;
     let report = catalogs.auth.report().await.ok();
     let used = report.and_then(|report| report.credential);
     if let Some(used) = used.filter(|used| used.way != Way::Login) {
@@ -238,7 +247,7 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
 }
 
 /// What the person settles with this login.
-fn change(args: &LoginArgs) -> RulesChange {
+fn rules_change(args: &LoginArgs) -> RulesChange {
     RulesChange {
         relaxed: args.relax.iter().copied().collect(),
         dpop: args.dpop,
@@ -267,6 +276,23 @@ fn search_again(args: &LoginArgs, config: &Config) -> Option<Plan> {
         registry_url,
         allow_private_ip,
     }))
+}
+
+/// Whether nothing but the client is to be another than it is configured.
+fn is_only_client_new(
+    searched: &Searched,
+    login: &LoginRequest,
+    args: &LoginArgs,
+    config: &Config,
+) -> bool {
+    let oauth = config.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let is_same = oauth.is_some_and(|oauth| oauth.issuer == login.issuer);
+    let says_more = !args.auth.is_empty() || args.callback_port.is_some();
+    args.register
+        && searched.is_known
+        && is_same
+        && !says_more
+        && searched.allow_private_ip == config.allow_private_ip
 }
 
 fn configured_url(config: &Config) -> Option<&String> {
@@ -327,41 +353,58 @@ fn request(args: &LoginArgs, config: &Config, is_another: bool) -> Option<Source
     }
 }
 
+/// Gives a login up, unless somebody has answered it already: an answer can be used once, and what it brings would be lost. Then
+/// the end is waited for, which comes as soon as the identity provider's, or when the person interrupts once more.
+async fn give_up(
+    why: CommandError,
+    ended: impl Future<Output = Result<LoginDone, AuthFailure>>,
+    auth: &Auth,
+    output: &mut Output,
+) -> Result<LoginDone, CommandError> {
+    if !auth.is_completing().await {
+        return Err(why);
+    }
+    output.remark("Somebody has logged in just now: the login is stored before this command ends (Ctrl-C again loses it) …");
+    tokio::select! {
+        done = ended => Ok(done?),
+        _ = tokio::signal::ctrl_c() => Err(CommandError::Interrupted),
+    }
+}
+
 /// Waits for the login, shows the address to log in at, and gives up at the time limit or when
 /// the person interrupts; the port is free again then.
 async fn log_in(
     args: &LoginArgs,
-    metadata_url: Option<Url>,
+    how: LoginHow,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
 ) -> Result<LoginDone, CommandError> {
     let (addresses, mut announced) = mpsc::unbounded_channel();
     let how = LoginHow {
-        change: change(args),
         opener: Some(Arc::new(Browser)),
         announce: Some(Arc::new(move |url| {
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
         })),
-        metadata_url,
-        ..LoginHow::default()
+        ..how
     };
     let limit = Duration::from_secs(args.timeout);
-    let login = catalogs.auth.login(how);
+    let login = catalogs.auth.login(how, Prompter::Person);
     tokio::pin!(login);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);
-    loop {
+    let why = loop {
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
                 output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
-            () = &mut deadline => return Err(CommandError::LoginTimedOut { limit }),
-            _ = tokio::signal::ctrl_c() => return Err(CommandError::Interrupted),
+            () = &mut deadline => break CommandError::LoginTimedOut { limit },
+            _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
         }
-    }
+    };
+    give_up(why, login, &catalogs.auth, output).await
 }
 
 fn words(done: &LoginDone) -> String {

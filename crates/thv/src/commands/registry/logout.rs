@@ -59,7 +59,7 @@ fn words(receipt: &LogoutReceipt) -> Vec<String> {
         match token.outcome {
             "revoked" => None,
             "queued" => Some(format!(
-                "The identity provider did not answer: the {name} is kept sealed, and given back by later commands or a server that runs."
+                "The identity provider did not answer: the {name} is kept sealed, and given back at the next login or logout, or by a server that runs."
             )),
             "unsupported" => Some(format!(
                 "The identity provider revokes no {name}s; this one works there until it expires."

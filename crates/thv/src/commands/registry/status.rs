@@ -34,7 +34,6 @@ pub(super) async fn run(
     // A status that was asked for before anything is loaded would say nothing of use.
     let outcome = super::catalog(&catalogs, false, world, output).await;
     let snapshot = outcome.as_ref().ok().map(|served| &*served.snapshot);
-    catalogs.auth.give_back_queued().await;
     let login = if check {
         let asked = catalogs.auth.live_report(thv_registry::question_url);
         Box::pin(asked).await.ok()

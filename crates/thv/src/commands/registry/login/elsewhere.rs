@@ -6,12 +6,11 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::time::Duration;
 
 use thv_auth::AuthFailure;
-use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod};
+use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod, Prompter};
 use thv_config::world::World;
 use tokio::sync::mpsc;
-use url::Url;
 
-use super::{Shown, change};
+use super::Shown;
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
 use crate::output::{NOTICE, Output};
@@ -23,7 +22,7 @@ const MAX_ADDRESS: u64 = 64 * 1024;
 /// Waits for the login, and gives up at the time limit or when the person interrupts; the port is free again then.
 pub(super) async fn log_in(
     args: &LoginArgs,
-    metadata_url: Option<Url>,
+    how: LoginHow,
     shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
@@ -36,11 +35,9 @@ pub(super) async fn log_in(
         } else {
             DeviceUse::Never
         },
-        metadata_url,
-        change: change(args),
-        ..LoginHow::default()
+        ..how
     };
-    let view = auth.start_login(how).await?.view;
+    let view = auth.start_login(how, Prompter::Person).await?.view;
     let id = view.id.as_str();
     let reads = !args.elsewhere.device && (args.elsewhere.paste || std::io::stdin().is_terminal());
     output.remark(&words(&view.methods, shown, reads));
@@ -48,7 +45,7 @@ pub(super) async fn log_in(
     let limit = Duration::from_secs(args.timeout);
     let ended = async {
         match auth.watch_login(id) {
-            Some(login) => login.outcome().await,
+            Some(login) => login.outcome().await.map_err(AuthFailure::from),
             // It was started a moment ago, and is kept for longer than anybody waits.
             None => std::future::pending().await,
         }
@@ -56,7 +53,7 @@ pub(super) async fn log_in(
     tokio::pin!(ended);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);
-    let given_up = loop {
+    let why = loop {
         let line = async {
             match &mut pasted {
                 Some(lines) => lines.recv().await,
@@ -64,7 +61,7 @@ pub(super) async fn log_in(
             }
         };
         tokio::select! {
-            done = &mut ended => return Ok(done.map_err(AuthFailure::from)?),
+            done = &mut ended => return Ok(done?),
             line = line => match line {
                 None => pasted = None,
                 Some(line) => if let Some(Err(why)) = auth.hand_over(id, &line) {
@@ -75,8 +72,11 @@ pub(super) async fn log_in(
             _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
         }
     };
-    auth.withdraw_login(id).await;
-    Err(given_up)
+    let given_up = super::give_up(why, ended, auth, output).await;
+    if given_up.is_err() {
+        auth.withdraw_login(id).await;
+    }
+    given_up
 }
 
 /// What the person is to do.
@@ -134,6 +134,8 @@ fn lines() -> mpsc::Receiver<String> {
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
     fn url(text: &str) -> Url {
