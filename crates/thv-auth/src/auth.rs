@@ -192,6 +192,11 @@ impl Auth {
         }));
     }
 
+    /// Asks no identity provider from now on: for a program that looks and changes nothing.
+    pub fn renew_nothing(&self) {
+        self.engine.renew_nothing();
+    }
+
     /// Waits for the renewals in flight, before the program ends: a token that is spent has to be replaced in the store. And for tokens
     /// that are being given back.
     pub async fn finish(&self) {
@@ -512,7 +517,8 @@ impl Auth {
     }
 
     /// The login as the client that is asked for. Where this program has registered that client and the provider has forgotten
-    /// it, a new one is registered, once, and takes its place when somebody has logged in as it.
+    /// it, or it is one for another place to come back to, a new one is registered, once, and takes its place when somebody has
+    /// logged in as it.
     async fn with_client(
         &self,
         binding: Binding,
@@ -527,15 +533,6 @@ impl Auth {
             // A store that cannot be read is told by the login itself.
             Ok(None) | Err(_) => return Ok((binding, how)),
         };
-        if let Some(public) = &how.public {
-            return Err(LoginError::Settings {
-                cause: format!(
-                    "thv has registered its own client with an address on this machine, and logins of this server come back to {}: have a client registered with that address, and configure it with --client-id",
-                    public.redirect_uri()
-                ),
-            }
-            .into());
-        }
         let provider = discover(&self.http, &binding.issuer, DiscoveryPolicy::DEFAULT)
             .await
             .map_err(|error| LoginError::Discovery {
@@ -551,6 +548,7 @@ impl Auth {
         let wanted = WantedClient {
             provider: &provider,
             port: port.unwrap_or(DEFAULT_CALLBACK_PORT),
+            public: how.public.clone(),
             scopes: requested_scopes(&provider, &binding.scopes),
             allow_private_ip: binding.allow_private_ip,
             anew: false,

@@ -76,6 +76,8 @@ pub(crate) struct Inner {
     lanes: Mutex<HashMap<Binding, Weak<Lane>>>,
     /// Whether renewals begin that nobody waits for.
     ahead: AtomicBool,
+    /// Whether any begin.
+    renews: AtomicBool,
 }
 
 /// What a renewal is for.
@@ -107,6 +109,7 @@ impl RefreshEngine {
                 jitter: jitter[0],
                 lanes: Mutex::default(),
                 ahead: AtomicBool::new(true),
+                renews: AtomicBool::new(true),
             }),
         }
     }
@@ -149,6 +152,11 @@ impl RefreshEngine {
     /// with its answer would end before such a renewal is stored.
     pub fn renew_ahead(&self, yes: bool) {
         self.inner.ahead.store(yes, Ordering::Relaxed);
+    }
+
+    /// Asks the provider for nothing from now on: for a program that wants to know how things stand, and changes none.
+    pub fn renew_nothing(&self) {
+        self.inner.renews.store(false, Ordering::Relaxed);
     }
 
     /// Waits for the renewals in flight: what they bring is lost with a process that ends before it is stored. Each has a
@@ -375,6 +383,12 @@ impl Inner {
 
     /// Why a renewal may not begin yet.
     fn waits_for(&self, view: &View) -> Option<AuthError> {
+        if !self.renews.load(Ordering::Relaxed) {
+            return Some(AuthError::Unreachable {
+                cause: "it is not asked now; the next read of the registry renews the token"
+                    .to_owned(),
+            });
+        }
         let failure = view.failure.as_ref()?;
         (self.monotonic() < failure.retry_at).then(|| failure.error.clone())
     }

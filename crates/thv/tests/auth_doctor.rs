@@ -26,7 +26,7 @@ use thv_testkit::binary::{Ran, cli_with};
 use thv_testkit::home::Home;
 use thv_testkit::provider::{self, Rule, paths};
 use thv_testkit::registry;
-use thv_testkit::wait::until_true;
+use thv_testkit::wait::{PATIENCE, until, until_true};
 
 async fn doctor(stage: &Stage) -> (i32, Value) {
     let ran = stage.cli(&["doctor", "--format", "json"]).await;
@@ -444,6 +444,19 @@ async fn a_status_that_asks_the_registry_never_asks_for_tokens() {
     assert_eq!(stage.provider.requests_for(paths::TOKEN).len(), 0);
     let plain = stage.cli(&["registry", "status", "--format", "json"]).await;
     assert_eq!(plain.json()["login"]["live"], Value::Null);
+
+    // Nor is the question another one when the token has expired.
+    stage.live_for(1);
+    stage.logged_in_by_cli().await;
+    let expired = until("the token to expire", PATIENCE, || async {
+        let ran = stage.cli(&status).await;
+        (ran.json()["login"]["live"]["result"] == "no_token").then_some(ran)
+    });
+    let expired = expired.await;
+    assert_eq!(stage.refreshes(), 0, "{}", expired.transcript());
+    let ran = stage.cli(&["registry", "refresh"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert_eq!(stage.refreshes(), 1);
 }
 
 #[tokio::test]

@@ -56,12 +56,14 @@ impl Real {
         }
     }
 
-    async fn server(&self) -> Server {
+    fn setup(&self) -> Setup {
         Setup::new(THV, &self.home)
             .envs(self.opener.env())
             .env("TOOLHIVE_SECRETS_PASSWORD", auth_kit::PASSWORD)
-            .start()
-            .await
+    }
+
+    async fn server(&self) -> Server {
+        self.setup().start().await
     }
 
     async fn log_in(&self, server: &Server) -> Answer {
@@ -140,6 +142,25 @@ async fn the_certified_provider_registers_us_and_a_url_leads_to_the_catalog() {
         real.provider.events().iter().filter(fits).count()
     };
     assert_eq!(asked("/reg"), 1);
+    assert!(server.stop().await.success());
+
+    // Behind a reverse proxy the browser comes back to another address, for which there is no client yet.
+    let server = real.setup().arg("--public-url=https://tools.example/thv");
+    let server = server.start().await;
+    let logins = "/api/v1/registries/default/auth/logins";
+    let login = server.post(logins, &json!({})).await;
+    assert_eq!(login.status, 201, "{login:?}");
+    let login = login.json();
+    let authorize = login["methods"][0]["authorization_url"].as_str().unwrap();
+    let callback = "https://tools.example/thv/oauth/callback";
+    let back = Browser::default().open_until(authorize, callback).await;
+    let path = login["callback_url"].as_str().unwrap();
+    let handed = server.post(path, &json!({"url": back})).await;
+    assert!(handed.status < 300, "{handed:?}");
+    let ended = auth_kit::end_of(&server, &login).await;
+    assert_eq!(ended["state"], "authenticated", "{ended}");
+    assert_eq!(names(&server).await, real.registry.live_names());
+    assert_eq!(asked("/reg"), 2);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use thv_http::Http;
 use url::Url;
 
 use super::FoundLogin;
-use crate::login::{DEFAULT_CALLBACK_PORT, RedirectForm};
+use crate::login::{DEFAULT_CALLBACK_PORT, PublicUrl, RedirectForm};
 use crate::oauth::client::{ClientStanding, ask_after_client};
 use crate::oauth::issuer::shown_issuer;
 use crate::oauth::redirect_uri::LoopbackName;
@@ -78,6 +78,7 @@ pub async fn client_for(
     let wanted = WantedClient {
         provider: &found.provider,
         port,
+        public: None,
         scopes: requested_scopes(&found.provider, &found.scopes),
         allow_private_ip: found.allow_private_ip,
         anew: choice.anew,
@@ -110,8 +111,10 @@ fn check_metadata_document(text: &str) -> Result<(), ClientError> {
 /// A client that is wanted at a provider.
 pub(crate) struct WantedClient<'w> {
     pub(crate) provider: &'w Provider,
-    /// Where the browser returns to.
+    /// Where the browser returns to on this machine.
     pub(crate) port: u16,
+    /// Where it returns to instead.
+    pub(crate) public: Option<PublicUrl>,
     pub(crate) scopes: Vec<String>,
     pub(crate) allow_private_ip: bool,
     /// Whether one that was registered before is left aside.
@@ -139,7 +142,7 @@ pub(crate) async fn living_client(
 ) -> Result<LivingClient, ClientError> {
     let mut before = Vec::new();
     let mut candidates = Vec::new();
-    for form in FORMS {
+    for form in wanted.forms() {
         let kept = kept(vault, wanted, form).await?;
         for (client, is_next) in [(&kept.current, false), (&kept.next, true)] {
             candidates.extend(client.clone().map(|registration| LivingClient {
@@ -240,7 +243,20 @@ async fn kept(
 }
 
 impl WantedClient<'_> {
+    /// A public address has one form; which it is says nothing then.
+    fn forms(&self) -> impl Iterator<Item = RedirectForm> {
+        let count = if self.public.is_some() {
+            1
+        } else {
+            FORMS.len()
+        };
+        FORMS.into_iter().take(count)
+    }
+
     fn redirect_uris(&self, form: RedirectForm) -> Vec<String> {
+        if let Some(public) = &self.public {
+            return vec![public.redirect_uri()];
+        }
         let uri = form.uri(self.port, &self.provider.issuer);
         vec![uri.as_str().to_owned()]
     }

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::json;
-use thv_http::{Http, Limits, Reply, Request, secrecy};
+use thv_http::{Http, Limits, Reply, Request, is_loopback_url, secrecy};
 use url::Url;
 
 use crate::oauth::answer::shown;
@@ -107,10 +107,10 @@ impl RegistrationError {
 // === impl Registration ===
 
 impl Registration {
-    /// The port that the browser returns to.
+    /// The port of this machine that the browser returns to, if it is this machine.
     pub(crate) fn port(&self) -> Option<u16> {
         let uri = Url::parse(self.redirect_uris.first()?).ok()?;
-        uri.port_or_known_default()
+        is_loopback_url(&uri).then(|| uri.port_or_known_default())?
     }
 
     /// Whether a login can be made as this client at `now`, at a provider whose metadata are these: its secret has not ended,
@@ -139,7 +139,7 @@ pub(crate) fn host_of(url: &Url) -> String {
     }
 }
 
-/// Registers a public native client, or one with a secret where the provider takes no other.
+/// Registers a public client, or one with a secret where the provider takes no other.
 pub async fn register(
     http: &Http,
     provider: &Provider,
@@ -174,6 +174,16 @@ pub async fn register(
     read(&members, provider, request).map_err(unusable)
 }
 
+/// Providers let browsers come back to this machine for native clients only, and to a server for `web` ones (`OpenID` Connect Dynamic
+/// Client Registration 1.0 section 2).
+fn application_type(redirect_uris: &[String]) -> &'static str {
+    if redirect_uris.iter().all(|uri| uri.starts_with("https:")) {
+        "web"
+    } else {
+        "native"
+    }
+}
+
 /// What we say of ourselves (RFC 7591 section 2).
 fn metadata(provider: &Provider, request: &RegistrationRequest<'_>) -> serde_json::Value {
     let lists = |list: &Option<Vec<String>>, word: &str| {
@@ -196,7 +206,7 @@ fn metadata(provider: &Provider, request: &RegistrationRequest<'_>) -> serde_jso
     }
     let mut metadata = json!({
         "client_name": CLIENT_NAME,
-        "application_type": "native",
+        "application_type": application_type(request.redirect_uris),
         "redirect_uris": request.redirect_uris,
         "grant_types": grant_types,
         "response_types": ["code"],
@@ -426,6 +436,11 @@ mod tests {
         let open = metadata(&provider(), &request);
         assert_eq!(open["token_endpoint_auth_method"], "none");
         assert_eq!(open["application_type"], "native");
+        let public = RegistrationRequest {
+            redirect_uris: &["https://tools.example/oauth/callback".to_owned()],
+            ..request.clone()
+        };
+        assert_eq!(metadata(&provider(), &public)["application_type"], "web");
         assert_eq!(open["scope"], serde_json::Value::Null);
         assert_eq!(open["grant_types"][1], "refresh_token");
         let picky = Provider {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use thv_auth::limits::{PREPARE_TIME, PROMPTS_UNANSWERED};
-use thv_auth::login::{LoginError, LoginHow, Prompter, PublicUrl, StartedLogin};
+use thv_auth::login::{LoginError, LoginHow, LoginMethod, Prompter, PublicUrl, StartedLogin};
 use thv_auth::oauth::{DiscoveryPolicy, discover};
 use thv_auth::relaxation::Relaxations;
 use thv_auth::{AuthFailure, ClientChoice, FoundLogin};
-use thv_testkit::browse::browse;
+use thv_testkit::browse::{Browser, browse};
 use thv_testkit::provider::{Fault, Gate, Registration, Rule, User, paths};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -301,24 +301,42 @@ async fn whoever_joins_a_login_waits_for_nobody_who_makes_one_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_registered_for_this_machine_logs_nobody_in_at_a_public_address() {
+async fn a_login_at_a_public_address_is_made_as_a_client_that_is_registered_for_it() {
     let house = registered().await;
-    let how = LoginHow {
-        public: Some(PublicUrl::parse("https://thv.example/base").unwrap()),
+    let here = house.binding().client_id;
+    let before = house.config_text();
+    let public = "https://tools.example/base";
+    let at_public = || LoginHow {
+        public: Some(PublicUrl::parse(public).unwrap()),
         ..any_port()
     };
-    let refused = house
-        .auth
-        .start_login(how, Prompter::Person)
-        .await
-        .unwrap_err();
-    let AuthFailure::Login(LoginError::Settings { cause }) = &refused else {
-        panic!("{refused:?}");
-    };
-    assert_eq!(
-        cause,
-        "thv has registered its own client with an address on this machine, and logins of this server come back to https://thv.example/base/oauth/callback: have a client registered with that address, and configure it with --client-id"
-    );
+    for again in [false, true] {
+        let started = house.auth.start_login(at_public(), Prompter::Person);
+        let started = started.await.unwrap();
+        if !again {
+            assert_eq!(house.config_text(), before, "nobody has logged in");
+        }
+        let LoginMethod::Browser { authorization_url } = &started.view.methods[0] else {
+            panic!("{:?}", started.view.methods);
+        };
+        let mut browser = Browser::default();
+        let back = browser
+            .open_until(
+                authorization_url.as_str(),
+                &format!("{public}/oauth/callback"),
+            )
+            .await;
+        let handed = house.auth.hand_over(started.view.id.as_str(), &back);
+        handed.unwrap().unwrap();
+        let watch = house.auth.watch_login(started.view.id.as_str()).unwrap();
+        watch.outcome().await.unwrap();
+        assert_ne!(house.binding().client_id, here);
+    }
+    // One client for each place, however often somebody logs in there.
+    assert_eq!(house.provider.requests_for(paths::REGISTER).len(), 2);
+    house.log_in().await;
+    assert_eq!(house.binding().client_id, here);
+    assert_eq!(house.provider.requests_for(paths::REGISTER).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,10 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let registry = catalogs.default_registry()?;
+    if check {
+        // The registry is asked about the token that is there, and nobody for another one.
+        catalogs.auth.renew_nothing();
+    }
     // A status that was asked for before anything is loaded would say nothing of use.
     let outcome = super::catalog(&catalogs, false, world, output).await;
     let snapshot = outcome.as_ref().ok().map(|served| &*served.snapshot);
