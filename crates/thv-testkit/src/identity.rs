@@ -15,7 +15,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::client::{Address, Call};
 use crate::wait::{PATIENCE, until};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Long for a machine that builds and runs browsers at the same time.
+const READY_WITHIN: Duration = Duration::from_secs(90);
 
 /// A running provider. It ends when dropped, and by itself when the test process dies.
 #[derive(Debug)]
