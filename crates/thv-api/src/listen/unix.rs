@@ -1,4 +1,4 @@
-//! Listening on a Unix socket, for its user alone. The file at its path is removed only when it is a socket that
+//! Listening on a Unix socket, for its user alone unless somebody has opened it to others. The file at its path is removed only when it is a socket that
 //! nobody answers at, and at the end only when it is still the one we made (W39): a successor
 //! may have put its own there meanwhile.
 
@@ -6,15 +6,15 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Acceptor, ListenError, Listener};
 use crate::edge::HostPolicy;
 use crate::limits;
 
-/// The mode that clients of the Go program find. It decides nothing: [`admits`] does, from the first connection on, which
-/// may come before the mode is set.
+/// The mode that clients of the Go program find. What it lets the user's own group do, [`admits`] does not, from the first
+/// connection on, which may come before the mode is set.
 const SOCKET_MODE: u32 = 0o660;
 
 /// The mode of a missing parent directory, as in the Go program.
@@ -23,11 +23,15 @@ const PARENT_MODE: u32 = 0o750;
 /// The user who may do everything anyway.
 const ROOT: u32 = 0;
 
+/// The mode's bits by which a group, and everybody, may connect.
+const GROUP_CONNECTS: u32 = 0o020;
+const ALL_CONNECT: u32 = 0o002;
+
 /// A listening socket and the file that is its name.
 #[derive(Debug)]
 pub(super) struct Bound {
     listener: UnixListener,
-    _file: SocketFile,
+    file: SocketFile,
 }
 
 #[derive(Debug)]
@@ -180,13 +184,19 @@ fn bind_at(path: PathBuf) -> io::Result<Bound> {
     listener.set_nonblocking(true)?;
     Ok(Bound {
         listener: UnixListener::from_std(listener)?,
-        _file: file,
+        file,
     })
 }
 
-/// Whether a process of `peer` may talk to a server of `ours`.
+/// Whether a process of `peer` may talk to a server of `ours`, whoever else may.
 fn admits(peer: u32, ours: u32) -> bool {
     peer == ours || peer == ROOT
+}
+
+/// Whether somebody has opened the socket since it was made, to everybody or to a group that is not our own: for a reverse
+/// proxy, for example. Then the system decides, by the mode, who gets this far.
+fn is_opened(mode: u32, group: u32, our_group: u32) -> bool {
+    mode & ALL_CONNECT != 0 || mode & GROUP_CONNECTS != 0 && group != our_group
 }
 
 // === impl Bound ===
@@ -198,6 +208,7 @@ impl Bound {
             let (stream, _) = self.listener.accept().await?;
             match stream.peer_cred() {
                 Ok(peer) if admits(peer.uid(), geteuid().as_raw()) => return Ok(stream),
+                Ok(_) if self.file.is_opened().await => return Ok(stream),
                 Ok(peer) => {
                     tracing::warn!(uid = peer.uid(), "a connection of another user is closed");
                 }
@@ -208,6 +219,17 @@ impl Bound {
 }
 
 // === impl SocketFile ===
+
+impl SocketFile {
+    /// As it is now: what somebody closes again is closed.
+    async fn is_opened(&self) -> bool {
+        let Ok(file) = tokio::fs::symlink_metadata(&self.path).await else {
+            return false;
+        };
+        Identity(file.dev(), file.ino()) == self.identity
+            && is_opened(file.mode(), file.gid(), getegid().as_raw())
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -249,6 +271,21 @@ mod tests {
             (u32::MAX, 1000, false),
         ] {
             assert_eq!(admits(peer, ours), admitted, "{peer} at {ours}");
+        }
+    }
+
+    #[test]
+    fn case_67_an_operator_can_open_a_socket_to_a_group_or_to_all() {
+        const OURS: u32 = 1000;
+        for (mode, group, opened) in [
+            (SOCKET_MODE, OURS, false),
+            (0o600, 33, false),
+            (SOCKET_MODE, 33, true),
+            (0o666, OURS, true),
+            (0o664, OURS, false),
+            (0o140_660, 33, true),
+        ] {
+            assert_eq!(is_opened(mode, group, OURS), opened, "{mode:o} {group}");
         }
     }
 
