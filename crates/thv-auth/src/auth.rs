@@ -31,7 +31,7 @@ use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME};
 use crate::login::budget::PromptBudget;
 use crate::login::{
     Adopt, Asked, DEFAULT_CALLBACK_PORT, LoginDone, LoginError, LoginHow, LoginState, LoginView,
-    LoginWatch, Logins, NotTaken, Prompter, Replaced, Settle, StartedLogin,
+    LoginWatch, Logins, NotTaken, Prompter, Replaced, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
 use crate::machine::manage::ManageError;
@@ -39,7 +39,7 @@ use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
 use crate::machine::report::report;
 use crate::machine::secret::SecretReader;
 use crate::machine::way::Way;
-use crate::oauth::registration::{Registration, RegistrationError};
+use crate::oauth::registration::RegistrationError;
 use crate::oauth::{DiscoveryPolicy, KeyCache, discover, requested_scopes};
 use crate::refresh::{EngineParts, OAuthService, RefreshEngine, Unwatched, blocking};
 use crate::rules::{Configured, LoginRules};
@@ -48,7 +48,7 @@ use crate::tokens::GrantCredentials;
 use crate::vault::{ConfiguredStore, Vault, VaultError};
 
 /// The name of the registry that `config.yaml` describes.
-const DEFAULT_REGISTRY: &str = "default";
+pub(crate) const DEFAULT_REGISTRY: &str = "default";
 
 /// Logins to registries: the store, the engine that keeps grants fresh, and the logins.
 pub struct Auth {
@@ -441,7 +441,13 @@ impl Auth {
             made = Box::pin(self.made_ready(&config, &binding, how)) => made,
             () = deadline => Err(not_discovered(&binding)),
         };
-        if made.is_err() {
+        // Where a client may have been registered for it, it counts: not every try leaves one at the provider.
+        let counts = matches!(
+            &made,
+            Err(AuthFailure::Client(ClientError::Registration(error)))
+                if *error != RegistrationError::NotOffered
+        );
+        if made.is_err() && !counts {
             self.give_back(&binding, by).await;
         }
         Ok(Ready {
@@ -470,12 +476,21 @@ impl Auth {
             asked.client_id.clone_from(client_id);
         }
         let (asked, how) = self.with_client(asked, how).await?;
-        let asked = (asked != *binding).then(|| Asked {
+        if asked == *binding {
+            return Ok(how);
+        }
+        // It will have to be configured, and nobody is to log in for nothing.
+        let config = self.config.clone();
+        blocking(move || config.prove_writable()).await?;
+        let asked = Asked {
             adopt: adopting(&self.config, binding, &asked),
             before: binding.clone(),
             binding: asked,
-        });
-        Ok(LoginHow { asked, ..how })
+        };
+        Ok(LoginHow {
+            asked: Some(asked),
+            ..how
+        })
     }
 
     /// Looks for a login to a registry of which only the URL is known. Changes nothing and opens nothing.
@@ -556,20 +571,15 @@ impl Auth {
             now: self.clock.now(),
         };
         let client = living_client(&self.http, self.engine.vault(), &wanted).await?;
-        let then = how.settle;
-        let settle = if client.is_next {
-            Some(self.settling(client.registration.clone(), then))
-        } else {
-            then
-        };
+        let registration = client.registration;
         let how = LoginHow {
-            settle,
+            next_client: client.is_next.then(|| registration.clone()),
             redirect: client.form,
-            authentication: client.registration.authentication,
-            secret_host: Some(client.registration.token_host),
+            authentication: registration.authentication,
+            secret_host: Some(registration.token_host),
             ..how
         };
-        let client_id = client.registration.client_id;
+        let client_id = registration.client_id;
         Ok((
             Binding {
                 client_id,
@@ -577,24 +587,6 @@ impl Auth {
             },
             how,
         ))
-    }
-
-    /// Gives a client of ours its place once somebody has logged in as it, before what is to be done `then`.
-    fn settling(&self, client: Registration, then: Option<Settle>) -> Settle {
-        let vault = self.engine.vault().clone();
-        Arc::new(move || {
-            let (vault, client, then) = (vault.clone(), client.clone(), then.clone());
-            async move {
-                // Until that can be written it is found beside the one before.
-                if let Err(error) = blocking(move || vault.settle_registration(&client)).await {
-                    tracing::debug!(%error, "a registered client has not taken its place");
-                }
-                if let Some(then) = then {
-                    then().await;
-                }
-            }
-            .boxed()
-        })
     }
 
     /// Logs out of the configured registry. A login that is under way is ended first; a token that was given to us to keep is
@@ -613,6 +605,9 @@ impl Auth {
             (Err(error), None) => return Err(error.into()),
         };
         self.logins.cancel(&binding).await;
+        // One that was past its end has configured what it asked for meanwhile.
+        let now = Binding::of(&self.config.load_async().await?);
+        let binding = now.unwrap_or(binding);
         let receipt = logout(&self.engine, &self.config, &binding).await?;
         self.of(&binding).look().await;
         Ok(receipt.with_credential(credential))

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::binding::Binding;
 use crate::credentials::{AuthError, Credentials as _, LoginReason};
+use crate::doctor::proof_fault;
 use crate::grant::{Grant, GrantOrigin};
 use crate::machine::settings::CredentialKind;
 use crate::machine::way::{Choice, Way};
@@ -402,13 +403,15 @@ impl LiveCheck {
         let (result, status, detail) = match answer {
             Ok(reply) => {
                 let status = reply.status.as_u16();
+                let detail = proof_fault(reply);
                 let result = match status {
+                    _ if detail.is_some() => LiveResult::Unclear,
                     200..=299 => LiveResult::Accepted,
                     401 => LiveResult::Refused,
                     403 => LiveResult::Forbidden,
                     _ => LiveResult::Unclear,
                 };
-                (result, Some(status), None)
+                (result, Some(status), detail)
             }
             Err(error) => (LiveResult::Unreachable, None, Some(error.to_string())),
         };

@@ -138,6 +138,20 @@ impl ConfigStore {
         blocking(move || store.update(change)).await
     }
 
+    /// Whether a change could be written now, found out without one: by a file beside the configuration, which goes again. Blocks.
+    pub fn prove_writable(&self) -> Result<(), ConfigError> {
+        self.update(|_| Ok::<_, ConfigError>(()))?;
+        let mut name = self.target().into_os_string();
+        name.push(".probe");
+        let probe = PathBuf::from(name);
+        write_atomic(&probe, b"")
+            .and_then(|()| std::fs::remove_file(&probe))
+            .map_err(|error| ConfigError::Unwritable {
+                path: self.path.clone(),
+                cause: error.to_string(),
+            })
+    }
+
     /// The file's content; `None` when there is no file.
     fn read(&self) -> Result<Option<Document>, ConfigError> {
         let clock = &self.world.clock;

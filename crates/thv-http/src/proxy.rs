@@ -24,14 +24,14 @@ pub(crate) struct ProxyRules {
 impl ProxyRules {
     pub(crate) fn from_env(env: &dyn Env) -> Self {
         // A program started by a web server over CGI has in `HTTP_PROXY` what a client put into its `Proxy` header
-        // (CVE-2016-5385). No client can set the name in lower case.
+        // (CVE-2016-5385). No client can set the name in lower case, where names have a case.
         let is_cgi = env.var("REQUEST_METHOD").is_some();
         let setting = |upper: &'static str, lower: &str| {
+            let is_clients = is_cgi && upper == "HTTP_PROXY";
             let value = env
                 .var(upper)
-                .filter(|value| !value.is_empty())
-                .filter(|_| !is_cgi || upper != "HTTP_PROXY")
-                .or_else(|| env.var(lower))?;
+                .filter(|value| !value.is_empty() && !is_clients)
+                .or_else(|| env.var(lower).filter(|_| !is_clients || cfg!(unix)))?;
             (!value.is_empty()).then(|| parse(upper, &value))
         };
         let all = setting("ALL_PROXY", "all_proxy");

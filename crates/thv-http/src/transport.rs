@@ -163,7 +163,8 @@ fn base(user_agent: &str) -> ClientBuilder {
 
 fn over_socket(builder: ClientBuilder, path: &Path) -> ClientBuilder {
     // No TLS on a socket: without roots nothing is read from disk.
-    let builder = builder.tls_certs_only([]);
+    // Nor a proxy, and none of what it may know: the library would send that along.
+    let builder = builder.tls_certs_only([]).no_proxy();
     #[cfg(unix)]
     return builder.unix_socket(path);
     #[cfg(windows)]

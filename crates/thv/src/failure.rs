@@ -415,6 +415,8 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             ),
             LoginError::Settings { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` with `--issuer`, `--client-id`, `--scopes` or `--audience` changes them"),
+            LoginError::NotConfigured { .. } => Failure::new(text, Exit::Failure)
+                .hint("make config.yaml writable, then `thv registry login`"),
             LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => Failure::new(text.clone(), Exit::SecretStore).hint(
                 // The store gives its reasons as text.
                 if text.contains("cannot lock ") || text.contains("cannot write ") {

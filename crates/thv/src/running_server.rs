@@ -9,7 +9,7 @@ use http::Method;
 use http::header::{ACCEPT, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use thv_api::discovery::{CallerToken, Discovery};
+use thv_api::discovery::{CallerToken, Discovery, Record};
 use thv_config::Paths;
 use thv_config::world::World;
 use thv_http::{Bearer, Http, HttpOptions, Limits, Policy, Reply, Request};
@@ -50,14 +50,14 @@ impl RunningServer {
     /// The server of this user, if one runs.
     pub(crate) async fn find(world: &World, paths: &Paths) -> Result<Option<Self>, CommandError> {
         let discovery = Discovery::new(paths.server_record(), Arc::clone(&world.clock));
-        let record = discovery.running().await;
         if let Some(told) = world.env.var(API_URL).filter(|told| !told.is_empty()) {
             // The token is for the server that wrote it, and for no other that somebody names.
-            let token = record
-                .filter(|record| record.url == told.trim_end_matches('/'))
-                .and_then(|record| record.token);
+            let is_told = |record: &Record| record.url == told.trim_end_matches('/');
+            let record = discovery.running_if(is_told).await;
+            let token = record.and_then(|record| record.token);
             return Self::at(&told, token, world).map(Some);
         }
+        let record = discovery.running().await;
         record
             .map(|record| Self::at(&record.url, record.token, world))
             .transpose()

@@ -453,6 +453,11 @@ async fn a_status_that_asks_the_registry_never_asks_for_tokens() {
         (ran.json()["login"]["live"]["result"] == "no_token").then_some(ran)
     });
     let expired = expired.await;
+    // Nor where nothing is kept that could be shown in its place.
+    std::fs::remove_dir_all(stage.home.cache_dir()).unwrap();
+    let bare = stage.cli(&status).await;
+    assert_eq!(bare.code, 0, "{}", bare.transcript());
+    assert_eq!(bare.json()["login"]["state"], "authenticated");
     assert_eq!(stage.refreshes(), 0, "{}", expired.transcript());
     let ran = stage.cli(&["registry", "refresh"]).await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());

@@ -114,9 +114,16 @@ impl Discovery {
 
     /// The record of the server that is running now, if one is.
     pub async fn running(&self) -> Option<Record> {
+        self.running_if(|_| true).await
+    }
+
+    /// The same where its record is `meant`; another one is not asked whether it runs.
+    pub async fn running_if(&self, meant: impl FnOnce(&Record) -> bool) -> Option<Record> {
         let path = self.path.clone();
         match blocking(move || record::read(&path)).await {
-            Ok(Found::Record(record)) if self.judge(&record).await == State::Running => {
+            Ok(Found::Record(record))
+                if meant(&record) && self.judge(&record).await == State::Running =>
+            {
                 Some(record)
             }
             _ => None,

@@ -155,6 +155,9 @@ fn hint(error: &LoginError) -> Option<&'static str> {
         LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => {
             Some("`thv secret status` says which store is meant, and what is wrong with it.")
         }
+        LoginError::NotConfigured { .. } => {
+            Some("Make config.yaml writable for the server, and start another login.")
+        }
         LoginError::Discovery {
             transient: true, ..
         } => Some(
@@ -192,7 +195,9 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
         | LoginError::Exchange { .. }
         | LoginError::IdToken { .. } => (StatusCode::BAD_GATEWAY, "identity_provider_refused"),
         LoginError::NothingToOpen { .. } => (StatusCode::NOT_IMPLEMENTED, "no_browser"),
-        LoginError::NotStored { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "login_not_stored"),
+        LoginError::NotStored { .. } | LoginError::NotConfigured { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "login_not_stored")
+        }
         LoginError::Listener { .. } | LoginError::Internal { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
         }
@@ -306,6 +311,11 @@ mod tests {
                 LoginError::NothingToOpen { cause: text() },
                 501,
                 "no_browser",
+            ),
+            (
+                LoginError::NotConfigured { cause: text() },
+                500,
+                "login_not_stored",
             ),
             (
                 LoginError::NotStored { cause: text() },

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{getegid, geteuid};
+use rustix::process::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Acceptor, ListenError, Listener};
@@ -38,6 +38,8 @@ pub(super) struct Bound {
 struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    /// The group that it was made in: the process's own, or its directory's.
+    group: u32,
 }
 
 /// Device and inode.
@@ -178,6 +180,7 @@ fn bind_at(path: PathBuf) -> io::Result<Bound> {
     let metadata = path.symlink_metadata()?;
     let file = SocketFile {
         identity: Identity(metadata.dev(), metadata.ino()),
+        group: metadata.gid(),
         path,
     };
     std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
@@ -193,10 +196,10 @@ fn admits(peer: u32, ours: u32) -> bool {
     peer == ours || peer == ROOT
 }
 
-/// Whether somebody has opened the socket since it was made, to everybody or to a group that is not our own: for a reverse
+/// Whether somebody has opened the socket since it was made, to everybody or to another group than `at_first`: for a reverse
 /// proxy, for example. Then the system decides, by the mode, who gets this far.
-fn is_opened(mode: u32, group: u32, our_group: u32) -> bool {
-    mode & ALL_CONNECT != 0 || mode & GROUP_CONNECTS != 0 && group != our_group
+fn is_opened(mode: u32, group: u32, at_first: u32) -> bool {
+    mode & ALL_CONNECT != 0 || mode & GROUP_CONNECTS != 0 && group != at_first
 }
 
 // === impl Bound ===
@@ -227,7 +230,7 @@ impl SocketFile {
             return false;
         };
         Identity(file.dev(), file.ino()) == self.identity
-            && is_opened(file.mode(), file.gid(), getegid().as_raw())
+            && is_opened(file.mode(), file.gid(), self.group)
     }
 }
 

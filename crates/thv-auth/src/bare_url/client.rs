@@ -193,37 +193,51 @@ async fn registered(
     form: RedirectForm,
     seen: KeptClients,
 ) -> Result<LivingClient, ClientError> {
-    let request = RegistrationRequest {
-        redirect_uris: &wanted.redirect_uris(form),
-        scopes: &wanted.scopes,
-        allow_private_ip: wanted.allow_private_ip,
-        now: wanted.now,
+    let making = {
+        let (http, vault) = (http.clone(), vault.clone());
+        let provider = wanted.provider.clone();
+        let (uris, scopes) = (wanted.redirect_uris(form), wanted.scopes.clone());
+        let (allow_private_ip, now) = (wanted.allow_private_ip, wanted.now);
+        async move {
+            let request = RegistrationRequest {
+                redirect_uris: &uris,
+                scopes: &scopes,
+                allow_private_ip,
+                now,
+            };
+            let client = register(&http, &provider, &request).await?;
+            tracing::info!(
+                issuer = provider.issuer,
+                client_id = client.client_id,
+                "registered with the identity provider"
+            );
+            let is_next = seen.current.is_some();
+            let kept = client.clone();
+            let kept = blocking(move || vault.keep_registration(&seen, &kept)).await;
+            Ok::<_, ClientError>((kept, client, is_next))
+        }
     };
-    let client = register(http, wanted.provider, &request).await?;
-    let is_next = seen.current.is_some();
-    tracing::info!(
-        issuer = wanted.provider.issuer,
-        client_id = client.client_id,
-        again = is_next,
-        "registered with the identity provider"
-    );
-    let keeper = vault.clone();
-    let new = client.clone();
-    let (registration, is_next) =
-        match blocking(move || keeper.keep_registration(&seen, &new)).await {
-            Ok(()) => (client, is_next),
-            Err(VaultError::Moved) => match kept(vault, wanted, form).await? {
-                KeptClients {
-                    next: Some(theirs), ..
-                } => (theirs, true),
-                KeptClients {
-                    current: Some(theirs),
-                    next: None,
-                } => (theirs, false),
-                KeptClients { .. } => return Err(VaultError::Moved.into()),
-            },
-            Err(error) => return Err(error.into()),
-        };
+    // Whoever waits may leave; a client that is there at the provider is kept here all the same.
+    let made = tokio::spawn(making).await;
+    let (kept_here, client, is_next) = made.unwrap_or_else(|_| {
+        Err(ClientError::Registration(RegistrationError::Transient {
+            cause: "the registration was cut off".to_owned(),
+        }))
+    })?;
+    let (registration, is_next) = match kept_here {
+        Ok(()) => (client, is_next),
+        Err(VaultError::Moved) => match kept(vault, wanted, form).await? {
+            KeptClients {
+                next: Some(theirs), ..
+            } => (theirs, true),
+            KeptClients {
+                current: Some(theirs),
+                next: None,
+            } => (theirs, false),
+            KeptClients { .. } => return Err(VaultError::Moved.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
     Ok(LivingClient {
         registration,
         form,

@@ -9,6 +9,7 @@ use super::check::Check;
 use super::resource::Wanted;
 use crate::grant::Grant;
 use crate::oauth::challenge::BearerChallenge;
+use crate::oauth::challenge::ProofChallenge;
 use crate::skew::shifted;
 use crate::vault::VaultError;
 
@@ -136,6 +137,11 @@ pub(super) fn token(answer: Option<&Result<Reply, HttpError>>) -> Check {
         Some(Err(error)) => return Check::skipped(ID, error.to_string()),
         Some(Ok(reply)) => reply,
     };
+    if let Some(fault) = proof_fault(reply) {
+        let fix =
+            "set this machine's clock, if it is wrong; otherwise tell the registry's operator";
+        return Check::failed(ID, fault, fix);
+    }
     match reply.status.as_u16() {
         200..=299 => Check::ok(ID, "the registry takes it"),
         401 => Check::failed(
@@ -158,6 +164,18 @@ pub(super) fn token(answer: Option<&Result<Reply, HttpError>>) -> Check {
         ),
         status => Check::skipped(ID, format!("the registry answered {status}")),
     }
+}
+
+/// What an answer says that refuses the proof of the token's key, and not the token (RFC 9449 section 7.1).
+pub(crate) fn proof_fault(reply: &Reply) -> Option<String> {
+    let challenge = ProofChallenge::of(&reply.headers)?;
+    let error = challenge
+        .error
+        .as_ref()
+        .filter(|_| challenge.is_about_proof())?;
+    (reply.status.as_u16() == 401).then(|| {
+        format!("it does not take the proof of the token's key (`{error}`, RFC 9449 section 7.1)")
+    })
 }
 
 /// The registry's own words. It got the token, so that its text could repeat it: only the challenge's known members count.

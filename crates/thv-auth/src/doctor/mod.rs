@@ -20,13 +20,14 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use thv_config::disk::FileLock;
 use thv_config::holder::{Hold, lock_holder, port_holder};
-use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistrySource, World};
+use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore, RegistrySource, World};
 use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
 use thv_secrets::{Patience, Secrets, setup_lock};
 use url::Url;
 
 pub use check::{Check, Diagnosis, Outcome};
 
+use crate::auth::DEFAULT_REGISTRY;
 use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
@@ -40,9 +41,11 @@ use crate::oauth::{DiscoveryPolicy, parse_issuer};
 use crate::pin::Pin;
 use crate::refresh::{RefreshEngine, blocking, grant_lock};
 use crate::relaxation::{Relaxation, Relaxations};
+use crate::rules::LoginRules;
 use crate::skew::shifted;
 use crate::status::LiveCheck;
 use host::{HostSight, ISSUER, REGISTRY};
+pub(crate) use login::proof_fault;
 use resource::{ResourceSight, Wanted};
 
 /// How long a name may take to be looked up. Resolvers give up after about as long.
@@ -68,6 +71,7 @@ pub struct Doctor {
     config: ConfigStore,
     secrets: Secrets,
     http: Http,
+    registries: RegistriesStore,
     engine: RefreshEngine,
 }
 
@@ -103,6 +107,7 @@ impl Doctor {
             config: config.only_looking(),
             secrets,
             http: http.clone(),
+            registries: RegistriesStore::new(paths.registries_file(), world.clone()),
             engine,
         }
     }
@@ -324,10 +329,12 @@ impl Doctor {
             None => None,
         };
         let grant = stored.as_ref().and_then(|(_, grant)| grant.as_ref());
-        let relaxed = grant
-            .and_then(|grant| grant.pin.as_ref())
-            .map(Pin::relaxations)
-            .unwrap_or_default();
+        let pin = grant.and_then(|grant| grant.pin.as_ref());
+        let rules = match binding {
+            Some(binding) => self.rules_for(binding).await,
+            None => LoginRules::default(),
+        };
+        let relaxed = not_applied(&rules, pin);
         let wanted = match binding {
             Some(binding) => Wanted::Login(binding, &relaxed),
             None if is_replaced => Wanted::Credential,
@@ -349,6 +356,18 @@ impl Doctor {
         };
         checks.push(login::token(answer.as_ref()));
         checks
+    }
+
+    /// The rules that are settled for logins to what `binding` names. A file that cannot be read settles nothing.
+    async fn rules_for(&self, binding: &Binding) -> LoginRules {
+        let store = self.registries.clone();
+        let found = blocking(move || store.load(DEFAULT_REGISTRY)).await;
+        found
+            .ok()
+            .flatten()
+            .filter(|settings| settings.url == binding.configured_url)
+            .map(|settings| LoginRules::read(&settings))
+            .unwrap_or_default()
     }
 
     /// What the registry says of itself, looked for where it points and at the well-known places, without a token.
@@ -439,6 +458,21 @@ impl fmt::Debug for Doctor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Doctor").finish_non_exhaustive()
     }
+}
+
+/// The rules that do not hold for a login. A registry that named the issuer at the login has to name it still, whatever was settled.
+fn not_applied(rules: &LoginRules, pin: Option<&Pin>) -> Relaxations {
+    let mut relaxed: Relaxations = [Relaxation::ResourceParentPath, Relaxation::UnlistedIssuer]
+        .into_iter()
+        .filter(|rule| rules.relaxes(*rule))
+        .collect();
+    if let Some(pin) = pin {
+        relaxed.extend(pin.relaxations());
+        if pin.resource_metadata.is_some() {
+            relaxed.remove(&Relaxation::UnlistedIssuer);
+        }
+    }
+    relaxed
 }
 
 /// The host of the issuer as the answer shows it that says most: one that came, if any did.

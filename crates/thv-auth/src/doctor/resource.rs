@@ -33,7 +33,7 @@ pub(super) struct ResourceSight {
 /// What the registry's words are compared with.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted<'b> {
-    /// A login, and the rules that were not applied when somebody logged in.
+    /// A login, and the rules that do not hold for it.
     Login(&'b Binding, &'b Relaxations),
     /// A credential that needs no login.
     Credential,
@@ -57,9 +57,27 @@ pub(super) fn judge(sight: &ResourceSight, wanted: Wanted<'_>) -> Vec<Check> {
             Ok(metadata) => sight.describe(metadata, wanted),
             Err(error) => sight.unusable(error, wanted),
         },
-        issuer(metadata, wanted),
-        scopes(&sight.challenge, metadata, wanted),
+        issuer(metadata.filter(|metadata| counts(metadata, wanted)), wanted),
+        scopes(
+            &sight.challenge,
+            metadata.filter(|metadata| counts(metadata, wanted)),
+            wanted,
+        ),
     ]
+}
+
+/// Whether a login believes a document that it comes by: one about a parent path only where that rule does not hold.
+fn counts(metadata: &ResourceMetadata, wanted: Wanted<'_>) -> bool {
+    let holds = |rule: &Relaxation| match wanted {
+        Wanted::Login(_, relaxed) => !relaxed.contains(rule),
+        Wanted::Credential | Wanted::Nothing => true,
+    };
+    !metadata.relaxed.iter().any(holds)
+}
+
+/// Whether the rules of a login that was found from the registry's URL hold: by hand, all are relaxed.
+fn is_strict(relaxed: &Relaxations) -> bool {
+    !relaxed.contains(&Relaxation::ResourceParentPath)
 }
 
 impl ResourceSight {
@@ -71,7 +89,7 @@ impl ResourceSight {
             return Check::warning(
                 METADATA,
                 format!(
-                    "at {place}: {}; a login passes over it only with {}",
+                    "at {place}: {} ({})",
                     compared(
                         "configured",
                         &self.configured,
@@ -160,8 +178,8 @@ impl ResourceSight {
             .attempts
             .iter()
             .find_map(|(_, fault)| match fault {
-                ResourceFault::OtherResource { found, .. } => Some(format!(
-                    "if the document is right: `thv config set-registry {}`; otherwise {TELL_OPERATOR}",
+                ResourceFault::OtherResource { found, .. } if self.is_here(found) => Some(format!(
+                    "if the document is right: `thv registry login --registry {}`; otherwise {TELL_OPERATOR}",
                     typed(found, "URL")
                 )),
                 _ => None,
@@ -169,8 +187,17 @@ impl ResourceSight {
             .unwrap_or_else(|| TELL_OPERATOR.to_owned());
         match wanted {
             Wanted::Nothing => Check::failed(METADATA, attempts, fix),
+            Wanted::Login(_, relaxed) if is_strict(relaxed) && error.breaks_a_rule() => {
+                Check::failed(METADATA, attempts, fix)
+            }
             Wanted::Login(..) | Wanted::Credential => Check::warning(METADATA, attempts, fix),
         }
+    }
+
+    /// Whether an address is on the registry's own origin: no other is a thing to be told to type by it.
+    fn is_here(&self, address: &str) -> bool {
+        let origin = |text: &str| url::Url::parse(text).map(|url| url.origin()).ok();
+        origin(address).is_some_and(|theirs| Some(theirs) == origin(&self.configured))
     }
 
     fn told(&self, fault: &ResourceFault) -> String {
@@ -252,7 +279,7 @@ fn issuer(metadata: Option<&ResourceMetadata>, wanted: Wanted<'_>) -> Check {
         return Check::warning(
             ISSUER,
             format!(
-                "{evidence}; the login was made all the same ({})",
+                "{evidence}; a login is made all the same ({})",
                 Relaxation::UnlistedIssuer
             ),
             TELL_OPERATOR,

@@ -3,7 +3,8 @@
 //! A program that starts logins by itself, an agent for example, would otherwise put one prompt after the other in front of a
 //! person who is not there. What was answered is forgotten, and what its own client has withdrawn counts half: nobody is left
 //! with it, but one could be opened and withdrawn after the other. A prompt of the desktop client is a person's click, of which
-//! there may be more, and counts for nobody else. The rest is a small file that all processes of a user share. Losing
+//! there may be more, and counts for nobody else. It is known by a header that any program of the user could send: this is a fence
+//! against carelessness, not against one who may call the API and wants to annoy. The rest is a small file that all processes of a user share. Losing
 //! it costs nothing but the memory of some minutes, so that no fault of the disk ever stands in the way of a login.
 
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ const MAX_ENDED: usize = 64;
 /// All logins of a process.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// By the key of their binding.
+    /// By the key of what was configured when they began.
     running: HashMap<String, Running>,
     /// The latest last.
     ended: VecDeque<Ended>,

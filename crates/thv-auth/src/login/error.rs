@@ -117,10 +117,18 @@ pub enum LoginError {
         /// What is wrong with it.
         cause: String,
     },
-    /// The login succeeded and could not be stored. The identity provider believes that we hold tokens.
+    /// The login succeeded and could not be stored. Its tokens are given back.
     #[error("the login could not be stored: {cause}")]
     NotStored {
         /// What is wrong with the secret store.
+        cause: String,
+    },
+    /// The login succeeded and what it asked for could not be configured: more scopes, or another client. Its tokens are given back.
+    #[error(
+        "the login succeeded, and the configuration that belongs to it could not be written: {cause}"
+    )]
+    NotConfigured {
+        /// What is wrong with the configuration's file.
         cause: String,
     },
     /// A fault of ours.
@@ -155,6 +163,7 @@ impl LoginError {
                 | Self::Exchange { .. }
                 | Self::IdToken { .. }
                 | Self::NotStored { .. }
+                | Self::NotConfigured { .. }
         )
     }
 }

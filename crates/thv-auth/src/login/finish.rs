@@ -9,13 +9,15 @@ use secrecy::SecretString;
 use super::LoginDone;
 use super::error::LoginError;
 use super::flow::{Flow, broken};
+use super::how::Asked;
 use super::session::Session;
 use crate::grant::Grant;
 use crate::limits::SKEW_MAX;
+use crate::oauth::registration::Registration;
 use crate::oauth::{
     self, Account, Attempt, DpopUse, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
 };
-use crate::vault::new_login_id;
+use crate::vault::{Vault, new_login_id};
 
 /// What a person's answer came to.
 pub(super) enum Won {
@@ -56,13 +58,8 @@ impl Flow {
         let grant = match self.keep(provider, attempt, tokens.clone()).await {
             Ok(grant) => grant,
             Err(error) => {
-                let is_unwanted = matches!(
-                    error,
-                    LoginError::Cancelled | LoginError::Withdrawn | LoginError::IdToken { .. }
-                );
-                if is_unwanted {
-                    self.give_back(provider, tokens);
-                }
+                // Whatever it was, nobody has them.
+                self.give_back(provider, tokens);
                 return Err(error);
             }
         };
@@ -175,11 +172,8 @@ impl Flow {
         let binding = self.binding.clone();
         let progress = Arc::clone(&self.progress);
         let still_wanted = self.how.still_wanted.clone();
-        let adopt = self
-            .how
-            .asked
-            .as_ref()
-            .map(|asked| Arc::clone(&asked.adopt));
+        let asked_for = self.how.asked.clone();
+        let next_client = self.how.next_client.clone();
         let pin = self.pin.get().cloned();
         let proof_key = self.prover.get().map(|prover| prover.key().clone());
         let now = self.logins.world.clock.now();
@@ -199,20 +193,37 @@ impl Flow {
             let stored = vault
                 .replace(&binding, &grant)
                 .map_err(|error| not_stored(&error))?;
-            let adopted = adopt.map_or(Ok(true), |adopt| adopt());
-            if adopted == Ok(true) {
+            let Some(Asked { before, adopt, .. }) = asked_for else {
+                settle(&vault, next_client.as_ref());
                 return Ok(stored);
-            }
-            // Nothing leads to it: what is configured has a grant of its own, or none.
-            if let Err(error) = vault.forget(&binding) {
+            };
+            let adopted = adopt();
+            // Nothing leads to a grant that is for something else than what is configured.
+            let left_over = if adopted == Ok(true) {
+                settle(&vault, next_client.as_ref());
+                before
+            } else {
+                binding
+            };
+            if let Err(error) = vault.forget(&left_over) {
                 tracing::debug!(%error, "a grant that nobody can use stays in the store");
             }
-            Err(match adopted {
-                Err(cause) => LoginError::NotStored { cause },
-                Ok(_) => LoginError::Cancelled,
-            })
+            match adopted {
+                Ok(true) => Ok(stored),
+                Ok(false) => Err(LoginError::Cancelled),
+                Err(cause) => Err(LoginError::NotConfigured { cause }),
+            }
         });
         storing.await.map_err(broken)?
+    }
+}
+
+/// Gives a client its place, in the moment in which its grant counts. Until that can be written it is found beside the one before.
+fn settle(vault: &Vault, client: Option<&Registration>) {
+    if let Some(client) = client
+        && let Err(error) = vault.settle_registration(client)
+    {
+        tracing::debug!(%error, "a registered client has not taken its place");
     }
 }
 

@@ -12,6 +12,7 @@ use super::PublicUrl;
 use crate::binding::Binding;
 use crate::oauth::ClientAuthentication;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
+use crate::oauth::registration::Registration;
 use crate::opener::Opener;
 use crate::rules::{LoginRules, RulesChange};
 
@@ -89,6 +90,8 @@ pub struct LoginHow {
     pub device: DeviceUse,
     /// How long the person has: [`LOGIN_TIME`] when absent.
     pub time: Option<Duration>,
+    /// A client of ours that takes its place once somebody has logged in as it.
+    pub next_client: Option<Registration>,
     /// What is to be done between storing the grant and saying so.
     pub settle: Option<Settle>,
 }

@@ -103,7 +103,7 @@ async fn a_configuration_that_cannot_be_written_is_no_login_with_more_scopes() {
     std::fs::create_dir_all(&lock).unwrap();
     let _ = browse(url.as_str()).await;
     let failed = task.await.unwrap().unwrap_err();
-    let AuthFailure::Login(LoginError::NotStored { .. }) = failed else {
+    let AuthFailure::Login(LoginError::NotConfigured { .. }) = failed else {
         panic!("{failed:?}");
     };
     assert_eq!(house.config_text(), before);
@@ -111,6 +111,18 @@ async fn a_configuration_that_cannot_be_written_is_no_login_with_more_scopes() {
     let mut wide = narrow.clone();
     wide.scopes.push("registry:write".to_owned());
     assert!(house.vault.load(&wide).unwrap().is_none());
+    // The tokens of it go back; the login of before is not touched.
+    house.auth.finish().await;
+    let given_back = house.provider.requests_for(paths::REVOKE);
+    assert_eq!(given_back.len(), 1);
+
+    // Now that it is known, nobody is bothered.
+    let refused = house.auth.start_login(any_port(), Prompter::Person).await;
+    assert!(
+        matches!(refused, Err(AuthFailure::Config(_))),
+        "{refused:?}"
+    );
+    assert_eq!(house.provider.requests_for(paths::AUTHORIZE).len(), 2);
 }
 
 /// A house whose client this program has registered itself, with a secret, and a grant of that client.

@@ -17,6 +17,7 @@ use thv_secrets::{Patience, Secrets, UserSecrets};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use url::Url;
 
 use crate::cli::ServeArgs;
 use crate::commands::version::VERSION;
@@ -70,6 +71,12 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
     }
     if callers.is_none() && args.socket.is_none() {
         warn!("no --oidc-issuer and no --require-token: whoever reaches this address is let in");
+    }
+    let is_far = |url: Url| url.scheme() == "http" && !thv_http::is_loopback_url(&url);
+    if args.callers.require_token && Url::parse(listener.url()).is_ok_and(is_far) {
+        warn!(
+            "the token of this server travels in clear to its address; thv's own commands do not send it there"
+        );
     }
     let stop = CancellationToken::new();
     catalogs.auth.start(stop.child_token());

@@ -30,6 +30,11 @@ fn login() -> Binding {
     binding
 }
 
+/// As for a login that somebody has configured.
+fn by_hand() -> Relaxations {
+    Relaxations::from([Relaxation::ResourceParentPath])
+}
+
 fn challenge(field: &str) -> BearerChallenge {
     let field = field.parse().expect("a field");
     BearerChallenge::of(&HeaderMap::from_iter([(WWW_AUTHENTICATE, field)])).unwrap_or_default()
@@ -76,7 +81,7 @@ fn none(faults: impl IntoIterator<Item = ResourceFault>) -> ResourceSight {
 
 fn of(document: &Value) -> Vec<Check> {
     let sight = sight_of(document, challenge("Bearer"));
-    judge(&sight, Wanted::Login(&login(), &Relaxations::new()))
+    judge(&sight, Wanted::Login(&login(), &by_hand()))
 }
 
 fn outcomes(checks: &[Check]) -> Vec<Outcome> {
@@ -111,10 +116,15 @@ fn a_document_about_something_else_is_told_with_both_texts_and_the_place_of_the_
         for part in [REGISTRY, named, from] {
             assert!(evidence.contains(part), "{part} in {evidence}");
         }
-        let typed = format!("thv config set-registry {named}");
-        assert!(fix.as_deref().unwrap().contains(&typed), "{fix:?}");
-        let checks = judge(&sight_of(&document, challenge("Bearer")), Wanted::Nothing);
+        let typed = format!("thv registry login --registry {named}");
+        let is_here = named.starts_with("https://r.example/");
+        assert_eq!(fix.as_deref().unwrap().contains(&typed), is_here, "{fix:?}");
+        let sight = sight_of(&document, challenge("Bearer"));
+        let checks = judge(&sight, Wanted::Nothing);
         assert_eq!(checks[0].outcome, Outcome::Failed, "no login can be found");
+        let (login, strict) = (login(), Relaxations::new());
+        let checks = judge(&sight, Wanted::Login(&login, &strict));
+        assert_eq!(checks[0].outcome, Outcome::Failed, "none would be made");
     }
     for (named, from) in [
         ("https://r.example", "byte 18"),
@@ -269,7 +279,7 @@ fn scopes_of_the_challenge_are_all_wanted_and_of_the_metadata_one() {
 #[test]
 fn no_document_is_no_failure_where_a_login_is_configured() {
     let absent = none([ResourceFault::Status(404), ResourceFault::Status(410)]);
-    let (login, relaxed) = (login(), Relaxations::new());
+    let (login, relaxed) = (login(), by_hand());
     let configured = Wanted::Login(&login, &relaxed);
     for (wanted, outcome) in [
         (configured, Outcome::Ok),

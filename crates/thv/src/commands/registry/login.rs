@@ -58,14 +58,15 @@ pub(super) async fn run(
         change: rules_change(args),
         ..LoginHow::default()
     };
-    let mut configured = Configured::ByHand;
+    let is_by_hand = args.auth.issuer.is_some() || args.auth.client_id.is_some();
+    let mut configured = is_by_hand.then_some(Configured::ByHand);
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await?;
             how.metadata_url = found.1;
-            configured = Configured::Found(args.relax.iter().copied().collect());
+            configured = Some(Configured::Found(args.relax.iter().copied().collect()));
             if is_only_client_new(&searched, &found.0, args, &config) {
                 // The client from before stays configured until somebody has logged in as the new one.
                 how.client_id = Some(found.0.client_id);
@@ -84,7 +85,9 @@ pub(super) async fn run(
             Box::pin(change),
         )
         .await?;
-        catalogs.auth.note_configured(configured).await?;
+        if let Some(configured) = configured {
+            catalogs.auth.note_configured(configured).await?;
+        }
     }
     let before = key_file(&catalogs.secrets).await;
     catalogs.auth.person_is_here().await;

@@ -17,9 +17,11 @@ pub(super) async fn run(
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let registry = catalogs.default_registry()?;
     let work = async {
-        catalogs.auth.give_back_queued().await;
         registry.forget_catalog().await;
-        catalogs.auth.logout().await
+        let receipt = catalogs.auth.logout().await;
+        // What is here is gone by now; what earlier ones have left may take its time.
+        catalogs.auth.give_back_queued().await;
+        receipt
     };
     let receipt = super::patiently("Logging out", world, output, Box::pin(work)).await?;
     if as_json {

@@ -70,7 +70,7 @@ async fn through(
             through: Some(server.shown.clone()),
             servers: None,
         }),
-        // A server that is going down, or that wants a token from us, does not stop us.
+        // A server that is going down, or that does not let us in, does not stop us.
         Err(error @ CommandError::Ask { .. }) => {
             output.remark_styled(NOTICE, "Warning", &error.to_string());
             by_itself(catalogs, world, output).await

@@ -31,18 +31,25 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let registry = catalogs.default_registry()?;
-    if check {
+    let login = if check {
         // The registry is asked about the token that is there, and nobody for another one.
         catalogs.auth.renew_nothing();
-    }
-    // A status that was asked for before anything is loaded would say nothing of use.
-    let outcome = super::catalog(&catalogs, false, world, output).await;
-    let snapshot = outcome.as_ref().ok().map(|served| &*served.snapshot);
-    let login = if check {
         let asked = catalogs.auth.live_report(thv_registry::question_url);
         Box::pin(asked).await.ok()
     } else {
-        catalogs.auth.report().await.ok()
+        None
+    };
+    // A status that was asked for before anything is loaded would say nothing of use.
+    let outcome = if login.as_ref().is_some_and(needs_a_token) {
+        None
+    } else {
+        Some(super::catalog(&catalogs, false, world, output).await)
+    };
+    let served = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let snapshot = served.map(|served| &*served.snapshot);
+    let login = match login {
+        Some(login) => Some(login),
+        None => catalogs.auth.report().await.ok(),
     };
     let report = Report::new(
         &registry.info(),
@@ -58,7 +65,19 @@ pub(super) async fn run(
         output.print(report.text(output.width()))?;
     }
     // The state is told either way; the exit code tells a script whether there is a catalog.
-    outcome.map(|_| ())
+    outcome.map_or(Ok(()), |outcome| outcome.map(|_| ()))
+}
+
+/// Whether a read would first get a token: there is none that is good now, and no person is needed for one.
+fn needs_a_token(login: &AuthReport) -> bool {
+    let live = login.live.as_ref();
+    let way = login.credential.as_ref().map(|credential| credential.way);
+    let can_be_had = match login.state {
+        AuthState::Ready => true,
+        AuthState::Authenticated => matches!(way, None | Some(Way::Login)),
+        _ => false,
+    };
+    can_be_had && live.is_some_and(|live| live.result == LiveResult::NoToken)
 }
 
 /// A registry that is read anonymously, and for which nothing else was passed over, has no login to tell of.
@@ -202,10 +221,12 @@ fn live_words(live: &LiveCheck) -> String {
             "it takes the token and refuses the request: the account or the scopes are not enough"
                 .to_owned()
         }
-        LiveResult::Unclear => format!(
-            "it answers {}, which says nothing of the token",
-            live.status.unwrap_or_default()
-        ),
+        LiveResult::Unclear => live.detail.clone().unwrap_or_else(|| {
+            format!(
+                "it answers {}, which says nothing of the token",
+                live.status.unwrap_or_default()
+            )
+        }),
         LiveResult::Unreachable => format!(
             "it does not answer: {}",
             live.detail.as_deref().unwrap_or("no answer came")
