@@ -444,8 +444,9 @@ impl Auth {
         // Where a client may have been registered for it, it counts: not every try leaves one at the provider.
         let counts = matches!(
             &made,
-            Err(AuthFailure::Client(ClientError::Registration(error)))
-                if *error != RegistrationError::NotOffered
+            Err(AuthFailure::Client(ClientError::Registration(
+                RegistrationError::Unusable { .. }
+            )))
         );
         if made.is_err() && !counts {
             self.give_back(&binding, by).await;
@@ -481,7 +482,16 @@ impl Auth {
         }
         // It will have to be configured, and nobody is to log in for nothing.
         let config = self.config.clone();
-        blocking(move || config.prove_writable()).await?;
+        if let Err(error) = blocking(move || config.prove_writable()).await {
+            if asked.client_id == binding.client_id {
+                tracing::warn!(%error, "the login asks for no more scopes than are configured");
+                return Ok(how);
+            }
+            return Err(LoginError::Settings {
+                cause: format!("another client would have to be configured for it, and {error}"),
+            }
+            .into());
+        }
         let asked = Asked {
             adopt: adopting(&self.config, binding, &asked),
             before: binding.clone(),
@@ -606,7 +616,8 @@ impl Auth {
         };
         self.logins.cancel(&binding).await;
         // One that was past its end has configured what it asked for meanwhile.
-        let now = Binding::of(&self.config.load_async().await?);
+        let now = self.config.load_async().await.ok();
+        let now = now.and_then(|config| Binding::of(&config).ok());
         let binding = now.unwrap_or(binding);
         let receipt = logout(&self.engine, &self.config, &binding).await?;
         self.of(&binding).look().await;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use thv_config::{Config, ConfigError, ConfigStore};
 
 use crate::binding::Binding;
+use crate::grant::Grant;
 use crate::limits::{
     END_SESSION_WAIT, GIVE_BACK_DAYS, GIVE_BACK_FIRST, GIVE_BACK_LONGEST, GIVE_BACK_TRIES,
     REVOCATION_DEADLINE,
@@ -294,6 +295,28 @@ async fn give_back(
         }
     }
     (receipts, left)
+}
+
+/// The tokens of a grant that is not used any more, to be given back when there is time.
+pub(crate) fn unrevoked(binding: &Binding, grant: &Grant, now: Timestamp) -> Vec<Unrevoked> {
+    let tokens = [
+        (&grant.refresh_token, TokenHint::RefreshToken),
+        (&grant.access_token, TokenHint::AccessToken),
+    ];
+    tokens
+        .into_iter()
+        .filter_map(|(token, hint)| {
+            Some(Unrevoked {
+                binding: binding.clone(),
+                pin: grant.pin.clone(),
+                token: token.clone()?,
+                hint,
+                since: now,
+                tries: 0,
+                next: now,
+            })
+        })
+        .collect()
 }
 
 async fn revoke(

@@ -129,7 +129,7 @@ pub struct LiveCheck {
     /// The status of its answer, when one came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What happened instead of an answer.
+    /// What happened instead of an answer, or what was refused in place of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::disk::{FileLock, ReadError, read_bounded, write_atomic};
+use crate::disk::{FileLock, ReadError, prove_writable, read_bounded, write_atomic};
 use crate::error::ConfigError;
 use crate::limits::{CONFIG_LOCK_WAIT, CONFIG_MAX_BYTES, HALF_WRITTEN_PATIENCE, HALF_WRITTEN_POLL};
 use crate::model::Config;
@@ -138,18 +138,14 @@ impl ConfigStore {
         blocking(move || store.update(change)).await
     }
 
-    /// Whether a change could be written now, found out without one: by a file beside the configuration, which goes again. Blocks.
+    /// Whether a change could be written now, as far as that is found out without one: by the lock, and a new file beside the
+    /// configuration, which goes again. Blocks.
     pub fn prove_writable(&self) -> Result<(), ConfigError> {
         self.update(|_| Ok::<_, ConfigError>(()))?;
-        let mut name = self.target().into_os_string();
-        name.push(".probe");
-        let probe = PathBuf::from(name);
-        write_atomic(&probe, b"")
-            .and_then(|()| std::fs::remove_file(&probe))
-            .map_err(|error| ConfigError::Unwritable {
-                path: self.path.clone(),
-                cause: error.to_string(),
-            })
+        prove_writable(&self.target()).map_err(|error| ConfigError::Unwritable {
+            path: self.path.clone(),
+            cause: error.to_string(),
+        })
     }
 
     /// The file's content; `None` when there is no file.

@@ -74,12 +74,12 @@ fn main() {
 async fn measure(servers: usize, rounds: usize, whole: &mut Vec<String>, later: &mut Vec<String>) {
     let upstream = kit::upstream(servers).await;
     let reader = Reader::open(RegistrySource::Api(upstream.url())).await;
-    let file = reader.cache_file();
     let before = resident_kib();
     let begun = Instant::now();
     let snapshot = reader.catalog().await;
     let took = begun.elapsed();
     let added = resident_kib().saturating_sub(before);
+    let file = reader.cache_file();
     let kept = grown(&file, 0).await;
     whole.push(format!(
         "| {servers} | {} | {:.0} | {} MiB | {:.1} MB |",

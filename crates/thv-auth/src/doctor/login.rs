@@ -201,7 +201,6 @@ mod tests {
     use crate::binding::Binding;
     use crate::grant::tests::grant as made;
     use crate::grant::{Death, DeathReason, RefreshIntent};
-    use crate::relaxation::Relaxations;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
@@ -285,7 +284,7 @@ mod tests {
         let asks: &[(&'static str, &str)] = &[("www-authenticate", "Bearer")];
         let asks_otherwise: &[(&'static str, &str)] = &[("www-authenticate", "Basic realm=x")];
         let binding = Binding::new("https://r.example", "https://id.example", "thv-cli").unwrap();
-        let relaxed = Relaxations::new();
+        let relaxed = super::super::resource::Held::default();
         let login = Wanted::Login(&binding, &relaxed);
         for (status, headers, wanted, outcome) in [
             (401, asks, login, Outcome::Ok),

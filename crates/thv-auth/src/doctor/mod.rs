@@ -46,7 +46,7 @@ use crate::skew::shifted;
 use crate::status::LiveCheck;
 use host::{HostSight, ISSUER, REGISTRY};
 pub(crate) use login::proof_fault;
-use resource::{ResourceSight, Wanted};
+use resource::{Held, ResourceSight, Wanted};
 
 /// How long a name may take to be looked up. Resolvers give up after about as long.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -334,9 +334,12 @@ impl Doctor {
             Some(binding) => self.rules_for(binding).await,
             None => LoginRules::default(),
         };
-        let relaxed = not_applied(&rules, pin);
+        let held = Held {
+            strict: rules.strict,
+            relaxed: not_applied(&rules, pin),
+        };
         let wanted = match binding {
-            Some(binding) => Wanted::Login(binding, &relaxed),
+            Some(binding) => Wanted::Login(binding, &held),
             None if is_replaced => Wanted::Credential,
             None => Wanted::Nothing,
         };
@@ -449,7 +452,7 @@ pub(crate) fn judge_resource(
     };
     let issuer = "https://id.example";
     match Binding::new(registry, issuer, "thv-cli") {
-        Ok(binding) => resource::judge(&sight, Wanted::Login(&binding, &Relaxations::new())),
+        Ok(binding) => resource::judge(&sight, Wanted::Login(&binding, &Held::default())),
         Err(_) => resource::judge(&sight, Wanted::Nothing),
     }
 }

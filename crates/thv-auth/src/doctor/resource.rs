@@ -33,12 +33,27 @@ pub(super) struct ResourceSight {
 /// What the registry's words are compared with.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted<'b> {
-    /// A login, and the rules that do not hold for it.
-    Login(&'b Binding, &'b Relaxations),
+    /// A login, and the rules that hold for it.
+    Login(&'b Binding, &'b Held),
     /// A credential that needs no login.
     Credential,
     /// Nothing is configured.
     Nothing,
+}
+
+/// The rules for a login, as it would be made now.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held {
+    /// Whether what the registry says of itself has to fit, but for these.
+    pub(super) strict: bool,
+    /// The rules that do not hold.
+    pub(super) relaxed: Relaxations,
+}
+
+impl Held {
+    fn relaxes(&self, rule: Relaxation) -> bool {
+        self.relaxed.contains(&rule)
+    }
 }
 
 /// The checks of a registry that there is no need to look at.
@@ -69,15 +84,10 @@ pub(super) fn judge(sight: &ResourceSight, wanted: Wanted<'_>) -> Vec<Check> {
 /// Whether a login believes a document that it comes by: one about a parent path only where that rule does not hold.
 fn counts(metadata: &ResourceMetadata, wanted: Wanted<'_>) -> bool {
     let holds = |rule: &Relaxation| match wanted {
-        Wanted::Login(_, relaxed) => !relaxed.contains(rule),
+        Wanted::Login(_, held) => !held.relaxes(*rule),
         Wanted::Credential | Wanted::Nothing => true,
     };
     !metadata.relaxed.iter().any(holds)
-}
-
-/// Whether the rules of a login that was found from the registry's URL hold: by hand, all are relaxed.
-fn is_strict(relaxed: &Relaxations) -> bool {
-    !relaxed.contains(&Relaxation::ResourceParentPath)
 }
 
 impl ResourceSight {
@@ -85,21 +95,27 @@ impl ResourceSight {
     fn describe(&self, metadata: &ResourceMetadata, wanted: Wanted<'_>) -> Check {
         let place = thv_http::display_url(&metadata.url);
         let named = &metadata.resource;
-        if metadata.relaxed.contains(&Relaxation::ResourceParentPath) {
-            return Check::warning(
-                METADATA,
-                format!(
-                    "at {place}: {} ({})",
-                    compared(
-                        "configured",
-                        &self.configured,
-                        "the document is about",
-                        named
-                    ),
-                    Relaxation::ResourceParentPath
-                ),
-                TELL_OPERATOR,
+        let parent_path = Relaxation::ResourceParentPath;
+        if metadata.relaxed.contains(&parent_path) {
+            let about = compared(
+                "configured",
+                &self.configured,
+                "the document is about",
+                named,
             );
+            let evidence = format!("at {place}: {about} ({parent_path})");
+            return match wanted {
+                Wanted::Login(_, held) if held.strict && !held.relaxes(parent_path) => {
+                    Check::failed(
+                        METADATA,
+                        evidence,
+                        format!(
+                            "if you trust that: `thv registry login --relax {parent_path}`; otherwise {TELL_OPERATOR}"
+                        ),
+                    )
+                }
+                _ => Check::warning(METADATA, evidence, TELL_OPERATOR),
+            };
         }
         if let Wanted::Login(binding, _) = wanted
             && let Some(asked) = &binding.resource
@@ -187,7 +203,7 @@ impl ResourceSight {
             .unwrap_or_else(|| TELL_OPERATOR.to_owned());
         match wanted {
             Wanted::Nothing => Check::failed(METADATA, attempts, fix),
-            Wanted::Login(_, relaxed) if is_strict(relaxed) && error.breaks_a_rule() => {
+            Wanted::Login(_, held) if held.strict && error.breaks_a_rule() => {
                 Check::failed(METADATA, attempts, fix)
             }
             Wanted::Login(..) | Wanted::Credential => Check::warning(METADATA, attempts, fix),
@@ -227,7 +243,7 @@ fn issuer(metadata: Option<&ResourceMetadata>, wanted: Wanted<'_>) -> Check {
         .map(|issuer| format!("`{}`", shown_issuer(issuer)))
         .collect();
     let listed = listed.join(", ");
-    let Wanted::Login(binding, relaxed) = wanted else {
+    let Wanted::Login(binding, held) = wanted else {
         return match wanted {
             _ if listed.is_empty() => Check::skipped(ISSUER, "it names no issuer"),
             Wanted::Nothing => Check::ok(
@@ -275,7 +291,7 @@ fn issuer(metadata: Option<&ResourceMetadata>, wanted: Wanted<'_>) -> Check {
             shown_issuer(configured)
         ),
     };
-    if relaxed.contains(&Relaxation::UnlistedIssuer) {
+    if held.relaxes(Relaxation::UnlistedIssuer) {
         return Check::warning(
             ISSUER,
             format!(

@@ -117,13 +117,13 @@ pub enum LoginError {
         /// What is wrong with it.
         cause: String,
     },
-    /// The login succeeded and could not be stored. Its tokens are given back.
+    /// The login succeeded and could not be stored. The identity provider believes that we hold tokens.
     #[error("the login could not be stored: {cause}")]
     NotStored {
         /// What is wrong with the secret store.
         cause: String,
     },
-    /// The login succeeded and what it asked for could not be configured: more scopes, or another client. Its tokens are given back.
+    /// The login succeeded and what it asked for could not be configured: more scopes, or another client.
     #[error(
         "the login succeeded, and the configuration that belongs to it could not be written: {cause}"
     )]

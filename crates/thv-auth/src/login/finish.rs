@@ -11,8 +11,10 @@ use super::error::LoginError;
 use super::flow::{Flow, broken};
 use super::how::Asked;
 use super::session::Session;
+use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::limits::SKEW_MAX;
+use crate::logout::unrevoked;
 use crate::oauth::registration::Registration;
 use crate::oauth::{
     self, Account, Attempt, DpopUse, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
@@ -58,8 +60,9 @@ impl Flow {
         let grant = match self.keep(provider, attempt, tokens.clone()).await {
             Ok(grant) => grant,
             Err(error) => {
-                // Whatever it was, nobody has them.
-                self.give_back(provider, tokens);
+                if self.is_for_nobody(&error) {
+                    self.give_back(provider, tokens);
+                }
                 return Err(error);
             }
         };
@@ -75,6 +78,19 @@ impl Flow {
             refreshable: grant.refresh_token.is_some(),
             turned_away: session.map(Session::turned_away).unwrap_or_default(),
         })
+    }
+
+    /// Whether the tokens of a login that ended so are given back. Where an earlier grant of the same client stays in use they are
+    /// not: a provider may end both (RFC 7009 section 2.1).
+    fn is_for_nobody(&self, error: &LoginError) -> bool {
+        match error {
+            LoginError::Cancelled | LoginError::Withdrawn | LoginError::IdToken { .. } => true,
+            LoginError::NotConfigured { .. } => {
+                let before = self.how.asked.as_ref().map(|asked| &asked.before);
+                before.is_some_and(|before| before.client_id != self.binding.client_id)
+            }
+            _ => false,
+        }
     }
 
     async fn redeem(
@@ -199,14 +215,11 @@ impl Flow {
             };
             let adopted = adopt();
             // Nothing leads to a grant that is for something else than what is configured.
-            let left_over = if adopted == Ok(true) {
+            if adopted == Ok(true) {
                 settle(&vault, next_client.as_ref());
-                before
+                leave(&vault, &before, before.client_id != binding.client_id, now);
             } else {
-                binding
-            };
-            if let Err(error) = vault.forget(&left_over) {
-                tracing::debug!(%error, "a grant that nobody can use stays in the store");
+                leave(&vault, &binding, false, now);
             }
             match adopted {
                 Ok(true) => Ok(stored),
@@ -215,6 +228,20 @@ impl Flow {
             }
         });
         storing.await.map_err(broken)?
+    }
+}
+
+/// Deletes a grant that nothing leads to any more, and has its tokens given back later where no other grant would suffer from that.
+fn leave(vault: &Vault, binding: &Binding, gives_back: bool, now: Timestamp) {
+    let left = match vault.load(binding) {
+        Ok(Some(grant)) if gives_back => unrevoked(binding, &grant, now),
+        _ => Vec::new(),
+    };
+    let deleted = vault
+        .keep_unrevoked(&left)
+        .and_then(|_| vault.forget(binding));
+    if let Err(error) = deleted {
+        tracing::debug!(%error, "a grant that nobody can use stays in the store");
     }
 }
 

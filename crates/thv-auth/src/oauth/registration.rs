@@ -174,7 +174,7 @@ pub async fn register(
     read(&members, provider, request).map_err(unusable)
 }
 
-/// Providers let browsers come back to this machine for native clients only, and to a server for `web` ones (`OpenID` Connect Dynamic
+/// MCP authorization wants `native`, of clients whose browsers come back to their own machine. Providers let them do so for native clients only, and to a server for `web` ones (`OpenID` Connect Dynamic
 /// Client Registration 1.0 section 2).
 fn application_type(redirect_uris: &[String]) -> &'static str {
     if redirect_uris.iter().all(|uri| uri.starts_with("https:")) {

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// Permissions of what we write: readable and writable by its owner alone.
 #[cfg(unix)]
 const PRIVATE_FILE: u32 = 0o600;
@@ -18,6 +20,21 @@ const PRIVATE_DIRECTORY: u32 = 0o700;
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = directory_of(path);
     create_private_dir(directory)?;
+    let mut file = new_beside(path)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_directory(directory)
+}
+
+/// Whether [`write_atomic`] could make the new file that it begins with; it goes again. That the old one can be replaced by it, which a
+/// file that is mounted by itself cannot, is not found out.
+pub fn prove_writable(path: &Path) -> io::Result<()> {
+    new_beside(path)?.close()
+}
+
+/// A new file of a name of its own, in the directory of `path`.
+fn new_beside(path: &Path) -> io::Result<NamedTempFile> {
     let name = path.file_name().ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file")
     })?;
@@ -31,11 +48,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(PRIVATE_FILE));
     }
-    let mut file = builder.tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_directory(directory)
+    builder.tempfile_in(directory_of(path))
 }
 
 /// Creates the directory and its missing parents with mode 0700. Directories that exist keep the

@@ -9,7 +9,7 @@ mod fingerprint;
 mod lock;
 mod read;
 
-pub use atomic::{close_to_others, create_private_dir, write_atomic};
+pub use atomic::{close_to_others, create_private_dir, prove_writable, write_atomic};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use lock::{FileLock, LockError};
 pub use read::{ReadError, read_bounded};

@@ -72,8 +72,9 @@ async fn serve(args: &ServeArgs, world: &World) -> Result<(), CommandError> {
     if callers.is_none() && args.socket.is_none() {
         warn!("no --oidc-issuer and no --require-token: whoever reaches this address is let in");
     }
-    let is_far = |url: Url| url.scheme() == "http" && !thv_http::is_loopback_url(&url);
-    if args.callers.require_token && Url::parse(listener.url()).is_ok_and(is_far) {
+    let is_near = Url::parse(&format!("http://{}", args.host))
+        .is_ok_and(|url| thv_http::is_loopback_url(&url));
+    if args.callers.require_token && args.socket.is_none() && !is_near {
         warn!(
             "the token of this server travels in clear to its address; thv's own commands do not send it there"
         );

@@ -31,8 +31,11 @@ fn login() -> Binding {
 }
 
 /// As for a login that somebody has configured.
-fn by_hand() -> Relaxations {
-    Relaxations::from([Relaxation::ResourceParentPath])
+fn by_hand() -> Held {
+    Held {
+        strict: false,
+        relaxed: [Relaxation::ResourceParentPath].into(),
+    }
 }
 
 fn challenge(field: &str) -> BearerChallenge {
@@ -122,7 +125,11 @@ fn a_document_about_something_else_is_told_with_both_texts_and_the_place_of_the_
         let sight = sight_of(&document, challenge("Bearer"));
         let checks = judge(&sight, Wanted::Nothing);
         assert_eq!(checks[0].outcome, Outcome::Failed, "no login can be found");
-        let (login, strict) = (login(), Relaxations::new());
+        let strict = Held {
+            strict: true,
+            relaxed: Relaxations::new(),
+        };
+        let login = login();
         let checks = judge(&sight, Wanted::Login(&login, &strict));
         assert_eq!(checks[0].outcome, Outcome::Failed, "none would be made");
     }
@@ -148,7 +155,7 @@ fn a_token_for_another_resource_than_the_registry_is_named() {
     let mut binding = login();
     binding.resource = Some("api://registry".to_owned());
     let sight = sight_of(&honest(), challenge("Bearer"));
-    let relaxed = Relaxations::new();
+    let relaxed = Held::default();
     let check = &judge(&sight, Wanted::Login(&binding, &relaxed))[0];
     assert_eq!(check.outcome, Outcome::Warning, "{check:?}");
     assert!(check.evidence.contains("api://registry"), "{check:?}");
@@ -217,7 +224,13 @@ fn the_configured_issuer_is_looked_for_byte_by_byte() {
     ] {
         let mut document = honest();
         document["authorization_servers"] = listed.clone();
-        let relaxed = Relaxations::from_iter(relaxed.then_some(Relaxation::UnlistedIssuer));
+        let relaxed = Held {
+            strict: false,
+            relaxed: relaxed
+                .then_some(Relaxation::UnlistedIssuer)
+                .into_iter()
+                .collect(),
+        };
         let sight = sight_of(&document, challenge("Bearer"));
         let check = &judge(&sight, Wanted::Login(&login, &relaxed))[1];
         assert_eq!(check.outcome, outcome, "{listed}: {check:?}");
@@ -269,7 +282,7 @@ fn scopes_of_the_challenge_are_all_wanted_and_of_the_metadata_one() {
         let mut document = honest();
         document["scopes_supported"] = listed;
         let sight = sight_of(&document, challenge(field));
-        let check = &judge(&sight, Wanted::Login(&login, &Relaxations::new()))[2];
+        let check = &judge(&sight, Wanted::Login(&login, &Held::default()))[2];
         assert_eq!(check.outcome, outcome, "{field}: {check:?}");
         let fix = typed.map(|scopes| format!("thv registry login --scopes {scopes}"));
         assert_eq!(check.fix, fix, "{field}");

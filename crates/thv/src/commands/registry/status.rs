@@ -58,7 +58,8 @@ pub(super) async fn run(
         snapshot,
         world.clock.now(),
     )
-    .reached_through(&*world.env);
+    .reached_through(&*world.env)
+    .unless_unread(outcome.is_none());
     if as_json {
         output.print(json::pretty(&report).map_err(CommandError::encode)?)?;
     } else {
@@ -308,6 +309,21 @@ impl Report {
             incremental: status.incremental,
             cache_file: status.cache_file.map(|path| path.display().to_string()),
             not_in_v1beta: group(snapshot.into_iter().flat_map(Snapshot::omitted)),
+        }
+    }
+
+    /// The same, where nothing was read on purpose.
+    fn unless_unread(self, is_unread: bool) -> Self {
+        if !is_unread {
+            return self;
+        }
+        Self {
+            state: "not read",
+            why: Some(
+                "no token is good now, and --check asks for none; `thv registry list` does"
+                    .to_owned(),
+            ),
+            ..self
         }
     }
 
