@@ -83,7 +83,10 @@ tcp_outgoing_address {SOURCE}
         let names = format!("127.0.0.1 {}\n", hosts.join(" "));
         std::fs::write(folder.path().join("hosts"), names).expect("a file of ours");
         let config = format!("{at}/squid.conf");
-        let daemon = Daemon::start("squid", folder, &["-N", "-f", &config], port).await;
+        // Its shared memory is named after the service, and two of one name are in each other's way.
+        let service = format!("thv{port}");
+        let arguments = ["-N", "-n", &service, "-f", &config];
+        let daemon = Daemon::start("squid", folder, &arguments, port).await;
         Squid {
             daemon,
             url: format!("http://127.0.0.1:{port}"),
