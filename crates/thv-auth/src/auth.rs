@@ -393,9 +393,11 @@ impl Auth {
             self.machine.settings.clone(),
             binding.configured_url.clone(),
         );
-        let found = blocking(move || store.load(DEFAULT_REGISTRY)).await?;
-        let found = found.filter(|settings| settings.url == binding.configured_url);
-        Ok(found.unwrap_or_else(|| RegistrySettings::for_url(url)))
+        blocking(move || {
+            let found = store.load_for(DEFAULT_REGISTRY, &url)?;
+            Ok(found.unwrap_or_else(|| RegistrySettings::for_url(url)))
+        })
+        .await
     }
 
     /// Notes how the login of the configured registry came to be configured, which decides on the rules for it.

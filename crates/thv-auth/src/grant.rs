@@ -14,9 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::credentials::LoginReason;
 use crate::oauth::dpop::TOKEN_TYPE;
-use crate::oauth::{Account, ProofKey, TokenSet};
+use crate::oauth::{Account, ProofKey, TokenHint, TokenSet};
 use crate::pin::Pin;
-use crate::skew::shifted;
+use crate::skew::{believed, shifted};
 
 pub use record::RecordError;
 pub(crate) use record::shown;
@@ -178,6 +178,18 @@ impl Grant {
         Some(life.try_into().unwrap_or_default())
     }
 
+    /// The tokens in the order in which they are given back: the refresh token ends what was issued with it.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (&SecretString, TokenHint)> {
+        let refresh = self.refresh_token.as_ref();
+        let access = self.access_token.as_ref();
+        [
+            (refresh, TokenHint::RefreshToken),
+            (access, TokenHint::AccessToken),
+        ]
+        .into_iter()
+        .filter_map(|(token, hint)| Some((token?, hint)))
+    }
+
     /// Which access token this is, without showing it.
     pub fn access_fingerprint(&self) -> Option<TokenFingerprint> {
         self.access_token.as_ref().map(TokenFingerprint::of)
@@ -200,8 +212,7 @@ impl Grant {
 
 /// How far the provider's clock is ahead, where it showed one that can be believed.
 fn offset_of(tokens: &TokenSet, now: Timestamp) -> Option<SignedDuration> {
-    let offset = tokens.server_date?.duration_since(now);
-    (offset.unsigned_abs() <= crate::limits::SKEW_MAX).then_some(offset)
+    believed(now, tokens.server_date?)
 }
 
 /// A lifetime of nothing says nothing: the token was worth issuing.

@@ -299,22 +299,16 @@ async fn give_back(
 
 /// The tokens of a grant that is not used any more, to be given back when there is time.
 pub(crate) fn unrevoked(binding: &Binding, grant: &Grant, now: Timestamp) -> Vec<Unrevoked> {
-    let tokens = [
-        (&grant.refresh_token, TokenHint::RefreshToken),
-        (&grant.access_token, TokenHint::AccessToken),
-    ];
-    tokens
-        .into_iter()
-        .filter_map(|(token, hint)| {
-            Some(Unrevoked {
-                binding: binding.clone(),
-                pin: grant.pin.clone(),
-                token: token.clone()?,
-                hint,
-                since: now,
-                tries: 0,
-                next: now,
-            })
+    grant
+        .tokens()
+        .map(|(token, hint)| Unrevoked {
+            binding: binding.clone(),
+            pin: grant.pin.clone(),
+            token: token.clone(),
+            hint,
+            since: now,
+            tries: 0,
+            next: now,
         })
         .collect()
 }

@@ -32,13 +32,8 @@ pub struct Pin {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxed: Vec<String>,
     /// Whether a token that is not bound to the login's key is none.
-    #[serde(default, skip_serializing_if = "is_off")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dpop_required: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_off(flag: &bool) -> bool {
-    !flag
 }
 
 impl Pin {

@@ -25,11 +25,7 @@ impl Skew {
     /// Notes that a server's clock showed `server` when ours showed `ours`. Returns the difference, unless it is larger than
     /// [`SKEW_MAX`] and therefore ignored.
     pub fn observe(&self, ours: Timestamp, server: Timestamp) -> Option<SignedDuration> {
-        let difference = server.duration_since(ours);
-        if difference.unsigned_abs() > SKEW_MAX {
-            tracing::debug!(?difference, "a server's date is too far off to be believed");
-            return None;
-        }
+        let difference = believed(ours, server)?;
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == SKEW_SAMPLES {
             samples.pop_front();
@@ -45,6 +41,16 @@ impl Skew {
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied()
     }
+}
+
+/// How far a clock that showed `theirs` was ahead of ours, when that can be believed ([`SKEW_MAX`]).
+pub(crate) fn believed(ours: Timestamp, theirs: Timestamp) -> Option<SignedDuration> {
+    let difference = theirs.duration_since(ours);
+    if difference.unsigned_abs() > SKEW_MAX {
+        tracing::debug!(?difference, "a server's date is too far off to be believed");
+        return None;
+    }
+    Some(difference)
 }
 
 /// `at` moved by `offset`, at the ends of time where it would lie beyond them.

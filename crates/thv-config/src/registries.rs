@@ -32,14 +32,14 @@ pub struct RegistrySettings {
     pub relaxations: Vec<String>,
     /// Whether what the registry and its identity provider say of themselves has to fit at a login,
     /// but for those rules.
-    #[serde(default, skip_serializing_if = "is_off")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict_login: bool,
     /// Whether tokens are bound to a key: `required` or `off`; absent where it is left to the identity
     /// provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dpop: Option<String>,
     /// Whether other tools may ask us for this registry's token.
-    #[serde(default, skip_serializing_if = "is_off")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auth_helper: bool,
     /// What other versions of this program have put there.
     #[serde(flatten)]
@@ -82,11 +82,6 @@ impl RegistrySettings {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_off(flag: &bool) -> bool {
-    !flag
-}
-
 // === impl RegistriesStore ===
 
 impl RegistriesStore {
@@ -108,6 +103,12 @@ impl RegistriesStore {
     pub fn load(&self, name: &str) -> Result<Option<RegistrySettings>, ConfigError> {
         let document = self.read()?;
         self.entry(&document, name)
+    }
+
+    /// The same, where they are for `url`. Blocks.
+    pub fn load_for(&self, name: &str, url: &str) -> Result<Option<RegistrySettings>, ConfigError> {
+        let found = self.load(name)?;
+        Ok(found.filter(|settings| settings.url == url))
     }
 
     /// Changes the settings of the registry `name` in one transaction and returns what `change`

@@ -12,9 +12,11 @@ use secrecy::SecretString;
 use thv_config::world::Clock;
 use url::{Url, form_urlencoded};
 
+use crate::error::HttpError;
 use crate::limits::Limits;
-use crate::policy::{Bearer, Credential, Policy};
+use crate::policy::{Bearer, Credential, DPOP, Policy};
 use crate::retry_after::retry_after;
+use crate::transport::secret_header;
 
 /// One request: built step by step, consumed by [`Http::send`](crate::Http::send).
 #[derive(Clone, Debug)]
@@ -108,6 +110,12 @@ impl Request {
             origin,
         });
         self
+    }
+
+    /// Sends a proof of a key that goes with no token (RFC 9449 section 5): to the token endpoint, whose URL is in it. It is for one
+    /// request, so that none that follows redirects should have one.
+    pub fn proof(self, proof: &SecretString) -> Result<Self, HttpError> {
+        Ok(self.header(DPOP, secret_header(proof)?))
     }
 
     /// Sets what may be contacted.

@@ -78,19 +78,11 @@ async fn renewals_and_restarts_keep_the_key() {
     let stage = bound().await;
     stage.live_for(3);
     let server = stage.logged_in_server().await;
-    until_true("a renewal", || {
-        drop(auth_kit::posted(server.address(), REFRESH));
-        stage.refreshes() >= 1
-    })
-    .await;
+    auth_kit::reading_until(&server, "a renewal", || stage.refreshes() >= 1).await;
     assert!(server.stop().await.success());
     let server = stage.server().await;
     let before = stage.refreshes();
-    until_true("a renewal", || {
-        drop(auth_kit::posted(server.address(), REFRESH));
-        stage.refreshes() > before
-    })
-    .await;
+    auth_kit::reading_until(&server, "a renewal", || stage.refreshes() > before).await;
     assert_eq!(names(&server).await.len(), 6);
     let families = stage.provider.families();
     assert_eq!(families.len(), 1);
@@ -360,11 +352,7 @@ async fn the_certified_provider_binds_tokens_to_our_key_with_and_without_its_non
                 |event: &Value| event["event"] == "token" && event["grant"] == "refresh_token";
             events.into_iter().filter(fits).count()
         };
-        until_true("renewals", || {
-            drop(auth_kit::posted(server.address(), REFRESH));
-            renewed() >= 2
-        })
-        .await;
+        auth_kit::reading_until(&server, "renewals", || renewed() >= 2).await;
         assert_eq!(names(&server).await.len(), 6);
         let told = report(&server).await;
         assert_eq!(told["state"], "authenticated", "{told}");

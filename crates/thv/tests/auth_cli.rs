@@ -268,6 +268,15 @@ async fn ctrl_c_ends_a_login_and_frees_the_port() {
     stage.logged_in_by_cli().await;
 }
 
+/// Interrupts a login that somebody has answered, which goes on and says so.
+async fn interrupted_after_an_answer(running: &Running) {
+    running.signal(Signal::INT);
+    until_true("the command to say so", || {
+        running.stderr().contains("Somebody has logged in")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn ctrl_c_after_somebody_has_logged_in_loses_no_login() {
     let stage = Stage::new().await;
@@ -282,11 +291,7 @@ async fn ctrl_c_after_somebody_has_logged_in_loses_no_login() {
         let url = stage.printed_url(&running).await;
         let browsing = tokio::spawn(async move { browse(&url).await });
         gate.arrived(1).await;
-        running.signal(Signal::INT);
-        until_true("the command to say so", || {
-            running.stderr().contains("Somebody has logged in")
-        })
-        .await;
+        interrupted_after_an_answer(&running).await;
         gate.open();
         let ran = running.ended().await;
         assert_eq!(ran.code, 0, "{}", ran.transcript());
@@ -309,11 +314,7 @@ async fn ctrl_c_twice_ends_a_login_in_any_case() {
     let url = stage.printed_url(&running).await;
     let browsing = tokio::spawn(async move { browse(&url).await });
     gate.arrived(1).await;
-    running.signal(Signal::INT);
-    until_true("the command to say so", || {
-        running.stderr().contains("Somebody has logged in")
-    })
-    .await;
+    interrupted_after_an_answer(&running).await;
     running.signal(Signal::INT);
     let ran = running.ended().await;
     assert_ne!(ran.code, 0, "{}", ran.transcript());

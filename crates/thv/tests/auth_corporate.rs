@@ -16,7 +16,7 @@ mod auth_kit;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use auth_kit::{LOGOUT, PASSWORD, REFRESH, STANDARD, THV, config, free_port, names};
+use auth_kit::{LOGOUT, PASSWORD, STANDARD, THV, config, free_port, names};
 use serde_json::json;
 use thv_testkit::binary::{Ran, Server, Setup, cli_with};
 use thv_testkit::certificates::Authority;
@@ -165,8 +165,7 @@ impl Company {
         assert_eq!(ran.code, 0, "{}", ran.transcript());
         let server = self.server().await;
         assert_eq!(names(&server).await, self.registry.live_names());
-        until_true("a renewal", || {
-            drop(auth_kit::posted(server.address(), REFRESH));
+        auth_kit::reading_until(&server, "a renewal", || {
             self.provider
                 .events()
                 .iter()

@@ -13,7 +13,7 @@
 mod auth_kit;
 
 use auth_kit::{
-    AUTH, DEFAULT, LOGIN, LOGOUT, PASSWORD, REFRESH, STANDARD, Stage, THV, files_below, posted,
+    AUTH, DEFAULT, LOGIN, LOGOUT, PASSWORD, REFRESH, STANDARD, Stage, THV, files_below,
 };
 use serde_json::json;
 use thv_testkit::binary::{Server, cli_with};
@@ -128,11 +128,7 @@ async fn nothing_secret_is_written_by_a_server_through_a_whole_life() {
     for path in stage.reads() {
         written.ask(&server, "GET", &path).await;
     }
-    until_true("two renewals", || {
-        drop(posted(server.address(), REFRESH));
-        stage.refreshes() >= 2
-    })
-    .await;
+    auth_kit::reading_until(&server, "two renewals", || stage.refreshes() >= 2).await;
     written.ask(&server, "GET", AUTH).await;
     for fault in [
         registry::Fault::Status(500),
@@ -171,8 +167,7 @@ async fn nothing_secret_is_written_by_a_server_through_a_whole_life() {
     );
     written.add("a login", format!("{:?}", stage.log_in(&server).await));
     stage.provider.revoke_everything();
-    until_true("the revocation", || {
-        drop(posted(server.address(), REFRESH));
+    auth_kit::reading_until(&server, "the revocation", || {
         stage.provider.requests_for(paths::TOKEN).len() >= 7
     })
     .await;
@@ -253,8 +248,7 @@ async fn use_a_token(stage: &Stage, server: &Server, written: &mut Written) {
     let login = ["registry", "login", "--with-token"];
     piped(stage, &login, STATIC_TOKEN, written).await;
     let settings = stage.home.config_file().with_file_name("registries.json");
-    until_true("the token to be refused", || {
-        drop(posted(server.address(), REFRESH));
+    auth_kit::reading_until(server, "the token to be refused", || {
         let seen = stage.registry.bearers();
         seen.iter().any(|seen| seen.refused.is_some())
     })
@@ -280,8 +274,7 @@ async fn use_a_client(stage: &Stage, server: &Server, written: &mut Written) {
     arguments.extend(["--issuer", &issuer, "--client-id", "ci", "--secret-stdin"]);
     arguments.extend(["--resource", &url]);
     piped(stage, &arguments, CLIENT_SECRET, written).await;
-    until_true("two tokens", || {
-        drop(posted(server.address(), REFRESH));
+    auth_kit::reading_until(server, "two tokens", || {
         stage.provider.token_count("client_credentials") >= 2
     })
     .await;

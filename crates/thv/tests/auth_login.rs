@@ -407,8 +407,7 @@ async fn a_provider_without_refresh_tokens_is_used_until_the_token_ends() {
     let server = stage.logged_in_server().await;
     assert_eq!(names(&server).await.len(), 6);
     assert_eq!(report(&server).await["refreshable"], false);
-    until_true("the token to expire", || {
-        drop(posted(server.address(), REFRESH));
+    auth_kit::reading_until(&server, "the token to expire", || {
         stage.registry.bearers().len() > 2
     })
     .await;

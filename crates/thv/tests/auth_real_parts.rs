@@ -26,7 +26,7 @@ use thv_testkit::identity::IdentityProvider;
 use thv_testkit::opener::Opener;
 use thv_testkit::registry::{FakeRegistry, Guard};
 use thv_testkit::running::Running;
-use thv_testkit::wait::{PATIENCE, until, until_true};
+use thv_testkit::wait::{PATIENCE, until};
 
 /// A registry that takes the npm provider's tokens, and a home that is configured for it.
 struct Real {
@@ -88,8 +88,7 @@ impl Real {
     }
 
     async fn until_renewed(&self, server: &Server, times: usize) {
-        until_true("renewals", || {
-            drop(auth_kit::posted(server.address(), REFRESH));
+        auth_kit::reading_until(server, "renewals", || {
             self.granted("refresh_token") >= times
         })
         .await;
@@ -205,8 +204,7 @@ async fn the_certified_provider_a_revocation_ends_the_login() {
     let server = real.logged_in_server().await;
     assert_eq!(names(&server).await.len(), 6);
     real.provider.order("revoke-all").await;
-    until_true("the revocation to be noticed", || {
-        drop(auth_kit::posted(server.address(), REFRESH));
+    auth_kit::reading_until(&server, "the revocation to be noticed", || {
         real.provider
             .events()
             .iter()
@@ -242,8 +240,7 @@ async fn the_certified_provider_a_token_used_elsewhere_ends_the_family_and_that_
     assert_needs_login(&answer, "grant_revoked");
     drop(stale);
     let server = real.server().await;
-    until_true("the end of the family", || {
-        drop(auth_kit::posted(server.address(), REFRESH));
+    auth_kit::reading_until(&server, "the end of the family", || {
         let refused = |event: &&Value| event["event"] == "refused";
         real.provider.events().iter().filter(refused).count() >= 2
     })

@@ -168,14 +168,10 @@ pub(super) fn token(answer: Option<&Result<Reply, HttpError>>) -> Check {
 
 /// What an answer says that refuses the proof of the token's key, and not the token (RFC 9449 section 7.1).
 pub(crate) fn proof_fault(reply: &Reply) -> Option<String> {
-    let challenge = ProofChallenge::of(&reply.headers)?;
-    let error = challenge
-        .error
-        .as_ref()
-        .filter(|_| challenge.is_about_proof())?;
-    (reply.status.as_u16() == 401).then(|| {
-        format!("it does not take the proof of the token's key (`{error}`, RFC 9449 section 7.1)")
-    })
+    let error = ProofChallenge::refusal(reply.status, &reply.headers)?;
+    Some(format!(
+        "it does not take the proof of the token's key (`{error}`, RFC 9449 section 7.1)"
+    ))
 }
 
 /// The registry's own words. It got the token, so that its text could repeat it: only the challenge's known members count.

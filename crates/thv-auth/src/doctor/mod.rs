@@ -363,12 +363,11 @@ impl Doctor {
 
     /// The rules that are settled for logins to what `binding` names. A file that cannot be read settles nothing.
     async fn rules_for(&self, binding: &Binding) -> LoginRules {
-        let store = self.registries.clone();
-        let found = blocking(move || store.load(DEFAULT_REGISTRY)).await;
+        let (store, url) = (self.registries.clone(), binding.configured_url.clone());
+        let found = blocking(move || store.load_for(DEFAULT_REGISTRY, &url)).await;
         found
             .ok()
             .flatten()
-            .filter(|settings| settings.url == binding.configured_url)
             .map(|settings| LoginRules::read(&settings))
             .unwrap_or_default()
     }

@@ -13,12 +13,12 @@ use super::how::Asked;
 use super::session::Session;
 use crate::binding::Binding;
 use crate::grant::Grant;
-use crate::limits::SKEW_MAX;
 use crate::logout::unrevoked;
 use crate::oauth::registration::Registration;
 use crate::oauth::{
     self, Account, Attempt, DpopUse, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
 };
+use crate::skew::believed;
 use crate::vault::{Vault, new_login_id};
 
 /// What a person's answer came to.
@@ -172,7 +172,7 @@ impl Flow {
         let ours = self.logins.world.clock.now();
         tokens
             .server_date
-            .filter(|theirs| theirs.duration_since(ours).unsigned_abs() <= SKEW_MAX)
+            .filter(|theirs| believed(ours, *theirs).is_some())
             .unwrap_or(ours)
     }
 

@@ -26,7 +26,6 @@ use super::session::{Answer, Session};
 use super::{DEFAULT_CALLBACK_PORT, DeviceUse, Inner, LoginDone, LoginHow, Progress};
 use crate::binding::Binding;
 use crate::grant::{DeathReason, Grant};
-use crate::limits::SKEW_MAX;
 use crate::oauth::issuer::shown_issuer;
 use crate::oauth::registration::token_host;
 use crate::oauth::resource::ResourceMetadata;
@@ -37,6 +36,7 @@ use crate::oauth::{
 use crate::pin::{Pin, metadata_at_login};
 use crate::relaxation::Relaxation;
 use crate::rules::LoginRules;
+use crate::skew::believed;
 use crate::vault::{VaultError, new_login_id};
 
 /// How long the sockets stay for a browser that is on its way to the last page. It usually waits there already.
@@ -229,8 +229,7 @@ impl Flow {
         let clock = &self.logins.world.clock;
         let offset = provider
             .server_date
-            .map(|theirs| theirs.duration_since(found_at))
-            .filter(|offset| offset.unsigned_abs() <= SKEW_MAX);
+            .and_then(|theirs| believed(found_at, theirs));
         let servers = self.logins.servers.clone();
         let (clock, offset) = (Arc::clone(clock), offset.unwrap_or_default());
         Ok(Some(Prover::new(key, servers, clock, offset)))

@@ -122,14 +122,14 @@ impl Manager {
         at: &RegistryAt,
     ) -> Result<Option<Forgotten>, ManageError> {
         let (store, registry) = (self.settings.clone(), at.clone());
-        let found = blocking(move || store.load(&registry.name)).await;
+        let found =
+            blocking(move || store.load_for(&registry.name, &registry.configured_url)).await;
         // A file that cannot be read is no hindrance to the rest of a logout, and holds nothing secret.
         let Ok(Some(found)) = found else {
             return Ok(None);
         };
         let settings = found
             .credential
-            .filter(|_| found.url == at.configured_url)
             .and_then(|credential| CredentialSettings::read(&credential).ok());
         let Some(settings) = settings else {
             return Ok(None);
@@ -170,11 +170,7 @@ impl Manager {
     /// Whether other tools may ask for the registry's token.
     pub(crate) async fn others_may_ask(&self, at: &RegistryAt) -> Result<bool, ManageError> {
         let (settings, at) = (self.settings.clone(), at.clone());
-        let found = blocking(move || {
-            let found = settings.load(&at.name)?;
-            Ok::<_, ConfigError>(found.filter(|found| found.url == at.configured_url))
-        })
-        .await?;
+        let found = blocking(move || settings.load_for(&at.name, &at.configured_url)).await?;
         Ok(found.is_some_and(|settings| settings.auth_helper))
     }
 

@@ -3,8 +3,10 @@
 //! [`parse_challenges`] reads one field value, [`BearerChallenge`] is what all fields of an answer say to somebody who has
 //! or wants a bearer token (RFC 6750 section 3, RFC 9728 section 5.1). Pure functions; nothing here follows an address.
 
-use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, StatusCode};
+
+use crate::oauth::dpop::{INVALID_PROOF, USE_NONCE};
 use thv_http::Reply;
 use url::Url;
 
@@ -138,12 +140,11 @@ impl ProofChallenge {
         })
     }
 
-    /// Whether it is the proof that the server does not take, and not the token: another token will not help.
-    pub fn is_about_proof(&self) -> bool {
-        matches!(
-            self.error.as_deref(),
-            Some("use_dpop_nonce" | "invalid_dpop_proof")
-        )
+    /// The error of an answer that refuses the proof, and not the token: another token will not help.
+    pub fn refusal(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+        let error = Self::of(headers)?.error?;
+        let is_about_proof = [USE_NONCE, INVALID_PROOF].contains(&error.as_str());
+        (status == StatusCode::UNAUTHORIZED && is_about_proof).then_some(error)
     }
 }
 

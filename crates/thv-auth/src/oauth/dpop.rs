@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -23,11 +23,10 @@ use thv_config::world::Clock;
 use thv_http::{Http, HttpError, Proof, Reply, Request, secrecy};
 use url::Url;
 
-use crate::limits::SKEW_MAX;
 use crate::oauth::answer::date_in;
 use crate::oauth::challenge::ProofChallenge;
 use crate::oauth::json::Members;
-use crate::skew::shifted;
+use crate::skew::{believed, shifted};
 
 /// The algorithm of our keys, as metadata name it (RFC 9449 section 5.1): the one that every server with `DPoP` has.
 pub const ALGORITHM: &str = "ES256";
@@ -38,20 +37,17 @@ pub(crate) const TOKEN_TYPE: &str = "DPoP";
 /// The media type in a proof's header (RFC 9449 section 4.2).
 const TYPE: &str = "dpop+jwt";
 
-/// The header of a proof (RFC 9449 section 4.1).
-const DPOP: HeaderName = HeaderName::from_static("dpop");
-
 /// The header in which servers say what the next proof has to hold (RFC 9449 section 8).
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// The error of a server that wants a proof with its nonce (RFC 9449 section 8).
-const USE_NONCE: &str = "use_dpop_nonce";
+pub(super) const USE_NONCE: &str = "use_dpop_nonce";
 
 /// Longest nonce that is sent back, in bytes: some servers put sealed times into theirs.
 const NONCE_MAX: usize = 1024;
 
 /// The error of a server that does not take a proof (RFC 9449 sections 5 and 7.1); one that was made at another time, for example.
-const INVALID_PROOF: &str = "invalid_dpop_proof";
+pub(super) const INVALID_PROOF: &str = "invalid_dpop_proof";
 
 /// By how much a clock has to be off for that to be why a proof is not taken: servers have some patience.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(5);
@@ -354,9 +350,7 @@ impl Prover {
     fn learn(&self, url: &Url, headers: &HeaderMap) -> Learnt {
         let nonce = nonce_in(headers);
         let now = self.clock.now();
-        let offset = date_in(headers)
-            .map(|theirs| theirs.duration_since(now))
-            .filter(|offset| offset.unsigned_abs() <= SKEW_MAX);
+        let offset = date_in(headers).and_then(|theirs| believed(now, theirs));
         let before = self.servers.of(url).offset.unwrap_or(self.offset);
         self.servers.note(url, |server| {
             server.nonce = nonce.map(str::to_owned).or(server.nonce.take());
@@ -438,14 +432,10 @@ pub(crate) async fn ask(
 }
 
 fn proven(request: Request, prover: &Prover) -> Result<Request, HttpError> {
-    let failed = |cause: String| HttpError::Proof { cause };
     let proof = prover
         .proof(&Method::POST, request.url(), None)
-        .map_err(failed)?;
-    let mut value = HeaderValue::from_str(proof.expose_secret())
-        .map_err(|_| failed("it is no header".to_owned()))?;
-    value.set_sensitive(true);
-    Ok(request.header(DPOP, value))
+        .map_err(|cause| HttpError::Proof { cause })?;
+    request.proof(&proof)
 }
 
 fn error_of(reply: &Reply) -> Option<String> {

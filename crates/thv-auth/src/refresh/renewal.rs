@@ -21,7 +21,7 @@ use super::{Cause, Inner, Lane, Spent, Step, Unprepared, blocking, grant_lock};
 use crate::credentials::{AuthError, LoginReason};
 use crate::grant::{DeathReason, Grant, GrantOrigin, RefreshIntent};
 use crate::limits::{FLIGHT_DEADLINE, LOCK_WAIT, PERSIST_PAUSE, PERSIST_TRIES, RETRY_STORE};
-use crate::oauth::{TokenHint, TokenSet};
+use crate::oauth::TokenSet;
 use crate::vault::VaultError;
 
 pub(super) struct Renewal {
@@ -308,15 +308,9 @@ impl Renewal {
         let binding = self.lane.binding.clone();
         tokio::spawn(async move {
             let service = &inner.parts.service;
-            if let Some(token) = &grant.refresh_token {
-                service
-                    .revoke(&binding, grant.pin.as_ref(), token, TokenHint::RefreshToken)
-                    .await;
-            }
-            if let Some(token) = &grant.access_token {
-                service
-                    .revoke(&binding, grant.pin.as_ref(), token, TokenHint::AccessToken)
-                    .await;
+            for (token, hint) in grant.tokens() {
+                let pin = grant.pin.as_ref();
+                service.revoke(&binding, pin, token, hint).await;
             }
         });
     }

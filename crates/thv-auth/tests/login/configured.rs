@@ -22,14 +22,19 @@ fn scopes(url: &url::Url) -> String {
         .expect("scopes")
 }
 
+/// The registry has asked for one more scope than is configured.
+fn want_to_write(house: &House) {
+    let wanted = ["registry:write".to_owned()];
+    house.vault.want_scopes(&house.binding(), &wanted).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_scopes_are_configured_when_somebody_has_logged_in_with_them_and_not_before() {
     let house = House::new().await;
     let narrow = house.binding();
     house.log_in().await;
     let before = house.config_text();
-    let wanted = ["registry:write".to_owned()];
-    house.vault.want_scopes(&narrow, &wanted).unwrap();
+    want_to_write(&house);
 
     // Refused, and given up: both leave the file as it was, and the grant from before.
     house.provider.users([User::Denies]);
@@ -59,9 +64,7 @@ async fn more_scopes_are_configured_when_somebody_has_logged_in_with_them_and_no
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_with_more_scopes_is_joined_and_ended_by_the_name_of_the_configured_one() {
     let house = House::new().await;
-    let narrow = house.binding();
-    let wanted = ["registry:write".to_owned()];
-    house.vault.want_scopes(&narrow, &wanted).unwrap();
+    want_to_write(&house);
     let first = started(&house, Prompter::Person).await;
     assert_eq!(first.view.binding.scopes.len(), 3);
     let second = started(&house, Prompter::Person).await;
@@ -76,9 +79,7 @@ async fn a_login_with_more_scopes_is_joined_and_ended_by_the_name_of_the_configu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_with_more_scopes_counts_for_nothing_when_something_else_was_configured() {
     let house = House::new().await;
-    let narrow = house.binding();
-    let wanted = ["registry:write".to_owned()];
-    house.vault.want_scopes(&narrow, &wanted).unwrap();
+    want_to_write(&house);
     let (url, task) = house.start().await;
     let other = house.config_text().replace("thv-cli", "another");
     house.write_config(&other);
@@ -94,8 +95,7 @@ async fn a_configuration_that_cannot_be_written_is_no_login_with_more_scopes() {
     let narrow = house.binding();
     house.log_in().await;
     let before = house.config_text();
-    let wanted = ["registry:write".to_owned()];
-    house.vault.want_scopes(&narrow, &wanted).unwrap();
+    want_to_write(&house);
     let (url, task) = house.start().await;
     // The lock of the file cannot be made where a directory is.
     let lock = house.config.lock_file();

@@ -84,12 +84,7 @@ impl Machine {
         log();
         let home = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(SystemClock::new().now());
-        let providers_clock = clock.clone();
-        let provider = Provider::with(Options {
-            clock: Some(Arc::new(move || providers_clock.now().as_second())),
-            ..Options::default()
-        })
-        .await;
+        let provider = provider_at(&clock).await;
         let (vault, logins) = logins_of(home.path(), variables, clock.clone());
         Self {
             binding: Binding::new(REGISTRY, &provider.issuer(), CLIENT).unwrap(),
@@ -169,6 +164,16 @@ impl Machine {
     }
 }
 
+/// A provider that has the time of `clock`.
+async fn provider_at(clock: &ManualClock) -> Provider {
+    let clock = clock.clone();
+    Provider::with(Options {
+        clock: Some(Arc::new(move || clock.now().as_second())),
+        ..Options::default()
+    })
+    .await
+}
+
 impl House {
     /// Logins as a client that somebody has registered.
     pub(crate) async fn new() -> Self {
@@ -179,12 +184,7 @@ impl House {
         log();
         let home = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(SystemClock::new().now());
-        let providers_clock = clock.clone();
-        let provider = Provider::with(Options {
-            clock: Some(Arc::new(move || providers_clock.now().as_second())),
-            ..Options::default()
-        })
-        .await;
+        let provider = provider_at(&clock).await;
         let env = PASSWORD.iter().fold(
             MapEnv::new().with_home(home.path()),
             |env, (name, value)| env.with_var(*name, *value),

@@ -158,19 +158,17 @@ impl Outbound {
 
 /// The fault of a registry that refuses the proof of the token's key, and not the token: no other token will help.
 fn refused_proof(remote: &Remote, sent: &Bearer, reply: &Reply) -> Result<(), Fault> {
-    if !sent.is_bound() || reply.status != StatusCode::UNAUTHORIZED {
+    let refused = sent
+        .is_bound()
+        .then(|| ProofChallenge::refusal(reply.status, &reply.headers))
+        .flatten();
+    let Some(error) = refused else {
         return Ok(());
-    }
-    match ProofChallenge::of(&reply.headers) {
-        Some(challenge) if challenge.is_about_proof() => {
-            let error = challenge.error.unwrap_or_default();
-            let cause = format!(
-                "it does not take the proof of the token's key (`{error}`, RFC 9449); if the clock of this machine is wrong, set it"
-            );
-            Err(unavailable(remote, cause, None))
-        }
-        _ => Ok(()),
-    }
+    };
+    let cause = format!(
+        "it does not take the proof of the token's key (`{error}`, RFC 9449); if the clock of this machine is wrong, set it"
+    );
+    Err(unavailable(remote, cause, None))
 }
 
 /// Tells the credential what an answer other than 401 says of it (RFC 6750, section 3.1).

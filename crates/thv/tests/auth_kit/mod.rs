@@ -27,7 +27,7 @@ use thv_testkit::opener::Opener;
 use thv_testkit::provider::{CLIENT, Provider};
 use thv_testkit::registry::{FakeRegistry, Guard};
 use thv_testkit::running::Running;
-use thv_testkit::wait::{PATIENCE, until};
+use thv_testkit::wait::{PATIENCE, until, until_true};
 use tokio::task::JoinHandle;
 
 pub(crate) const THV: &str = env!("CARGO_BIN_EXE_thv");
@@ -242,6 +242,15 @@ pub(crate) fn posted(address: &Address, path: &str) -> JoinHandle<Answer> {
             .to(&address)
             .await
     })
+}
+
+/// Has the server read its registry again and again until something has come of it.
+pub(crate) async fn reading_until(server: &Server, what: &str, fits: impl Fn() -> bool) {
+    until_true(what, || {
+        drop(posted(server.address(), REFRESH));
+        fits()
+    })
+    .await;
 }
 
 pub(crate) fn config(registry: &str, issuer: &str, resource: &str, port: u16) -> String {
