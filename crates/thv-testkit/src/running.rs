@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::binary::Ran;
 use crate::home::Home;
-use crate::wait::{PATIENCE, until, until_true};
+use crate::wait::{PATIENCE, PAUSE, until, until_true};
 
 /// A command that is still running, because it waits for somebody. Dropped, it is killed and reaped.
 #[derive(Debug)]
@@ -104,16 +104,21 @@ impl Running {
     /// # Panics
     /// When it does not come.
     pub async fn word_on_stderr(&self, prefix: &str) -> String {
-        until(&format!("{prefix} on stderr"), PATIENCE, || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.stderr.is_complete();
             let text = self.stderr();
-            let complete = text.rfind('\n').map_or("", |end| &text[..end]).to_owned();
-            let found = complete
-                .split_whitespace()
-                .find(|word| word.starts_with(prefix))
-                .map(str::to_owned);
-            std::future::ready(found)
-        })
-        .await
+            let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+            let mut words = complete.split_whitespace();
+            if let Some(word) = words.find(|word| word.starts_with(prefix)) {
+                return word.to_owned();
+            }
+            assert!(
+                !ended && Instant::now() < deadline,
+                "no {prefix} on stderr, but:\n{text}"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Whether it still runs.

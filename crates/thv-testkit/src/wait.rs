@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that normally happens within milliseconds.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Polls `probe` until it yields a value.
 ///
