@@ -81,7 +81,8 @@ impl LoginDesk {
 
     /// Logs in to the configured registry, with a browser on this machine, or joins a login to it.
     /// It has its own deadline; dropping the future leaves the login. Nobody is prompted again and again who does not answer;
-    /// what the desktop client does is a person's click, of which there may be more.
+    /// what the desktop client does is a person's click, of which there may be more. Whoever the browser says it is takes the place
+    /// of the account from before: clients of this route have no way to log out first.
     pub(crate) async fn log_in(
         &self,
         target: LoginTarget,
@@ -92,6 +93,7 @@ impl LoginDesk {
             opener: self.opener.clone(),
             public: self.public.clone(),
             settle: Some(settle),
+            switch_account: true,
             ..LoginHow::default()
         };
         let prompter = match client {
@@ -113,13 +115,19 @@ impl LoginDesk {
     }
 
     /// Starts a login to the configured registry that opens nothing and that nobody has to wait
-    /// for, or joins one. Clients show people what it takes.
-    pub(crate) async fn start(&self, settle: Settle) -> Result<StartedLogin, AuthFailure> {
+    /// for, or joins one. Clients show people what it takes. Only with `switch_account` it may be of another account than the login
+    /// that is there.
+    pub(crate) async fn start(
+        &self,
+        settle: Settle,
+        switch_account: bool,
+    ) -> Result<StartedLogin, AuthFailure> {
         let how = LoginHow {
             time: Some(RESOURCE_LOGIN_TIME),
             device: DeviceUse::Offer,
             public: self.public.clone(),
             settle: Some(settle),
+            switch_account,
             ..LoginHow::default()
         };
         self.auth.start_login(how, Prompter::Program).await

@@ -629,10 +629,14 @@ impl Auth {
     /// Gives back the tokens of earlier logouts whose provider could not be told of them, as far as that is due: for commands
     /// that log in or out, where no server does it. A command or a request that only looks does not. What goes wrong is for the
     /// next time.
-    pub async fn give_back_queued(&self) {
-        if let Err(error) = give_back_queued(&self.engine).await {
+    ///
+    /// Returns how many tokens still wait.
+    pub async fn give_back_queued(&self) -> usize {
+        let waiting = give_back_queued(&self.engine).await;
+        waiting.unwrap_or_else(|error| {
             tracing::debug!(%error, "the tokens to give back cannot be read");
-        }
+            0
+        })
     }
 
     /// Ends logins that are under way: the registry was replaced, or the program ends.
@@ -664,7 +668,12 @@ impl Auth {
                     expires_at: pending.expires_at,
                 });
                 let report = AuthReport::of(&self.engine, &binding).await;
-                Ok(report.with_pending_login(pending))
+                let report = report.with_pending_login(pending);
+                // Settings that cannot be read are told by the next login.
+                Ok(match self.settings_of(&binding).await {
+                    Ok(settings) => report.with_rules(&LoginRules::read(&settings)),
+                    Err(_) => report,
+                })
             }
             Err(NoBinding::NotConfigured) => Ok(AuthReport::anonymous()),
             Err(error) => Err(error.into()),

@@ -49,7 +49,8 @@ pub struct FoundLogin {
     pub metadata_url: Option<Url>,
     /// The provider, as its metadata were read: the rest of a set-up uses this and does not look again.
     pub provider: Provider,
-    /// The scopes to ask for; empty when neither registry nor provider said anything.
+    /// The scopes to ask for; empty when neither registry nor provider said anything: then those of a login are, as far as the
+    /// provider may know them.
     pub scopes: Vec<String>,
     /// The rules that had to be relaxed.
     pub relaxed: Relaxations,
@@ -327,7 +328,9 @@ async fn provider(
     discover(http, issuer, policy).await.map_err(failed)
 }
 
-/// The challenge's scopes, else the metadata's, else none; and those of a login that the provider lists.
+/// The challenge's scopes, else the metadata's, else none; and those of a login that the provider lists. An `OpenID` provider that
+/// lists its scopes is asked for `openid` at least, which every one of them knows (`OpenID` Connect Core 1.0 section 3.1.2.1); where
+/// it lists none, the scopes of a login are asked for.
 fn scopes(
     challenge: Option<Vec<String>>,
     metadata: Option<&ResourceMetadata>,
@@ -344,6 +347,9 @@ fn scopes(
         if is_listed && !scopes.iter().any(|known| known == scope) {
             scopes.insert(0, scope.to_owned());
         }
+    }
+    if scopes.is_empty() && provider.is_openid && provider.scopes_supported.is_some() {
+        scopes.extend(LOGIN_SCOPES.map(str::to_owned));
     }
     scopes
 }

@@ -43,6 +43,8 @@ pub enum LoginReason {
     AccountMismatch,
     /// The registry wants scopes that the login does not have.
     InsufficientScope,
+    /// The registry asks for scopes that the login has (403): another one would bring no more.
+    ScopeInVain,
     /// The registry names another issuer than at the login, or the issuer another host for tokens.
     IssuerChanged,
     /// A renewal brought a token that is not bound to the login's key, where that is required (RFC 9449).
@@ -211,7 +213,8 @@ impl LoginReason {
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
             Self::AccountMismatch => "account_mismatch",
-            Self::InsufficientScope => "insufficient_scope",
+            // What is wrong is the same; what helps is not.
+            Self::InsufficientScope | Self::ScopeInVain => "insufficient_scope",
             Self::IssuerChanged => "issuer_changed",
             Self::NotBound => "token_not_bound",
             Self::Unreadable => "login_unreadable",
@@ -234,6 +237,9 @@ impl fmt::Display for LoginReason {
             Self::AccountMismatch => "a renewal of the login brought somebody else's",
             Self::InsufficientScope => {
                 "it wants more scopes than the login has, and another login asks for them"
+            }
+            Self::ScopeInVain => {
+                "it refuses the account, although the login has every scope that it asks for; who runs the registry can tell which permission the account lacks"
             }
             Self::IssuerChanged => {
                 "its identity provider, or the host that tokens come from, is not the one of the login any more"

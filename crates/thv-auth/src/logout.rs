@@ -258,6 +258,7 @@ async fn give_back(
     let parts = &engine.inner().parts;
     let mut deadline = parts.world.clock.sleep(REVOCATION_DEADLINE);
     let mut receipts = Vec::new();
+    let mut was_silent = false;
     for tokens in &wiped.tokens {
         for (token, hint) in [
             (&tokens.refresh, TokenHint::RefreshToken),
@@ -267,7 +268,7 @@ async fn give_back(
             let outcome = tokio::select! {
                 biased;
                 outcome = revoke(&parts.service, binding, tokens.pin.as_ref(), token, hint) => outcome,
-                () = &mut deadline => too_slow(),
+                () = &mut deadline => too_slow(was_silent),
             };
             let is_silent = matches!(
                 &outcome,
@@ -288,6 +289,7 @@ async fn give_back(
                 });
             }
             receipts.push(TokenReceipt::of(hint, outcome));
+            was_silent |= is_silent;
             if is_silent {
                 // A provider that does not answer for one token is not waited for again.
                 deadline = parts.world.clock.sleep(std::time::Duration::ZERO);
@@ -329,9 +331,14 @@ async fn revoke(
     }
 }
 
-fn too_slow() -> RevocationOutcome {
+fn too_slow(was_silent: bool) -> RevocationOutcome {
+    let cause = if was_silent {
+        "it was not asked, as it did not take the token before this one".to_owned()
+    } else {
+        format!("the identity provider did not answer within {REVOCATION_DEADLINE:?}")
+    };
     RevocationOutcome::Failed {
-        cause: format!("the identity provider did not answer within {REVOCATION_DEADLINE:?}"),
+        cause,
         transient: true,
     }
 }

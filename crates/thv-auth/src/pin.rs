@@ -51,7 +51,14 @@ impl Pin {
         if provider.offers_dpop() && (dpop == DpopUse::Off || !provider.takes_our_keys()) {
             relaxed.insert(Relaxation::BearerDespiteDpop);
         }
-        if provider.issuer != binding.issuer {
+        if !provider.iss_parameter_supported {
+            relaxed.insert(Relaxation::MissingIssParameter);
+        }
+        let is_spelled_so = metadata.is_none_or(|metadata| {
+            !metadata.names(&binding.issuer)
+                || metadata.authorization_servers.contains(&binding.issuer)
+        });
+        if provider.issuer != binding.issuer || !is_spelled_so {
             relaxed.insert(Relaxation::IssuerRootSlash);
         }
         let names_it = metadata.is_some_and(|metadata| metadata.names(&binding.issuer));

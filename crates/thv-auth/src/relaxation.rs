@@ -1,7 +1,7 @@
 //! The strict rules that a person may relax for one registry, by name, and no other way.
 //!
-//! A rule that is not here cannot be relaxed. What was relaxed for a login is kept with it and shown in its status; where the
-//! names of a registry are configured is decided elsewhere.
+//! A rule that is not here cannot be relaxed. What was relaxed for a login is kept with it and shown in its status, beside what is
+//! relaxed for later ones; where the names of a registry are configured is decided elsewhere.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +23,9 @@ pub enum Relaxation {
     /// The provider offers to bind tokens to a key (RFC 9449), and the token is used as a bearer token all the same. Shown, and chosen
     /// with `--dpop` only.
     BearerDespiteDpop,
+    /// The provider does not say that its answers name their issuer (RFC 9207), which tells answers of two providers apart. Shown; an
+    /// answer that names one is compared all the same, and clients that this program registered come back to an address per issuer.
+    MissingIssParameter,
 }
 
 /// The rules that are not applied to one registry.
@@ -30,21 +33,42 @@ pub type Relaxations = BTreeSet<Relaxation>;
 
 /// A name that no relaxation has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no rule that can be relaxed; there are {}", names().join(", "))]
+#[error("`{name}` is no rule that a person can relax; there are {}", names().join(", "))]
 pub struct UnknownRelaxation {
     /// The name.
     pub name: String,
 }
 
-const ALL: [Relaxation; 5] = [
+const ALL: [Relaxation; 6] = [
     Relaxation::MissingPkceMetadata,
     Relaxation::ResourceParentPath,
     Relaxation::UnlistedIssuer,
     Relaxation::IssuerRootSlash,
     Relaxation::BearerDespiteDpop,
+    Relaxation::MissingIssParameter,
+];
+
+/// Those that a person can choose by name. The others are conceded or chosen otherwise.
+const CHOOSABLE: [Relaxation; 3] = [
+    Relaxation::MissingPkceMetadata,
+    Relaxation::ResourceParentPath,
+    Relaxation::UnlistedIssuer,
 ];
 
 impl Relaxation {
+    /// The rule of this name, where a person can choose to do without it.
+    ///
+    /// # Errors
+    /// When it is none, or none that can be chosen by name.
+    pub fn chosen(name: &str) -> Result<Self, UnknownRelaxation> {
+        name.parse()
+            .ok()
+            .filter(|relaxation| CHOOSABLE.contains(relaxation))
+            .ok_or_else(|| UnknownRelaxation {
+                name: name.to_owned(),
+            })
+    }
+
     /// The name, in settings, flags and status.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,6 +77,7 @@ impl Relaxation {
             Self::UnlistedIssuer => "allow_unlisted_issuer",
             Self::IssuerRootSlash => "issuer_root_slash",
             Self::BearerDespiteDpop => "bearer_despite_dpop",
+            Self::MissingIssParameter => "missing_iss_parameter",
         }
     }
 }
@@ -76,7 +101,7 @@ impl fmt::Display for Relaxation {
 }
 
 fn names() -> Vec<&'static str> {
-    ALL.into_iter().map(Relaxation::as_str).collect()
+    CHOOSABLE.into_iter().map(Relaxation::as_str).collect()
 }
 
 #[cfg(test)]
@@ -88,6 +113,17 @@ mod tests {
         for relaxation in ALL {
             assert_eq!(relaxation.as_str().parse(), Ok(relaxation));
         }
+        for conceded in [
+            "issuer_root_slash",
+            "bearer_despite_dpop",
+            "missing_iss_parameter",
+        ] {
+            assert!(Relaxation::chosen(conceded).is_err(), "{conceded}");
+        }
+        assert_eq!(
+            Relaxation::chosen("allow_unlisted_issuer"),
+            Ok(Relaxation::UnlistedIssuer)
+        );
         let error = "insecure".parse::<Relaxation>().expect_err("unknown");
         assert!(
             error.to_string().contains("allow_unlisted_issuer"),

@@ -24,6 +24,9 @@ pub struct LoginRules {
 /// What a person changes of them with a login; what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RulesChange {
+    /// Whether every rule holds from now on, apart from [`relaxed`](Self::relaxed): what was relaxed before is taken back, and
+    /// issuer and client that were named by hand are held to the rules, too.
+    pub strict: bool,
     /// The rules that are relaxed, beside those that are already.
     pub relaxed: Relaxations,
     /// Whether tokens are bound to a key.
@@ -72,6 +75,10 @@ impl LoginRules {
 impl RulesChange {
     /// Writes the change into `settings`.
     pub fn apply(&self, settings: &mut RegistrySettings) {
+        if self.strict {
+            settings.strict_login = true;
+            settings.relaxations.clear();
+        }
         for relaxed in self.relaxed.iter().map(ToString::to_string) {
             if !settings.relaxations.contains(&relaxed) {
                 settings.relaxations.push(relaxed);
@@ -109,6 +116,7 @@ mod tests {
         let required = RulesChange {
             relaxed: [Relaxation::ResourceParentPath].into(),
             dpop: Some(DpopUse::Required),
+            strict: false,
         };
         required.apply(&mut settings);
         let rules = LoginRules::read(&settings);
@@ -125,6 +133,21 @@ mod tests {
         assert!(LoginRules::read(&settings).strict);
         Configured::ByHand.apply(&mut settings);
         assert_eq!(LoginRules::read(&settings), LoginRules::default());
+    }
+
+    #[test]
+    fn strict_rules_hold_for_what_was_named_by_hand_and_take_back_what_was_relaxed() {
+        let mut settings = RegistrySettings::for_url("https://r.example");
+        settings.relaxations = vec![Relaxation::UnlistedIssuer.to_string()];
+        let strict = RulesChange {
+            strict: true,
+            relaxed: [Relaxation::MissingPkceMetadata].into(),
+            dpop: None,
+        };
+        strict.apply(&mut settings);
+        let rules = LoginRules::read(&settings);
+        assert!(rules.strict && rules.relaxes(Relaxation::MissingPkceMetadata));
+        assert!(!rules.relaxes(Relaxation::UnlistedIssuer));
     }
 
     #[test]

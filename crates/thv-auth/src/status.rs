@@ -21,6 +21,7 @@ use crate::machine::way::{Choice, Way};
 use crate::pin::Pin;
 use crate::refresh::{Need, RefreshEngine, View, blocking};
 use crate::relaxation::Relaxation;
+use crate::rules::LoginRules;
 use crate::skew::shifted;
 use crate::tokens::GrantCredentials;
 
@@ -102,8 +103,11 @@ pub struct AuthReport {
     /// Which credential is used, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<ReportedCredential>,
-    /// Rules that are not applied to this registry.
+    /// Rules that were not applied at the login, and what else is not as strict as it could be.
     pub relaxations: Vec<&'static str>,
+    /// The rules for logins to this registry, as a person has settled them; absent where no login is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<ReportedRules>,
     /// A login that is running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending_login: Option<PendingLogin>,
@@ -192,6 +196,18 @@ pub struct ReportedScopes {
     pub wanted: Vec<String>,
 }
 
+/// The rules for logins to one registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReportedRules {
+    /// Whether what registry and issuer say of themselves has to fit, apart from what is relaxed: so after a login that was found
+    /// from the registry's URL, or with `--strict`. Otherwise somebody named issuer and client, whose word counts more.
+    pub strict: bool,
+    /// What a person has relaxed, for later logins too.
+    pub relaxed: Vec<&'static str>,
+    /// `auto`, `required` or `off`: whether tokens are bound to a key.
+    pub dpop: &'static str,
+}
+
 /// The secret store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReportedStore {
@@ -257,6 +273,7 @@ impl AuthReport {
             clock_skew_s: None,
             credential: None,
             relaxations: Vec::new(),
+            rules: None,
             pending_login: None,
             received_at: None,
             queued_revocations: None,
@@ -300,7 +317,12 @@ impl AuthReport {
             ..Self::anonymous()
         };
         report.scopes.requested.clone_from(&binding.scopes);
-        report.next_step = next_step(report.state);
+        report.next_step = match error {
+            Some(AuthError::LoginRequired {
+                reason: LoginReason::ScopeInVain,
+            }) => Some("thv doctor"),
+            _ => next_step(report.state),
+        };
         let vault = engine.vault().clone();
         let queued = blocking(move || vault.unrevoked())
             .await
@@ -313,6 +335,17 @@ impl AuthReport {
             report.add(engine, &binding.registry_url, grant);
         }
         report
+    }
+
+    /// The same report with the rules that hold for logins.
+    #[must_use]
+    pub(crate) fn with_rules(mut self, rules: &LoginRules) -> Self {
+        self.rules = Some(ReportedRules {
+            strict: rules.strict,
+            relaxed: rules.relaxations.iter().map(|rule| rule.as_str()).collect(),
+            dpop: rules.dpop.as_str(),
+        });
+        self
     }
 
     /// The same report with a login that is running.

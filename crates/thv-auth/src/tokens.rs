@@ -72,10 +72,13 @@ impl GrantCredentials {
             Need::Nothing | Need::Soon | Need::Now if view.is_refused() => {
                 Some(LoginReason::Rejected)
             }
-            Need::Nothing | Need::Soon | Need::Now => view
-                .insufficient
-                .is_some()
-                .then_some(LoginReason::InsufficientScope),
+            Need::Nothing | Need::Soon | Need::Now => view.insufficient.map(|_| {
+                if view.is_scope_in_vain {
+                    LoginReason::ScopeInVain
+                } else {
+                    LoginReason::InsufficientScope
+                }
+            }),
         }
     }
 
@@ -140,6 +143,9 @@ impl Credentials for GrantCredentials {
             self.lane.view.send_modify(|view| {
                 let current = view.grant().and_then(|grant| grant.access_fingerprint());
                 if current == Some(lacking) {
+                    view.is_scope_in_vain = view.grant().is_some_and(|grant| {
+                        scopes.iter().all(|scope| grant.scopes.contains(scope))
+                    });
                     view.insufficient = current;
                 }
             });

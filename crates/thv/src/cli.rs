@@ -365,20 +365,30 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) callback_port: Option<u16>,
 
-    /// Do without one of the strict rules, by its name, for this registry
-    #[arg(long, value_name = "RULE")]
+    /// Do without one of the strict rules for this registry: `allow_missing_pkce_metadata`, `allow_resource_parent_path` or
+    /// `allow_unlisted_issuer`. Holds for later logins too
+    #[arg(long, value_name = "RULE", value_parser = Relaxation::chosen)]
     pub(crate) relax: Vec<Relaxation>,
+
+    /// Hold this registry and its identity provider to every rule that --relax does not name now, even where you named them
+    /// yourself; takes back what was relaxed before. Holds for later logins too
+    #[arg(long)]
+    pub(crate) strict: bool,
 
     /// Bind the registry's tokens to a key that stays here (DPoP): auto, where the identity provider offers it; required;
     /// or off, for tokens that other programs are to have. Holds for later logins too
     #[arg(long, value_name = "WHEN")]
     pub(crate) dpop: Option<DpopUse>,
 
+    /// Take the login although it is of another account than the one before
+    #[arg(long)]
+    pub(crate) switch_account: bool,
+
     #[command(flatten)]
     pub(crate) elsewhere: ElsewhereArgs,
 
     /// Read a token from standard input and use it, in place of a login
-    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser", "device", "paste", "register", "relax", "dpop", "client_metadata", "callback_port"])]
+    #[arg(long, conflicts_with_all = ["issuer", "client_id", "audience", "scopes", "no_browser", "device", "paste", "register", "relax", "strict", "dpop", "switch_account", "client_metadata", "callback_port"])]
     pub(crate) with_token: bool,
 
     /// Header that the registry wants the token in, when it is not `Authorization: Bearer`

@@ -10,8 +10,6 @@ use thv_api::ClaimError;
 use thv_auth::binding::NoBinding;
 use thv_auth::login::LoginError;
 use thv_auth::machine::manage::ManageError;
-use thv_auth::oauth::DiscoveryError;
-use thv_auth::oauth::error::MetadataFault;
 use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::oauth::resource::{ResourceError, ResourceFault};
 use thv_auth::vault::VaultError;
@@ -67,6 +65,9 @@ pub(crate) enum CommandError {
     /// The person does not want to log in where the registry says.
     #[error("nothing was changed: you did not agree to log in at {issuer}")]
     NotConfirmed { issuer: String },
+    /// The registry's identity provider is not as it was, and nobody can be asked about it.
+    #[error("nothing was changed: the registry's identity provider is not as it was at the last login ({}), and there is no terminal on which somebody could agree to that", if before == issuer { "its tokens come from another host".to_owned() } else { format!("{issuer} in place of {before}") })]
+    NobodyConfirms { before: String, issuer: String },
     /// A login that lacks something; the Go program's clients look for these words.
     #[error("registry login is not fully described: {}{missing} missing", match local_file { Some(path) => format!("OAuth login is not supported for local file registries (path: {path}); "), None => String::new() })]
     LoginIncomplete {
@@ -186,6 +187,8 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::Client(client) => describe_client(client),
         CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("ask who runs the registry; `--issuer <url>` names the identity provider that you trust"),
+        CommandError::NobodyConfirms { issuer, .. } => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint(&format!("if it belongs to this registry: the same command with `--issuer {issuer}`, or with `--yes` for whichever the registry names")),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -227,6 +230,10 @@ fn describe_fault(fault: &Fault) -> Failure {
                     reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
                     ..
                 } => "`thv registry status` shows which one and why; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
+                Fault::AuthRequired {
+                    reason: LoginReason::ScopeInVain,
+                    ..
+                } => "ask who runs the registry; `thv registry status` shows the account and its scopes, `thv registry login --switch-account` takes another account",
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {
@@ -316,7 +323,7 @@ fn describe_search(search: &SearchError) -> Failure {
         SearchError::UnlistedIssuer { registry, issuer, .. } => failure.hint(&format!(
             "use one of the registry's; if who runs it told you otherwise: `thv registry login {registry} --issuer {issuer} --relax allow_unlisted_issuer`"
         )),
-        SearchError::Provider { cause, .. } if says_nothing_of_pkce(cause) => failure.hint(
+        SearchError::Provider { cause, .. } if cause.says_nothing_of_pkce() => failure.hint(
             "if you trust the identity provider, add `--relax allow_missing_pkce_metadata`",
         ),
         SearchError::Provider { .. } if search.is_transient() => {
@@ -331,14 +338,6 @@ fn describe_search(search: &SearchError) -> Failure {
 fn names_a_parent(error: &ResourceError) -> bool {
     let is_other = |fault: &ResourceFault| matches!(fault, ResourceFault::OtherResource { .. });
     error.attempts.iter().any(|(_, fault)| is_other(fault))
-}
-
-fn says_nothing_of_pkce(error: &DiscoveryError) -> bool {
-    let DiscoveryError::NoDocument { attempts } = error else {
-        return false;
-    };
-    let is_silent = |fault: &MetadataFault| matches!(fault, MetadataFault::PkceUnadvertised);
-    attempts.iter().any(|attempt| is_silent(&attempt.fault))
 }
 
 fn describe_client(client: &ClientError) -> Failure {
@@ -430,6 +429,11 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             ),
             LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => {
                 Failure::new(text, Exit::Failure).hint("`thv registry login` starts another one")
+            }
+            LoginError::AccountMismatch { before, .. } => {
+                Failure::new(text, Exit::AuthRequired).hint(&format!(
+                    "log in as {before} in the browser, or `thv registry login --switch-account`"
+                ))
             }
             LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),

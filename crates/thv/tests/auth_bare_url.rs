@@ -162,6 +162,18 @@ async fn scopes_are_the_challenges_else_the_metadatas() {
 }
 
 #[tokio::test]
+async fn scopes_that_the_provider_does_not_list_are_not_added() {
+    let stage = bare().await;
+    stage
+        .provider
+        .behave(|behaviour| behaviour.advertise("scopes_supported", json!(["registry:read"])));
+    let ran = log_in(&stage, &[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let asked = stage.provider.requests_for(paths::AUTHORIZE);
+    assert_eq!(asked[0].param("scope"), Some("openid"));
+}
+
+#[tokio::test]
 async fn an_oauth_server_that_knows_no_openid_will_do() {
     let stage = bare().await;
     stage.provider.behave(|behaviour| {
@@ -420,6 +432,37 @@ async fn a_login_with_too_few_scopes_is_said_once_and_the_next_asks_for_the_unio
 }
 
 #[tokio::test]
+async fn a_registry_that_refuses_the_scopes_that_it_asked_for_sends_nobody_to_another_login() {
+    let stage = bare().await;
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    let guard = Guard::of(&stage.provider, &stage.registry.url());
+    stage.registry.protect(guard.scope_in_vain("openid"));
+    let server = stage.server().await;
+    let answer = server.post(REFRESH, &json!({})).await;
+    assert_needs_login(&answer, "insufficient_scope");
+    let actions = answer.json()["actions"].to_string();
+    assert!(
+        !actions.contains("login") && actions.contains("doctor"),
+        "{actions}"
+    );
+    let told = report(&server).await;
+    assert_eq!(told["next_step"], "thv doctor", "{told}");
+    let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    assert!(
+        ran.stderr.contains("ask who runs the registry"),
+        "{}",
+        ran.stderr
+    );
+    let ran = stage.cli(&["registry", "status"]).await;
+    assert!(
+        !ran.stdout.contains("`thv registry login`"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[tokio::test]
 async fn a_registration_that_leads_to_no_login_leaves_the_client_and_the_login_from_before() {
     let stage = bare().await;
     stage
@@ -445,4 +488,59 @@ async fn a_registration_that_leads_to_no_login_leaves_the_client_and_the_login_f
     let new = stage.provider.client_ids().pop().unwrap();
     assert!(stage.home.config().contains(&new));
     assert_eq!(stage.cli(&["registry", "list"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn what_was_named_by_hand_is_held_to_the_rules_only_where_that_is_wanted() {
+    let stage = Stage::new().await;
+    stage.provider.behave(|behaviour| {
+        behaviour.advertise("code_challenge_methods_supported", serde_json::Value::Null);
+    });
+    let rule = "allow_missing_pkce_metadata";
+    // As with the Go program; but it is said.
+    let ran = stage.cli_login(&[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(ran.stderr.contains(rule), "{}", ran.stderr);
+    let rules = async || {
+        let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+        ran.json()["login"]["rules"].clone()
+    };
+    assert_eq!(
+        rules().await,
+        json!({"strict": false, "relaxed": [], "dpop": "auto"})
+    );
+    let ran = stage
+        .cli(&["registry", "login", "--no-browser", "--strict"])
+        .await;
+    assert_ne!(ran.code, 0, "{}", ran.transcript());
+    assert!(ran.stderr.contains(rule), "{}", ran.stderr);
+    assert_eq!(rules().await["strict"], false, "it was refused");
+    let ran = stage.cli_login(&["--strict", "--relax", rule]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert_eq!(
+        rules().await,
+        json!({"strict": true, "relaxed": [rule], "dpop": "auto"})
+    );
+    let text = stage.cli(&["registry", "status"]).await;
+    let line = format!("Rules:      strict, without {rule}");
+    assert!(text.stdout.contains(&line), "{}", text.stdout);
+    // What was relaxed can be taken back, before and after the provider has mended its metadata.
+    let again = ["registry", "login", "--no-browser", "--strict"];
+    assert_ne!(stage.cli(&again).await.code, 0);
+    stage.provider.behave(|behaviour| {
+        behaviour
+            .metadata
+            .remove("code_challenge_methods_supported");
+    });
+    assert_eq!(stage.cli_login(&["--strict"]).await.code, 0);
+    assert_eq!(rules().await["relaxed"], json!([]));
+    let ran = stage
+        .cli(&["registry", "login", "--relax", "issuer_root_slash"])
+        .await;
+    assert_eq!(ran.code, 2, "{}", ran.transcript());
+    assert!(
+        ran.stderr.contains("allow_unlisted_issuer"),
+        "{}",
+        ran.stderr
+    );
 }

@@ -11,11 +11,13 @@
 
 mod auth_kit;
 
-use auth_kit::{LOGIN, STANDARD, Stage, assert_needs_login, names, report};
+use auth_kit::{AUTH, LOGIN, STANDARD, Stage, assert_needs_login, names, report};
 use serde_json::{Value, json};
+use thv_testkit::binary::Server;
+use thv_testkit::browse::browse;
 use thv_testkit::provider::{Fault, Rule, Signature, Twist, User, paths};
 use thv_testkit::registry::FakeRegistry;
-use thv_testkit::wait::all;
+use thv_testkit::wait::{PATIENCE, all, until};
 
 /// A login that ends before a browser opens.
 async fn ends_before_the_browser(fault: Fault) {
@@ -197,4 +199,54 @@ async fn the_account_shows_on_the_command_line_too() {
     assert!(ran.stderr.contains("bob@example.test"), "{}", ran.stderr);
     let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
     assert!(ran.stdout.contains("bob"), "{}", ran.transcript());
+}
+
+#[tokio::test]
+async fn a_login_as_somebody_else_is_taken_only_where_that_is_meant() {
+    let stage = Stage::new().await;
+    stage.provider.users([User::ApprovesAs("bob".to_owned())]);
+    assert_eq!(stage.cli_login(&[]).await.code, 0);
+    // The browser is alice's from here on.
+    let ran = stage.cli_login(&[]).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    for words in ["alice@", "bob@", "--switch-account"] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    let server = stage.server().await;
+    let logins = format!("{AUTH}/logins");
+    let failed = answered(&server, &logins, &json!({})).await;
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert_eq!(failed["outcome"]["code"], "account_mismatch", "{failed}");
+    assert_eq!(report(&server).await["account"]["sub"], "bob");
+    assert_eq!(names(&server).await.len(), 6);
+    let unreadable = server
+        .post(&logins, &json!({"switch_account": "yes"}))
+        .await;
+    assert_eq!(unreadable.status, 400, "{unreadable:?}");
+    let taken = answered(&server, &logins, &json!({"switch_account": true})).await;
+    assert_eq!(taken["state"], "authenticated", "{taken}");
+    assert_eq!(
+        taken["outcome"]["replaced_account"]["sub"], "bob",
+        "{taken}"
+    );
+    assert_eq!(report(&server).await["account"]["sub"], "alice");
+
+    stage.provider.users([User::ApprovesAs("bob".to_owned())]);
+    let ran = stage.cli_login(&["--switch-account"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(ran.stderr.contains("in place of alice@"), "{}", ran.stderr);
+}
+
+/// A login that was started as a resource and answered in a browser, as it ended.
+async fn answered(server: &Server, logins: &str, body: &Value) -> Value {
+    let started = server.post(logins, body).await.json();
+    let url = started["methods"][0]["authorization_url"].as_str();
+    let _ = browse(url.expect("a browser's way")).await;
+    let login = started["url"].as_str().expect("a place");
+    until("the login to end", PATIENCE, || async {
+        let login = server.get(login).await.json();
+        let waits = ["pending", "completing"].map(Value::from);
+        (!waits.contains(&login["state"])).then_some(login)
+    })
+    .await
 }

@@ -152,6 +152,9 @@ fn hint(error: &LoginError) -> Option<&'static str> {
         LoginError::IdToken { .. } => {
             Some("Have the identity provider's keys and the clock of this machine checked.")
         }
+        LoginError::AccountMismatch { .. } => Some(
+            "Log in as the account from before, log out first, or start a login with `switch_account`; on the command line `thv registry login --switch-account`.",
+        ),
         LoginError::StoreUnusable { .. } | LoginError::NotStored { .. } => {
             Some("`thv secret status` says which store is meant, and what is wrong with it.")
         }
@@ -182,6 +185,7 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
     match error {
         LoginError::StoreUnusable { .. } => (StatusCode::CONFLICT, "store_unusable"),
         LoginError::PortBusy { .. } => (StatusCode::CONFLICT, "callback_port_busy"),
+        LoginError::AccountMismatch { .. } => (StatusCode::CONFLICT, "account_mismatch"),
         LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => {
             (StatusCode::CONFLICT, "login_cancelled")
         }

@@ -117,6 +117,14 @@ pub enum LoginError {
         /// What is wrong with it.
         cause: String,
     },
+    /// Somebody else has logged in than the last time, and nobody said that this is meant. What came was given back.
+    #[error("the login is of {now}, and so far {before} was logged in here; nothing was changed")]
+    AccountMismatch {
+        /// Who was logged in before, as people know it.
+        before: String,
+        /// Who has logged in now.
+        now: String,
+    },
     /// The login succeeded and could not be stored. The identity provider believes that we hold tokens.
     #[error("the login could not be stored: {cause}")]
     NotStored {
@@ -162,6 +170,7 @@ impl LoginError {
             Self::Denied { .. }
                 | Self::Exchange { .. }
                 | Self::IdToken { .. }
+                | Self::AccountMismatch { .. }
                 | Self::NotStored { .. }
                 | Self::NotConfigured { .. }
         )

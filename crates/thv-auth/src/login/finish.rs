@@ -57,7 +57,8 @@ impl Flow {
                 transient: false,
             });
         }
-        let grant = match self.keep(provider, attempt, tokens.clone()).await {
+        let kept = self.keep(provider, attempt, tokens.clone(), previous.as_ref());
+        let grant = match kept.await {
             Ok(grant) => grant,
             Err(error) => {
                 if self.is_for_nobody(&error) {
@@ -84,7 +85,10 @@ impl Flow {
     /// not: a provider may end both (RFC 7009 section 2.1).
     fn is_for_nobody(&self, error: &LoginError) -> bool {
         match error {
-            LoginError::Cancelled | LoginError::Withdrawn | LoginError::IdToken { .. } => true,
+            LoginError::Cancelled
+            | LoginError::Withdrawn
+            | LoginError::IdToken { .. }
+            | LoginError::AccountMismatch { .. } => true,
             LoginError::NotConfigured { .. } => {
                 let before = self.how.asked.as_ref().map(|asked| &asked.before);
                 before.is_some_and(|before| before.client_id != self.binding.client_id)
@@ -121,6 +125,7 @@ impl Flow {
         provider: &Provider,
         attempt: Option<&Attempt>,
         tokens: TokenSet,
+        previous: Option<&Account>,
     ) -> Result<Grant, LoginError> {
         let account = match &tokens.id_token {
             None => None,
@@ -144,6 +149,15 @@ impl Flow {
                 })?)
             }
         };
+        if let (Some(before), Some(now)) = (previous, &account)
+            && !before.is_same(now)
+            && !self.how.switch_account
+        {
+            return Err(LoginError::AccountMismatch {
+                before: before.shown().to_owned(),
+                now: now.shown().to_owned(),
+            });
+        }
         let asked = requested_scopes(provider, &self.binding.scopes);
         self.store(tokens, account, asked).await
     }

@@ -89,6 +89,13 @@ impl Flow {
             }
         }
         match &outcome {
+            Ok(LoginDone {
+                replaced_account: Some(_),
+                ..
+            }) => tracing::warn!(
+                registry = self.registry(),
+                "logged in as another account than before"
+            ),
             Ok(_) => tracing::info!(registry = self.registry(), "logged in"),
             Err(error) => tracing::info!(registry = self.registry(), %error, "no login"),
         }
@@ -398,10 +405,10 @@ impl Flow {
     ) -> Result<LoginDone, LoginError> {
         let by_browser = matches!(won, Won::Code(_));
         let outcome = self.finish(provider, won, Some(session), previous).await;
-        session.finish(if outcome.is_ok() {
-            Page::Stored
-        } else {
-            Page::Failed
+        session.finish(match &outcome {
+            Ok(_) => Page::Stored,
+            Err(LoginError::AccountMismatch { .. }) => Page::OtherAccount,
+            Err(_) => Page::Failed,
         });
         if by_browser {
             tokio::select! {
@@ -422,6 +429,15 @@ impl Flow {
     }
 
     fn not_discovered(&self, error: &DiscoveryError) -> LoginError {
+        if error.says_nothing_of_pkce() {
+            let issuer = shown_issuer(&self.binding.issuer);
+            let rule = Relaxation::MissingPkceMetadata;
+            return LoginError::Settings {
+                cause: format!(
+                    "the identity provider {issuer} does not say that it offers PKCE (`code_challenge_methods_supported`), which the rules for this registry want; if you trust it: `thv registry login --relax {rule}`"
+                ),
+            };
+        }
         LoginError::Discovery {
             issuer: self.binding.issuer.clone(),
             cause: error.to_string(),

@@ -86,6 +86,9 @@ pub struct LoginHow {
     pub rules: LoginRules,
     /// What the person changes of them. It is settled when the login has succeeded.
     pub change: RulesChange,
+    /// Whether it may be of another account than the login that is there. Without it such a login ends, and nothing is changed: a
+    /// browser logs in by itself as whoever it remembers.
+    pub switch_account: bool,
     /// Whether a code can be typed in on another device instead.
     pub device: DeviceUse,
     /// How long the person has: [`LOGIN_TIME`] when absent.

@@ -63,6 +63,8 @@ pub(super) enum Page {
     Used,
     /// The grant is stored.
     Stored,
+    /// Somebody else has logged in than before, which nobody said is meant.
+    OtherAccount,
     /// There was a code, and no grant came of it.
     Failed,
 }
@@ -74,9 +76,12 @@ impl Page {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Used => StatusCode::GONE,
-            Self::Forged | Self::Malformed | Self::ForeignIssuer | Self::Refused | Self::Failed => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Forged
+            | Self::Malformed
+            | Self::ForeignIssuer
+            | Self::Refused
+            | Self::OtherAccount
+            | Self::Failed => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -103,6 +108,10 @@ impl Page {
             Self::Refused => page!(
                 "Login refused",
                 "The identity provider refused the login. thv says why where you started it. You can close this window."
+            ),
+            Self::OtherAccount => page!(
+                "Another account",
+                "This browser is logged in at the identity provider as another account than thv was before, so nothing was changed. thv says what to do where you started the login. You can close this window."
             ),
             Self::Used => page!(
                 "Already used",

@@ -45,13 +45,11 @@ pub(crate) fn judge_failure(reply: &Reply, secrets: &[&str]) -> TokenError {
         retry_after,
     };
     if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
-        return transient(format!(
-            "the identity provider's token endpoint answered {status}"
-        ));
+        return transient(format!("the identity provider answered {status}"));
     }
     let no_answer = || {
         transient(format!(
-            "the identity provider's token endpoint answered {status} and nothing that an OAuth server says"
+            "the identity provider answered {status} and nothing that an OAuth server says"
         ))
     };
     if !status.is_client_error() {
@@ -86,7 +84,7 @@ pub(crate) fn check_success(reply: &Reply) -> Result<(), TokenError> {
         Ok(())
     } else {
         Err(TokenError::transient(
-            "the identity provider's token endpoint answered 200 and nothing that an OAuth server says",
+            "the identity provider answered 200 and nothing that an OAuth server says",
         ))
     }
 }

@@ -145,6 +145,15 @@ pub enum IdTokenError {
 }
 
 impl DiscoveryError {
+    /// Whether a document would do, had it said that PKCE is on offer.
+    pub fn says_nothing_of_pkce(&self) -> bool {
+        let Self::NoDocument { attempts } = self else {
+            return false;
+        };
+        let mut faults = attempts.iter().map(|attempt| &attempt.fault);
+        faults.any(|fault| matches!(fault, MetadataFault::PkceUnadvertised))
+    }
+
     /// Whether the provider may be fine and only out of reach or out of order.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -50,6 +50,12 @@ impl Account {
     pub fn is_same(&self, other: &Self) -> bool {
         self.issuer == other.issuer && self.sub == other.sub
     }
+
+    /// What people know it by: its e-mail address, else its name, else what the issuer calls it.
+    pub fn shown(&self) -> &str {
+        let name = self.email.as_ref().or(self.name.as_ref());
+        name.unwrap_or(&self.sub)
+    }
 }
 
 /// Checks an ID token and reads who it is about.

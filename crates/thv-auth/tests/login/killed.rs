@@ -40,6 +40,7 @@ async fn login_worker() {
     let (_, logins) = logins_of(Path::new(&home), PASSWORD, SystemClock::new());
     let binding = Binding::new(REGISTRY, &text("issuer"), CLIENT).unwrap();
     let how = LoginHow {
+        switch_account: true,
         callback_port: Some(0),
         announce: Some(Arc::new(|url| worker::say(&json!({"url": url.as_str()})))),
         ..LoginHow::default()
@@ -69,7 +70,14 @@ async fn a_process_that_dies_at_any_step_of_a_login_loses_nothing_that_was_there
         let who = after.account.map(|account| account.sub);
         let expected = if is_new { "bob" } else { "alice" };
         assert_eq!(who.as_deref(), Some(expected), "{death:?}");
-        machine.log_in().await;
+        let again = LoginHow {
+            callback_port: Some(0),
+            switch_account: true,
+            ..LoginHow::default()
+        };
+        let again = machine.start_as(again).await;
+        again.browse().await;
+        again.done().await;
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
-use thv_auth::login::{LoginHow, RedirectForm};
+use thv_auth::grant::Grant;
+use thv_auth::login::{LoginError, LoginHow, RedirectForm};
 use thv_auth::oauth::redirect_uri::LoopbackName;
 use thv_http::secrecy;
 use thv_testkit::provider::{CLIENT, Client, RefreshTokens, User, paths};
@@ -94,13 +95,42 @@ async fn w4_a_login_asks_the_provider_anew_although_a_grant_is_there() {
 }
 
 #[tokio::test]
-async fn a_login_as_somebody_else_is_reported() {
+async fn a_login_as_somebody_else_counts_only_where_that_is_meant() {
     let machine = Machine::new().await;
     let first = machine.log_in().await;
     assert_eq!(first.replaced_account, None);
     assert_eq!(machine.log_in().await.replaced_account, None);
-    machine.provider.users([User::ApprovesAs("bob".to_owned())]);
-    let second = machine.log_in().await;
+    let bob = || User::ApprovesAs("bob".to_owned());
+    machine.provider.users([bob(), bob()]);
+    let login_id = |grant: Option<Grant>| grant.map(|grant| grant.login_id);
+    let before = login_id(machine.stored());
+    let running = machine.start().await;
+    running.browse().await;
+    let error = running.error().await;
+    let LoginError::AccountMismatch { before: was, now } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(was.contains("alice") && now.contains("bob"), "{error}");
+    assert_eq!(login_id(machine.stored()), before);
+    machine.logins.finish().await;
+    let families = machine.provider.families();
+    assert!(families.iter().any(|family| family.subject == "bob"));
+    for family in families {
+        assert_eq!(
+            family.ended.is_some(),
+            family.subject == "bob",
+            "{family:?}"
+        );
+    }
+
+    let meant = LoginHow {
+        callback_port: Some(0),
+        switch_account: true,
+        ..LoginHow::default()
+    };
+    let running = machine.start_as(meant).await;
+    running.browse().await;
+    let second = running.done().await;
     assert_eq!(
         second.account.map(|account| account.sub).as_deref(),
         Some("bob")

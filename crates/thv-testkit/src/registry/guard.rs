@@ -25,6 +25,7 @@ pub struct Guard {
     issuer: String,
     audience: Option<String>,
     scope: Option<String>,
+    scope_in_vain: bool,
     keys: Keys,
     now: Now,
     introspect: Option<Introspect>,
@@ -50,6 +51,7 @@ impl Guard {
             issuer: provider.issuer(),
             audience: Some(audience.to_owned()),
             scope: None,
+            scope_in_vain: false,
             keys: Arc::new(move || keys.public_keys()),
             now: Arc::new(move || clock.now()),
             introspect: Some(Arc::new(move |token| book.introspect(token))),
@@ -79,6 +81,7 @@ impl Guard {
             issuer: issuer.to_owned(),
             audience: Some(audience.to_owned()),
             scope: None,
+            scope_in_vain: false,
             keys: Arc::new(move || keys.clone()),
             now: Arc::new(|| jiff::Timestamp::now().as_second()),
             introspect: None,
@@ -93,6 +96,7 @@ impl Guard {
             issuer: String::new(),
             audience: None,
             scope: None,
+            scope_in_vain: false,
             keys: Arc::new(Vec::new),
             now: Arc::new(|| jiff::Timestamp::now().as_second()),
             introspect: None,
@@ -120,6 +124,15 @@ impl Guard {
     pub fn scope(mut self, scope: &str) -> Self {
         self.scope = Some(scope.to_owned());
         self
+    }
+
+    /// Asks for this scope, and answers 403 to a token that has it, too.
+    #[must_use]
+    pub fn scope_in_vain(self, scope: &str) -> Self {
+        Guard {
+            scope_in_vain: true,
+            ..self.scope(scope)
+        }
     }
 
     /// Takes tokens for any audience, as registries do whose provider knows no resources.
@@ -168,7 +181,9 @@ impl Guard {
         }
         let granted = claims["scope"].as_str().unwrap_or_default();
         match &self.scope {
-            Some(wanted) if !granted.split(' ').any(|scope| scope == wanted) => {
+            Some(wanted)
+                if self.scope_in_vain || !granted.split(' ').any(|scope| scope == wanted) =>
+            {
                 Err(Refusal::Scope(wanted.clone()))
             }
             _ => Ok(claims["cnf"]["jkt"]

@@ -182,8 +182,22 @@ async fn case_07_a_registry_that_names_another_issuer_gets_no_token() {
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.text().contains(&other.issuer()), "{answer:?}");
     assert!(stage.opener.urls().is_empty());
+    // Nobody can agree to the change here, whatever else is asked for.
+    let before = stage.home.config();
+    let port = stage.port.to_string();
+    for more in [&[][..], &["--callback-port", &port], &["--scopes", "a"]] {
+        let arguments = [&["registry", "login", "--no-browser"], more].concat();
+        let ran = stage.cli(&arguments).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        let named = format!("--issuer {}", other.issuer());
+        for words in [&*named, "--yes", "nothing was changed"] {
+            assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+        }
+    }
+    assert_eq!(stage.home.config(), before);
+    assert!(other.requests_for(paths::REGISTER).is_empty());
     // The word of the person who logs in again is what counts, and the old client stays where it belongs.
-    let running = stage.start_cli(&["registry", "login", "--no-browser"]);
+    let running = stage.start_cli(&["registry", "login", "--no-browser", "--yes"]);
     let url = running.word_on_stderr(&other.at(paths::AUTHORIZE)).await;
     let _ = browse(&url).await;
     let ran = running.ended().await;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView};
+use thv_auth::oauth::Account;
 use url::Url;
 use utoipa::ToSchema;
 
@@ -89,6 +90,10 @@ struct OutcomeBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     account: Option<AccountBody>,
+    /// Whose login it took the place of, where that was another account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    replaced_account: Option<AccountBody>,
     /// When the access token expires, if the identity provider says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, nullable = false)]
@@ -193,16 +198,25 @@ impl MethodBody {
     }
 }
 
+// === impl AccountBody ===
+
+impl AccountBody {
+    fn of(account: &Account) -> Self {
+        Self {
+            sub: account.sub.clone(),
+            name: account.name.clone(),
+            email: account.email.clone(),
+        }
+    }
+}
+
 // === impl OutcomeBody ===
 
 impl OutcomeBody {
     fn of(done: &LoginDone) -> Self {
         Self {
-            account: done.account.as_ref().map(|account| AccountBody {
-                sub: account.sub.clone(),
-                name: account.name.clone(),
-                email: account.email.clone(),
-            }),
+            account: done.account.as_ref().map(AccountBody::of),
+            replaced_account: done.replaced_account.as_ref().map(AccountBody::of),
             expires_at: done.expires_at,
             ..Self::default()
         }

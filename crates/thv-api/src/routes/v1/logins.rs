@@ -30,13 +30,15 @@ const ID: usize = 6;
 ///
 /// Hands out the ways in which the login can be finished, all at once; the first valid answer counts. Opens nothing on the
 /// server's machine. A login that is under way is joined. It ends with an answer, with `DELETE`, at a logout, when the
-/// registry is replaced, or after ten minutes; a client that goes away does not end it.
+/// registry is replaced, or after ten minutes; a client that goes away does not end it. A login of another account than the one
+/// before comes to nothing (`account_mismatch`), unless `switch_account` says that it is meant.
 #[utoipa::path(
     post,
     path = "/api/v1/registries/{name}/auth/logins",
     operation_id = "startRegistryLogin",
     tag = "registry",
     params(("name" = String, Path, description = "Registry name")),
+    request_body(content = Option<StartRequest>, description = "Nothing is needed"),
     responses(
         (status = 201, description = "The login waits for a person", body = LoginBody<'static>),
         (status = 200, description = "A login was under way and is joined", body = LoginBody<'static>),
@@ -48,11 +50,12 @@ const ID: usize = 6;
         (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = ProblemBody<'static>, content_type = "application/problem+json")
     )
 )]
-pub(crate) async fn start(state: State, head: Head) -> Result<Response, Problem> {
+pub(crate) async fn start(state: State, request: Request) -> Result<Response, Problem> {
+    let (head, body) = Head::with_body(request).await;
     let registry = state.registry(head.segment(NAME))?;
     let started = state
         .desk
-        .start(settle(&state))
+        .start(settle(&state), switches_account(&body)?)
         .await
         .map_err(|failure| Problem::login_failed(&failure))?;
     let body = LoginBody::new(registry.name(), &started.view).joined(started.joined);
@@ -215,6 +218,26 @@ pub(crate) async fn cancel(state: State, head: Head) -> Result<Response, Problem
     let ended = state.auth.withdraw_login(id(&head)).await;
     let view: LoginView = ended.ok_or_else(Problem::no_such_login)?;
     Ok(answer(&LoginBody::new(registry.name(), &view)))
+}
+
+/// What a login may be.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = RegistryLoginStart)]
+#[expect(dead_code, reason = "it only describes the body in the document")]
+pub(crate) struct StartRequest {
+    /// Whether it may be of another account than the login that is there.
+    #[schema(default = false)]
+    switch_account: Option<bool>,
+}
+
+fn switches_account(body: &[u8]) -> Result<bool, Problem> {
+    if body.is_empty() {
+        return Ok(false);
+    }
+    let flag = read_object(body).and_then(|body| body.flag("switch_account"));
+    flag.map(Option::unwrap_or_default).map_err(|_| {
+        Problem::bad_request("send nothing, or an object; `switch_account` is true or false")
+    })
 }
 
 /// What answers a login.

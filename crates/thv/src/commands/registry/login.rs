@@ -11,6 +11,8 @@ use std::time::Duration;
 use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
+use thv_auth::oauth::Account;
+use thv_auth::relaxation::Relaxation;
 use thv_auth::rules::{Configured, RulesChange};
 use thv_auth::{Auth, AuthFailure, LoginReason};
 use thv_config::world::World;
@@ -50,16 +52,19 @@ pub(super) async fn run(
     }
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let config = catalogs.store.load_async().await?;
+    let before = key_file(&catalogs.secrets).await;
     let mut plan = plan(args, &config)?;
-    if plan == Plan::AsConfigured && has_other_issuer(&catalogs).await {
+    if says_no_issuer(&plan, args) && has_other_issuer(&catalogs).await {
         plan = search_again(args, &config).unwrap_or(plan);
     }
     let mut how = LoginHow {
         change: rules_change(args),
+        switch_account: args.switch_account,
         ..LoginHow::default()
     };
     let is_by_hand = args.auth.issuer.is_some() || args.auth.client_id.is_some();
     let mut configured = is_by_hand.then_some(Configured::ByHand);
+    let is_found = matches!(plan, Plan::Search(_));
     let change = match plan {
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
@@ -89,7 +94,6 @@ pub(super) async fn run(
             catalogs.auth.note_configured(configured).await?;
         }
     }
-    let before = key_file(&catalogs.secrets).await;
     catalogs.auth.person_is_here().await;
     let done = if args.elsewhere.is_meant() {
         let shown = Shown::of(&catalogs.store.load_async().await?);
@@ -98,10 +102,20 @@ pub(super) async fn run(
         log_in(args, how, &catalogs, world, output).await
     };
     catalogs.auth.finish().await;
+    if done.is_err()
+        && let Some((request, _)) = &change
+    {
+        remark_what_stays(request, &config, output);
+    }
     let done = done?;
     output.remark(&words(&done));
     catalogs.auth.give_back_queued().await;
     let report = catalogs.auth.report().await.ok();
+    if let Some(report) = &report
+        && !is_found
+    {
+        remark_relaxed(&report.relaxations, output);
+    }
     let used = report.and_then(|report| report.credential);
     if let Some(used) = used.filter(|used| used.way != Way::Login) {
         let note = format!("the registry is not read with this login: {}.", used.why);
@@ -227,6 +241,7 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
                 .or_else(|| known.and_then(|oauth| oauth.callback_port)),
             client_id: client_id.filter(|_| !args.register),
             client_of: client_of.map(|oauth| oauth.issuer.clone()),
+            changed_from: None,
             request,
             registry_url,
             allow_private_ip,
@@ -252,9 +267,42 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
 /// What the person settles with this login.
 fn rules_change(args: &LoginArgs) -> RulesChange {
     RulesChange {
+        strict: args.strict,
         relaxed: args.relax.iter().copied().collect(),
         dpop: args.dpop,
     }
+}
+
+/// Whether nothing but the configuration says at which issuer to log in.
+fn says_no_issuer(plan: &Plan, args: &LoginArgs) -> bool {
+    let is_as_configured = match plan {
+        Plan::AsConfigured => true,
+        Plan::Set(..) => args.registry.is_none(),
+        Plan::Search(_) => false,
+    };
+    is_as_configured && args.auth.issuer.is_none() && args.auth.client_id.is_none()
+}
+
+/// Names the rules that were not applied to a login whose issuer and client somebody named.
+fn remark_relaxed(relaxations: &[&str], output: &mut Output) {
+    let rules = relaxations
+        .iter()
+        .filter_map(|name| Relaxation::chosen(name).ok());
+    login_search::show_relaxed(&rules.collect(), output);
+}
+
+/// Says that a login which came to nothing has left its registry configured, as the Go program does.
+fn remark_what_stays(request: &SourceRequest, before: &Config, output: &mut Output) {
+    let Some((url, _)) = address(request) else {
+        return;
+    };
+    let replaced = configured_url(before).filter(|before| **before != url);
+    let replaced = replaced.map(|before| format!(", in place of {before}"));
+    let text = format!(
+        "{url} and its login are configured now{}; `thv registry login` tries the login again, `thv config unset-registry` takes the registry back.",
+        replaced.unwrap_or_default()
+    );
+    output.remark_styled(NOTICE, "Note", &text);
 }
 
 /// Whether the login ended because the registry or its issuer is not as it was: then the registry is asked anew where to log in.
@@ -271,9 +319,10 @@ fn search_again(args: &LoginArgs, config: &Config) -> Option<Plan> {
     Some(Plan::Search(Searched {
         first_request: thv_registry::first_request(&registry_url)?,
         is_known: false,
-        callback_port: oauth.callback_port,
+        callback_port: args.callback_port.or(oauth.callback_port),
         client_id: Some(oauth.client_id.clone()),
         client_of: Some(oauth.issuer.clone()),
+        changed_from: Some(oauth.issuer.clone()),
         issuer: None,
         request,
         registry_url,
@@ -411,13 +460,12 @@ async fn log_in(
 }
 
 fn words(done: &LoginDone) -> String {
-    let who = done.account.as_ref().map(|account| {
-        let name = account.email.as_ref().or(account.name.as_ref());
-        name.unwrap_or(&account.sub).clone()
-    });
-    let mut words = match who {
-        Some(who) => format!("Logged in as {who}."),
-        None => "Logged in.".to_owned(),
+    let who = done.account.as_ref().map(Account::shown);
+    let before = done.replaced_account.as_ref().map(Account::shown);
+    let mut words = match (who, before) {
+        (Some(who), Some(before)) => format!("Logged in as {who}, in place of {before}."),
+        (Some(who), None) => format!("Logged in as {who}."),
+        (None, _) => "Logged in.".to_owned(),
     };
     if !done.refreshable {
         words.push_str(

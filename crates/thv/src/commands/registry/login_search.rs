@@ -29,6 +29,8 @@ pub(super) struct Searched {
     pub(super) callback_port: Option<u16>,
     /// Whether the issuer is the configured one of this registry.
     pub(super) is_known: bool,
+    /// The issuer of the login that ended because the registry, or that issuer, is not as it was.
+    pub(super) changed_from: Option<String>,
 }
 
 /// The login to configure, and where the registry said so.
@@ -46,17 +48,15 @@ pub(super) async fn run(
         issuer: searched.issuer.clone(),
         relaxations: args.relax.iter().copied().collect(),
     };
-    let found = match find(&search, catalogs, world, output).await {
+    let (found, is_picked) = match find(&search, catalogs, world, output).await {
         Err(SearchError::SeveralIssuers { issuers, .. }) if can_answer() => {
             search.issuer = Some(pick(issuers, output).await?);
-            find(&search, catalogs, world, output).await?
+            (find(&search, catalogs, world, output).await?, true)
         }
-        found => {
-            let found = found?;
-            confirm(searched, args, &found, output).await?;
-            found
-        }
+        found => (found?, false),
     };
+    let is_chosen = is_picked || args.yes || args.auth.issuer.is_some() || searched.is_known;
+    confirm(searched, is_chosen, &found, output).await?;
     let choice = ClientChoice {
         client_id: searched.client_id.clone().filter(|_| {
             let issuer = &found.provider.issuer;
@@ -143,10 +143,11 @@ fn picked<'i>(issuers: &'i [String], answer: &str) -> Option<&'i String> {
 }
 
 /// Shows who would learn the person's password, and asks where somebody can answer. A registry
-/// could name anybody; who has named the issuer, or has logged in there before, is not asked.
+/// could name anybody; who has chosen the issuer, or has logged in there before, is not asked. A
+/// registry that names another one than at the login before needs an answer.
 async fn confirm(
     searched: &Searched,
-    args: &LoginArgs,
+    is_chosen: bool,
     found: &FoundLogin,
     output: &mut Output,
 ) -> Result<(), CommandError> {
@@ -159,11 +160,29 @@ async fn confirm(
         "The registry `{registry}` wants a login at the identity provider `{issuer}`."
     ));
     show_relaxed(&found.relaxed, output);
-    let is_chosen = args.yes || args.auth.issuer.is_some() || searched.is_known;
-    if is_chosen || !can_answer() {
+    if is_chosen {
         return Ok(());
     }
-    output.remark("This identity provider is new here. Does it belong to this registry? [y/N]");
+    let question = match (&searched.changed_from, can_answer()) {
+        (None, false) => return Ok(()),
+        (Some(before), false) => {
+            return Err(CommandError::NobodyConfirms {
+                before: before.clone(),
+                issuer: issuer.clone(),
+            });
+        }
+        (Some(before), true) if before == issuer => {
+            "It takes tokens at another place than at the last login. Is that meant? [y/N]"
+                .to_owned()
+        }
+        (Some(before), true) => {
+            format!("At the last login it was `{before}`. Is the change meant? [y/N]")
+        }
+        (None, true) => {
+            "This identity provider is new here. Does it belong to this registry? [y/N]".to_owned()
+        }
+    };
+    output.remark(&question);
     if is_yes(&answer().await?) {
         Ok(())
     } else {
@@ -173,7 +192,7 @@ async fn confirm(
     }
 }
 
-fn show_relaxed(relaxed: &Relaxations, output: &mut Output) {
+pub(super) fn show_relaxed(relaxed: &Relaxations, output: &mut Output) {
     if relaxed.is_empty() {
         return;
     }

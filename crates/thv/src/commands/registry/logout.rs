@@ -1,6 +1,6 @@
 //! `thv registry logout`: forgets the tokens of the registry and says what became of them.
 
-use thv_auth::logout::LogoutReceipt;
+use thv_auth::logout::{LogoutReceipt, TokenReceipt};
 use thv_auth::machine::Way;
 use thv_config::world::World;
 use thv_registry::Revalidation;
@@ -20,21 +20,21 @@ pub(super) async fn run(
         registry.forget_catalog().await;
         let receipt = catalogs.auth.logout().await;
         // What is here is gone by now; what earlier ones have left may take its time.
-        catalogs.auth.give_back_queued().await;
-        receipt
+        let waiting = catalogs.auth.give_back_queued().await;
+        receipt.map(|receipt| (receipt, waiting))
     };
-    let receipt = super::patiently("Logging out", world, output, Box::pin(work)).await?;
+    let (receipt, waiting) = super::patiently("Logging out", world, output, Box::pin(work)).await?;
     if as_json {
         output.print(json::pretty(&receipt).map_err(CommandError::encode)?)?;
     } else {
-        for line in words(&receipt) {
+        for line in words(&receipt, waiting) {
             output.remark(&line);
         }
     }
     Ok(())
 }
 
-fn words(receipt: &LogoutReceipt) -> Vec<String> {
+fn words(receipt: &LogoutReceipt, waiting: usize) -> Vec<String> {
     let mut lines = vec![if receipt.deleted == 0 {
         "Nobody was logged in.".to_owned()
     } else {
@@ -61,21 +61,28 @@ fn words(receipt: &LogoutReceipt) -> Vec<String> {
         match token.outcome {
             "revoked" => None,
             "queued" => Some(format!(
-                "The identity provider did not answer: the {name} is kept sealed, and given back at the next login or logout, or by a server that runs."
+                "The {name} could not be given back now{}. It is kept sealed, and given back by a server that runs, or at a login or logout that comes after some minutes.",
+                cause(token)
             )),
             "unsupported" => Some(format!(
                 "The identity provider revokes no {name}s; this one works there until it expires."
             )),
             _ => Some(format!(
                 "The {name} could not be revoked at the identity provider{}.",
-                token
-                    .cause
-                    .as_ref()
-                    .map(|cause| format!(": {cause}"))
-                    .unwrap_or_default()
+                cause(token)
             )),
         }
     }));
+    let queued = receipt
+        .tokens
+        .iter()
+        .filter(|token| token.outcome == "queued");
+    let earlier = waiting.saturating_sub(queued.count());
+    if earlier > 0 {
+        lines.push(format!(
+            "{earlier} tokens of earlier logouts still wait for their identity provider."
+        ));
+    }
     if receipt.unopened > 0 {
         lines.push(format!(
             "Deleted {} other logins too; what they held works at its provider until it expires.",
@@ -89,4 +96,9 @@ fn words(receipt: &LogoutReceipt) -> Vec<String> {
             .map(|url| format!("To end the session in a browser too, open: {url}")),
     );
     lines
+}
+
+fn cause(token: &TokenReceipt) -> String {
+    let cause = token.cause.as_ref();
+    cause.map(|cause| format!(": {cause}")).unwrap_or_default()
 }

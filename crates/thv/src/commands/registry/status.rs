@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 use thv_auth::machine::{CredentialKind, Way};
+use thv_auth::oauth::DpopUse;
 use thv_auth::status::{
-    AuthReport, AuthState, LiveCheck, LiveResult, ReportedCredential, ReportedStore,
+    AuthReport, AuthState, LiveCheck, LiveResult, ReportedCredential, ReportedRules, ReportedStore,
 };
 use thv_config::world::{Env, World};
 use thv_registry::{CatalogStatus, RegistryInfo, Revalidation, Snapshot, SourceKind};
@@ -182,6 +183,9 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
     if !login.relaxations.is_empty() {
         fields.push(("Relaxed", login.relaxations.join(", ")));
     }
+    if let Some(rules) = &login.rules {
+        fields.push(("Rules", rules_words(rules)));
+    }
     if let Some(count) = login.queued_revocations {
         fields.push((
             "To revoke",
@@ -202,6 +206,19 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         fields.push(("To do", format!("`{next}`")));
     }
     fields
+}
+
+fn rules_words(rules: &ReportedRules) -> String {
+    let mut words = match (rules.strict, rules.relaxed.is_empty()) {
+        (true, true) => "strict".to_owned(),
+        (true, false) => format!("strict, without {}", rules.relaxed.join(", ")),
+        (false, _) => "issuer and client were named by hand; `thv registry login --strict` holds them to every rule".to_owned(),
+    };
+    if rules.dpop != DpopUse::default().as_str() {
+        words.push_str("; bound tokens: ");
+        words.push_str(rules.dpop);
+    }
+    words
 }
 
 fn store(store: &ReportedStore) -> String {
