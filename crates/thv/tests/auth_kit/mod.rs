@@ -12,10 +12,8 @@
     reason = "tests, and real time around a real process"
 )]
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -24,6 +22,7 @@ use thv_testkit::browse::browse;
 use thv_testkit::client::{Address, Answer, Call, Method};
 use thv_testkit::home::Home;
 use thv_testkit::opener::Opener;
+pub(crate) use thv_testkit::port::free_port;
 use thv_testkit::provider::{CLIENT, Provider};
 use thv_testkit::registry::{FakeRegistry, Guard};
 use thv_testkit::running::Running;
@@ -271,25 +270,6 @@ registry_auth:
         callback_port: {port}
 "
     )
-}
-
-/// A port that is free in both address families now. It is none of those that the system gives to connections, and no
-/// other test of this process gets it.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() % 400 * 50;
-    loop {
-        let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(10_000 + (start + number) % 22_000).expect("a port");
-        // A machine without one of the families has it free.
-        let is_free = |address: IpAddr| match TcpListener::bind((address, port)) {
-            Ok(_) => true,
-            Err(error) => error.kind() != ErrorKind::AddrInUse,
-        };
-        if is_free(Ipv4Addr::LOCALHOST.into()) && is_free(Ipv6Addr::LOCALHOST.into()) {
-            return port;
-        }
-    }
 }
 
 /// Whether somebody listens on the port.
