@@ -3,7 +3,7 @@
 mod common;
 
 use common::house;
-use common::protected::{ITEM, LOGIN, REGISTRY, protected, update, upstream};
+use common::protected::{ITEM, LOGIN, protected, update, upstream};
 use http::Method;
 use thv_testkit::provider::CLIENT;
 
