@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thv_testkit::binary::{Ran, Server, Setup, cli_with};
-use thv_testkit::browse::browse;
+use thv_testkit::browse::Browser;
 use thv_testkit::client::{Address, Answer, Call, Method};
 use thv_testkit::home::Home;
 use thv_testkit::opener::Opener;
@@ -122,7 +122,7 @@ impl Stage {
     /// Logs in through the server, as `alice` unless the provider was told of another user.
     pub(crate) async fn log_in(&self, server: &Server) -> Answer {
         let login = self.start_login(server).await;
-        let _ = browse(&login.url).await;
+        answer_login(&login.url).await;
         login.answer().await
     }
 
@@ -163,7 +163,7 @@ impl Stage {
         arguments.extend_from_slice(more);
         let running = self.start_cli(&arguments);
         let url = self.printed_url(&running).await;
-        let _ = browse(&url).await;
+        answer_login(&url).await;
         running.ended().await
     }
 
@@ -240,6 +240,12 @@ impl Stage {
     pub(crate) fn cached(&self) -> Vec<(String, Vec<u8>)> {
         files_below(&self.home.cache_dir())
     }
+}
+
+/// Does what a person does with the address of a login. Whether its last page is still there when a machine that stands
+/// still asks for it is not the question: whoever waits for the login is told how it ended.
+async fn answer_login(url: &str) {
+    let _ = Browser::default().try_open(url).await;
 }
 
 /// A login that waits for somebody.
