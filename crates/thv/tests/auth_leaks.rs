@@ -299,10 +299,8 @@ async fn use_files(stage: &Stage, key: &SigningKey, written: &mut Written) -> [S
     let files = [
         stage.home.write("key.pem", key.private_pem()),
         stage.home.write("workload", STATIC_TOKEN),
-        stage.home.write("helper", chatty),
+        stage.home.write_program("helper", &chatty),
     ];
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(&files[2], executable).unwrap();
     let files = files.map(|path| path.display().to_string());
     let [key_file, token_file, helper] = &files;
     let mut arguments = vec!["config", "set-registry-credential", "token-exchange"];

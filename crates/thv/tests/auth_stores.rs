@@ -12,7 +12,6 @@
 
 mod auth_kit;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use auth_kit::{
@@ -25,12 +24,10 @@ use thv_testkit::{go_store, jwt};
 
 /// The program on a disk that takes files of no more than this many half kilobytes, the log aside.
 fn on_a_full_disk(stage: &Stage, blocks: usize) -> PathBuf {
-    let script = stage.home.write(
+    stage.home.write_program(
         "full-disk.sh",
-        format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f {blocks}\nexec '{THV}' \"$@\"\n"),
-    );
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    script
+        &format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f {blocks}\nexec '{THV}' \"$@\"\n"),
+    )
 }
 
 async fn server_on_a_full_disk(stage: &Stage) -> Server {
