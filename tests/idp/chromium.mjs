@@ -11,9 +11,10 @@ import { chromium } from 'playwright-core';
 
 const [start] = process.argv.slice(2);
 const { DOMAIN, TRUSTED } = process.env;
-const patience = { timeout: 30_000 };
+const patience = { timeout: 90_000 };
 const profile = await mkdtemp(join(tmpdir(), 'thv-chromium-'));
 const browser = await chromium.launchPersistentContext(profile, {
+  ...patience,
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   headless: true,
   args: [

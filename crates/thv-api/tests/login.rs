@@ -68,6 +68,7 @@ async fn a_login_makes_the_next_read_work_and_a_logout_ends_that() {
         (login.status.as_u16(), login.text()),
         (200, "{\"status\":\"authenticated\"}\n")
     );
+    assert_eq!(protected.get(ITEM).await.status, 200);
     let listed = protected.get(REGISTRY).await;
     assert_eq!(listed.status, 200, "{}", listed.text());
     let registry = &listed.json()["registries"][0];
@@ -259,7 +260,7 @@ async fn a_registry_that_wants_a_login_where_none_is_configured_says_so_everywhe
         registry.url()
     );
     let house = house_of(tempfile::tempdir().unwrap(), &config, options()).await;
-    let read = house.get(REGISTRY).await;
+    let read = house.get(ITEM).await;
     assert_eq!(read.status, 503);
     let configure =
         serde_json::json!([{"method": "PUT", "href": ITEM}, {"method": "GET", "href": DOCTOR}]);
@@ -312,7 +313,7 @@ async fn two_hundred_who_want_to_know_are_one_question() {
 #[tokio::test]
 async fn what_a_refusal_points_to_says_what_is_wrong_and_changes_nothing() {
     let (protected, clock) = timed().await;
-    let refusal = protected.get(REGISTRY).await.json();
+    let refusal = protected.get(ITEM).await.json();
     let link = refusal["actions"][2]["href"].as_str().unwrap().to_owned();
     let answer = protected.get(&link).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -27,7 +27,7 @@ async fn studio_logs_out_after_a_failed_login_and_the_previous_login_stays() {
             "{\"status\":\"logged_out\",\"tokens\":[],\"deleted\":0,\"read_only_store\":false,\"previous_login_kept\":true}\n"
         )
     );
-    assert_eq!(protected.get(REGISTRY).await.status, 200);
+    assert_eq!(protected.get(ITEM).await.status, 200);
     assert_eq!(protected.state().await.0, "authenticated");
     let meant = protected.log_out_as(&[STUDIO]).await;
     assert_eq!(meant.json().get("previous_login_kept"), None);
@@ -111,5 +111,5 @@ async fn the_logout_after_a_login_that_was_overtaken_may_come_after_the_newer_on
     assert_eq!(protected.log_in_as(&[STUDIO]).await.status, 200);
     let reflex = protected.log_out_as(&[STUDIO]).await;
     assert_eq!(reflex.json()["previous_login_kept"], true);
-    assert_eq!(protected.get(REGISTRY).await.status, 200);
+    assert_eq!(protected.get(ITEM).await.status, 200);
 }

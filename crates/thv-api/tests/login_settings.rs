@@ -3,7 +3,7 @@
 mod common;
 
 use common::house;
-use common::protected::{ITEM, LOGIN, REGISTRY, protected, update, upstream};
+use common::protected::{ITEM, LOGIN, protected, update, upstream};
 use http::Method;
 use thv_testkit::provider::CLIENT;
 
@@ -18,7 +18,7 @@ async fn an_update_sets_the_registry_and_its_login_together() {
         (set.status.as_u16(), set.text()),
         (200, "{\"type\":\"api\"}\n")
     );
-    let read = house.get(REGISTRY).await;
+    let read = house.get(ITEM).await;
     assert_eq!(read.json()["code"], "registry_auth_required");
     let config = house.config_text();
     for expected in [registry.url(), provider.issuer(), CLIENT.to_owned()] {
@@ -60,7 +60,7 @@ async fn w11_an_update_with_a_bad_issuer_changes_nothing() {
         Some("text/plain; charset=utf-8")
     );
     assert_eq!(house.config_text(), before);
-    assert_eq!(house.get(REGISTRY).await.status, 200);
+    assert_eq!(house.get(ITEM).await.status, 200);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 /// Time between two looks whether a program that has closed its output has ended.
 const END_POLL: Duration = Duration::from_millis(5);
 /// How long the complaints of a program that has ended may take to arrive here.
-const COMPLAINT_TIME: Duration = Duration::from_secs(2);
+const COMPLAINT_TIME: Duration = Duration::from_secs(5);
 /// What is kept of a program's complaints.
 const COMPLAINT_MAX_BYTES: u64 = 4096;
 

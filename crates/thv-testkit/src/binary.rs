@@ -325,7 +325,7 @@ pub async fn cli(binary: impl AsRef<Path>, home: &Home, arguments: &[&str]) -> R
 /// Runs one command with extra environment variables and a standard input.
 ///
 /// # Panics
-/// When it does not end within a minute.
+/// When it does not end within two minutes.
 pub async fn cli_with(
     binary: impl AsRef<Path>,
     home: &Home,
@@ -352,7 +352,7 @@ pub async fn cli_with(
         // A command that reads nothing closes the pipe early; that is its right.
         let _ = stdin.write_all(&input).await;
     });
-    let output = tokio::time::timeout(Duration::from_mins(1), child.wait_with_output())
+    let output = tokio::time::timeout(Duration::from_mins(2), child.wait_with_output())
         .await
         .unwrap_or_else(|_| panic!("thv {arguments:?} did not end"))
         .expect("an output");

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::certificates::Authority;
 
 /// A cold start on a busy machine, and then a login.
-const WITHIN: Duration = Duration::from_mins(1);
+const WITHIN: Duration = Duration::from_mins(3);
 
 /// Where the browser ended up.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,6 +1,7 @@
 //! A home directory of its own for one test: the program under test sees nothing of the machine's user.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -60,6 +61,13 @@ impl Home {
         path
     }
 
+    /// Writes an executable script inside the home and returns its path.
+    pub fn write_program(&self, relative: &str, script: &str) -> PathBuf {
+        let path = self.join(relative);
+        write_program(&path, script);
+        path
+    }
+
     /// Writes `config.yaml`.
     pub fn write_config(&self, text: &str) {
         self.write("config/toolhive/config.yaml", text);
@@ -110,4 +118,16 @@ impl Home {
             ("PATH".to_owned(), std::env::var("PATH").unwrap_or_default()),
         ]
     }
+}
+
+/// Writes an executable script. A process of its own does it: what this one has open for writing, a child that another
+/// thread is just starting has open, too, and until that has become another program the system does not run the script.
+pub fn write_program(path: &Path, script: &str) {
+    let status = Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .arg(script)
+        .status()
+        .expect("a shell");
+    assert!(status.success(), "{}: {status}", path.display());
 }

@@ -5,7 +5,7 @@
 //! a unix socket. [`provider`] is an `OpenID` provider in this process, [`identity`] runs a real one; [`browse`] and
 //! [`chromium`] are the user in front of both, [`opener`] catches what would have opened a browser, [`keyring`]
 //! is a desktop's secret service, [`nginx`] and [`squid`] are the proxies of a corporate network with the [`certificates`] of
-//! its own authority, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
+//! its own authority, [`port`] finds free ports, and [`worker`] runs a test's own code in other processes. Nothing here knows the product's crates: what
 //! the fakes say comes from the published API, so a test cannot agree with a bug by sharing its code.
 
 #![allow(
@@ -39,6 +39,7 @@ mod listening;
 pub mod nginx;
 pub mod opener;
 mod plain;
+pub mod port;
 pub mod proof;
 pub mod provider;
 pub mod registry;

@@ -134,7 +134,7 @@ impl Running {
     /// Waits for its end.
     pub async fn ended(mut self) -> Ran {
         let child = &mut self.child;
-        let status = until("the command to end", Duration::from_mins(1), || {
+        let status = until("the command to end", Duration::from_mins(2), || {
             std::future::ready(child.try_wait().ok().flatten())
         })
         .await;

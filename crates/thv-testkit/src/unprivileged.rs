@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::home::write_program;
+
 /// `nobody` and its group, on every distribution.
 const NOBODY: &str = "65534";
 
@@ -56,8 +58,6 @@ pub fn install(binary: &str, folder: &Path) -> PathBuf {
         reachable.display()
     );
     let path = folder.join("thv");
-    std::fs::write(&path, script).expect("a file of ours");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
-        .expect("a file of ours");
+    write_program(&path, &script);
     path
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that normally happens within milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Polls `probe` until it yields a value.

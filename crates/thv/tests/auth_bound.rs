@@ -106,12 +106,16 @@ async fn servers_that_want_nonces_get_them() {
         let seen = stage.registry.bearers();
         seen.iter().filter(|token| token.refused.is_some()).count()
     };
-    assert_eq!(refused(&stage), 1);
+    // The two loads after a login may both begin before either has got the nonce.
+    let before = refused(&stage);
+    assert!((1..=2).contains(&before), "{before}");
     stage
         .registry
         .want_nonces(Nonces::Wanted("registry-2".to_owned()));
-    assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
-    assert_eq!(refused(&stage), 2);
+    for _ in 0..2 {
+        assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
+    }
+    assert_eq!(refused(&stage), before + 1);
 }
 
 #[tokio::test]

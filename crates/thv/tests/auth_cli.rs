@@ -62,8 +62,8 @@ async fn a_protected_registry_on_the_command_line() {
 async fn expired_tokens_are_renewed_by_a_command() {
     let stage = Stage::with_tokens_of(1).await;
     stage.logged_in_by_cli().await;
-    let end = stage.provider.now() + 2;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(1).await;
+    stage.live_for(300);
     for _ in 0..2 {
         let ran = stage.cli(&["registry", "list", "--refresh"]).await;
         assert_eq!(ran.code, 0, "{}", ran.transcript());
@@ -134,7 +134,7 @@ async fn w15_no_read_on_the_command_line_logs_in_by_itself() {
     ] {
         let began = Instant::now();
         let ran = stage.cli(&arguments).await;
-        assert!(began.elapsed().as_secs() < 10, "{arguments:?}");
+        assert!(began.elapsed().as_secs() < 30, "{arguments:?}");
         assert!(
             ran.code == 3 || ran.code == 0,
             "{arguments:?}: {}",

@@ -68,7 +68,9 @@ async fn a_provider_that_cannot_describe_itself_is_named_before_any_browser_open
         raw("application/json", "{}"),
         raw("text/plain", "{}"),
     ];
-    all(faults.into_iter().map(ends_before_the_browser)).await;
+    for some in faults.chunks(4) {
+        all(some.iter().cloned().map(ends_before_the_browser)).await;
+    }
     assert!(stranger.requests().is_empty(), "{:?}", stranger.requests());
 }
 
@@ -147,10 +149,10 @@ async fn id_tokens_that_prove_nothing_are_refused_and_nothing_is_kept() {
         ("no expiry", twist().claim("exp", Value::Null)),
         ("no subject", twist().claim("sub", Value::Null)),
     ];
-    all(table
-        .into_iter()
-        .map(|(name, twist)| proves_nothing(name, twist)))
-    .await;
+    for some in table.chunks(4) {
+        let some = some.iter().cloned();
+        all(some.map(|(name, twist)| proves_nothing(name, twist))).await;
+    }
 }
 
 #[tokio::test]
@@ -183,8 +185,7 @@ async fn a_renewal_that_brings_somebody_elses_tokens_is_not_used() {
     stage
         .provider
         .behave(|behaviour| behaviour.id_token = Twist::default().claim("sub", "mallory"));
-    let end = stage.provider.now() + 3;
-    thv_testkit::wait::until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(2).await;
     let answer = server.post(auth_kit::REFRESH, &json!({})).await;
     assert_needs_login(&answer, "account_mismatch");
     assert_needs_login(&server.get(STANDARD).await, "account_mismatch");

@@ -22,7 +22,6 @@ use thv_testkit::client::Address;
 use thv_testkit::jwt::SigningKey;
 use thv_testkit::provider::{Client, Fault, Rule, Twist, User, paths};
 use thv_testkit::registry;
-use thv_testkit::wait::until_true;
 
 /// Everything that was written or said, by name.
 #[derive(Default)]
@@ -203,8 +202,8 @@ async fn nothing_secret_is_written_by_commands() {
     let ran = running.ended().await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());
     written.add("login", ran.transcript());
-    let end = stage.provider.now() + 3;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(2).await;
+    stage.live_for(300);
     for arguments in [
         vec!["--debug", "registry", "list", "--refresh"],
         vec!["--debug", "registry", "status", "--format", "json"],
@@ -300,10 +299,8 @@ async fn use_files(stage: &Stage, key: &SigningKey, written: &mut Written) -> [S
     let files = [
         stage.home.write("key.pem", key.private_pem()),
         stage.home.write("workload", STATIC_TOKEN),
-        stage.home.write("helper", chatty),
+        stage.home.write_program("helper", &chatty),
     ];
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    std::fs::set_permissions(&files[2], executable).unwrap();
     let files = files.map(|path| path.display().to_string());
     let [key_file, token_file, helper] = &files;
     let mut arguments = vec!["config", "set-registry-credential", "token-exchange"];

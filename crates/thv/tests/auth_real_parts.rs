@@ -257,7 +257,11 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
             std::fs::create_dir_all(&target).unwrap();
             copy_all(&entry.path(), &target);
         } else if kind.is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
+            match std::fs::copy(entry.path(), target) {
+                // A file that the server was about to put in the place of another one.
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }

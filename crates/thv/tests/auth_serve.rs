@@ -15,8 +15,8 @@ mod auth_kit;
 use std::time::Duration;
 
 use auth_kit::{
-    AUTH, COLLECTION, DEFAULT, LOGIN, LOGOUT, REFRESH, STANDARD, Stage, assert_needs_login, info,
-    names, posted, report, until_status,
+    AUTH, DEFAULT, LOGIN, LOGOUT, REFRESH, STANDARD, Stage, assert_needs_login, info, names,
+    posted, report, until_status,
 };
 use serde_json::json;
 use thv_testkit::client::{Call, Method};
@@ -325,7 +325,7 @@ async fn reads_at_once_before_and_after_a_login_agree() {
         assert_needs_login(answer, "never_logged_in");
     }
     assert_eq!(stage.log_in(&server).await.status, 200);
-    for answer in all((0..20).map(|_| server.get(COLLECTION))).await {
+    for answer in all((0..20).map(|_| server.get(STANDARD))).await {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 }

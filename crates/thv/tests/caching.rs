@@ -147,7 +147,7 @@ async fn w24_fifty_refreshes_at_once_share_their_loads() {
     let server = over_api(&registry).await;
     until_loaded(&server).await;
     registry.clear_journal();
-    registry.break_with(Rule::always(Fault::Slow(Duration::from_millis(300))).on(SERVERS));
+    registry.break_with(Rule::always(Fault::Slow(Duration::from_secs(2))).on(SERVERS));
     let answers = all((0..50).map(|_| server.post(REFRESH, &serde_json::Value::Null))).await;
     assert!(
         answers.iter().all(|answer| answer.status == 200),
@@ -186,7 +186,7 @@ async fn w24_reads_do_not_wait_for_a_fetch_that_hangs() {
         slowest = slowest.max(started.elapsed());
     }
     assert!(
-        slowest < Duration::from_secs(3),
+        slowest < Duration::from_secs(9),
         "milliseconds on a quiet machine, the reader's patience of 10 s if it waited: {slowest:?}"
     );
     hanging.abort();
@@ -244,7 +244,7 @@ async fn w25_shutdown_ends_a_fetch_that_hangs() {
     let started = Instant::now();
     assert_eq!(server.stop().await.code(), Some(0));
     assert!(
-        started.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(20),
         "{:?}",
         started.elapsed()
     );

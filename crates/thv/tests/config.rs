@@ -290,8 +290,9 @@ async fn appendix_d_a_lock_held_by_another_process_is_an_error_after_a_second() 
     let started = std::time::Instant::now();
     let answer = server.put(DEFAULT, &json!({"local_path": file})).await;
     assert!(answer.status >= 400, "{answer:?}");
+    assert!(answer.text().contains(LOCKED), "{answer:?}");
     assert!(
-        started.elapsed().as_secs_f64() < 4.0,
+        started.elapsed().as_secs_f64() < 10.0,
         "{:?}",
         started.elapsed()
     );
@@ -449,6 +450,9 @@ async fn the_file_stays_private() {
     );
 }
 
+/// What is said to somebody whose turn does not come within a second. Where a disk is slow, that is no fault.
+const LOCKED: &str = "another process is changing the configuration";
+
 #[tokio::test]
 async fn commands_and_server_change_the_file_at_the_same_time_without_loss() {
     let server = Server::in_new_home(THV, |home| home.write_config(FOREIGN)).await;
@@ -467,11 +471,19 @@ async fn commands_and_server_change_the_file_at_the_same_time_without_loss() {
             } else {
                 &["config", "unset-registry"]
             };
-            cli(THV, &home, arguments).await
+            until("its turn", PATIENCE, || async {
+                let ran = cli(THV, &home, arguments).await;
+                (!ran.stderr.contains(LOCKED)).then_some(ran)
+            })
+            .await
         }));
     }
     for _ in 0..8 {
-        let answer = server.put(DEFAULT, &json!({"local_path": file})).await;
+        let answer = until("its turn", PATIENCE, || async {
+            let answer = server.put(DEFAULT, &json!({"local_path": file})).await;
+            (!answer.text().contains(LOCKED)).then_some(answer)
+        });
+        let answer = answer.await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     for ran in running {

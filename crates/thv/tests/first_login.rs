@@ -268,7 +268,7 @@ async fn a_login_that_fails_says_what_to_type_next() {
     story
         .logs_in(
             "the person closes the page",
-            "registry login --no-browser --timeout 2",
+            "registry login --no-browser --timeout 6",
         )
         .await;
     let taken = std::net::TcpListener::bind(("127.0.0.1", stage.port)).unwrap();
@@ -305,7 +305,7 @@ async fn a_login_that_fails_says_what_to_type_next() {
     story
         .types(
             "the redirect URI is not registered",
-            "registry login --no-browser --timeout 1",
+            "registry login --no-browser --timeout 6",
         )
         .await;
     stage
@@ -343,7 +343,7 @@ async fn a_code_that_fails_says_what_to_type_next() {
     story
         .types(
             "nobody types it in while there is patience",
-            "registry login --device --timeout 1",
+            "registry login --device --timeout 6",
         )
         .await;
     stage.provider.refuse().await;

@@ -26,8 +26,8 @@ use thv_testkit::running::Running;
 use thv_testkit::unprivileged;
 
 const LOGINS: &str = "/api/v1/registries/default/auth/logins";
-/// Far less than any wait for a person, a keyring or a lock that never comes.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Less than any wait for a person, or for a keyring at a login.
+const AT_ONCE: Duration = Duration::from_secs(9);
 
 /// A user who owns nothing, with a home that cannot be written to and a folder elsewhere that can.
 struct Headless {

@@ -53,6 +53,8 @@ async fn names(server: &Server) -> Vec<String> {
 }
 
 async fn info(server: &Server) -> Value {
+    // The collection waits for a catalog much less than other reads do.
+    let _ = server.get(DEFAULT).await;
     server.get("/api/v1beta/registry").await.json()["registries"][0].clone()
 }
 
@@ -280,7 +282,7 @@ async fn sources_that_never_answer_are_504_after_the_time_for_a_probe() {
         .put(DEFAULT, &json!({"url": document, "allow_private_ip": true}))
         .await;
     assert!(
-        started.elapsed() < Duration::from_secs(12),
+        started.elapsed() < Duration::from_secs(30),
         "{:?}",
         started.elapsed()
     );

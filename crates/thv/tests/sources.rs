@@ -97,7 +97,7 @@ async fn a_file_that_breaks_is_said_to_be_stale_and_heals() {
 async fn more_than_ten_thousand_servers_are_read_to_the_end() {
     let registry = FakeRegistry::with_servers(10_700).await;
     let server = Server::in_new_home(THV, |home| home.use_api(&registry.url())).await;
-    let total = until("the whole catalog", Duration::from_mins(1), || async {
+    let total = until("the whole catalog", Duration::from_mins(3), || async {
         let answer = server.get("/registry/default/v0.1/servers?limit=1").await;
         if answer.status == 200 {
             answer.json()["metadata"]["total"].as_u64()

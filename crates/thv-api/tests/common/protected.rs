@@ -7,6 +7,7 @@ use axum::body::Body;
 use http::Method;
 use thv_api::{Address, ApiOptions, Drained, listen, serve};
 use thv_testkit::browse::browse;
+pub(crate) use thv_testkit::port::free_port;
 use thv_testkit::provider::{CLIENT, Provider};
 use thv_testkit::registry::{FakeRegistry, Guard};
 use tokio::sync::mpsc;
@@ -38,12 +39,6 @@ pub(crate) async fn upstream() -> (Provider, FakeRegistry) {
     let provider = Provider::for_resources(&[&url]).await;
     registry.protect(Guard::of(&provider, &url));
     (provider, registry)
-}
-
-/// A port that is free now: a port of the system's choice would not be the one in the configuration.
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 pub(crate) async fn protected() -> Protected {

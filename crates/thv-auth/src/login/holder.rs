@@ -12,9 +12,9 @@ use super::page::SERVER_NAME;
 
 /// What the question may cost: a person waits for the error.
 const LIMITS: Limits = Limits {
-    total: Duration::from_millis(500),
-    head: Duration::from_millis(500),
-    idle: Duration::from_millis(500),
+    total: Duration::from_secs(2),
+    head: Duration::from_secs(2),
+    idle: Duration::from_secs(2),
     max_bytes: 16 * 1024,
     max_redirects: 0,
 };

@@ -243,8 +243,9 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::time::Duration;
 
-    use thv_config::disk::{create_private_dir, write_atomic};
+    use thv_config::disk::create_private_dir;
     use thv_config::world::{ManualClock, MapEnv, SystemClock};
+    use thv_testkit::home::write_program;
 
     use super::*;
 
@@ -255,7 +256,7 @@ mod tests {
     fn script(directory: &Path, text: &str) -> PathBuf {
         let path = directory.join("bin").join("helper");
         create_private_dir(&directory.join("bin")).expect("a directory");
-        write_atomic(&path, text.as_bytes()).expect("a file");
+        write_program(&path, text);
         mode(&path, 0o700);
         path
     }

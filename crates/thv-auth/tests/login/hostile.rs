@@ -8,7 +8,7 @@ use thv_testkit::provider::{User, paths};
 
 use crate::support::Machine;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn w13_a_thousand_forged_callbacks_do_not_end_a_login() {

@@ -176,7 +176,8 @@ impl Guard {
         if self.audience.as_deref().is_some_and(|wanted| !fits(wanted)) {
             return Err(invalid(format!("audience {}", claims["aud"])));
         }
-        if claims["exp"].as_i64().is_none_or(|end| end <= self.now()) {
+        // Both are whole seconds, rounded down: a token lives the time that its issuer has named, and not a part of it.
+        if claims["exp"].as_i64().is_none_or(|end| end < self.now()) {
             return Err(invalid("expired".to_owned()));
         }
         let granted = claims["scope"].as_str().unwrap_or_default();

@@ -245,8 +245,7 @@ async fn case_12_a_token_endpoint_on_another_host_than_at_the_login_gets_nothing
         behaviour.metadata.remove("token_endpoint");
     });
     stage.provider.clear_journal();
-    let end = stage.provider.now() + 3;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(2).await;
     let ran = stage.cli(&["registry", "list", "--refresh"]).await;
     assert_eq!(ran.code, 3, "{}", ran.transcript());
     let server = stage.server().await;

@@ -18,7 +18,7 @@ async fn refused(changes: &[(&str, Value)]) -> Answer {
     });
     let server = stage.server().await;
     let answer = tokio::time::timeout(
-        std::time::Duration::from_secs(15),
+        std::time::Duration::from_mins(1),
         server.post(LOGIN, &json!({})),
     )
     .await
@@ -155,8 +155,7 @@ async fn a11_a_token_endpoint_that_moves_later_gets_no_refresh_token() {
     stage.provider.behave(|behaviour| {
         behaviour.advertise("token_endpoint", "http://token.example/token");
     });
-    let end = stage.provider.now() + 3;
-    thv_testkit::wait::until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(2).await;
     let server = stage.server().await;
     let answer = server.post(crate::auth_kit::REFRESH, &json!({})).await;
     assert_eq!(

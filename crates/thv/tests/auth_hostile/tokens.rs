@@ -152,14 +152,13 @@ async fn e72_no_answer_holds_a_token() {
 async fn f75_files_are_private_whatever_the_umask() {
     let stage = Stage::new().await;
     // A shell that sets the umask and becomes the program.
-    let umask = stage.home.write(
+    let umask = stage.home.write_program(
         "umask.sh",
-        format!(
+        &format!(
             "#!/bin/sh\numask 000\nexec '{}' \"$@\"\n",
             crate::auth_kit::THV
         ),
     );
-    std::fs::set_permissions(&umask, std::fs::Permissions::from_mode(0o755)).unwrap();
     let server = thv_testkit::binary::Setup::new(umask.to_str().unwrap(), &stage.home)
         .envs(stage.env())
         .start()

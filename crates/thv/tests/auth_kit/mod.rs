@@ -12,19 +12,18 @@
     reason = "tests, and real time around a real process"
 )]
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use thv_testkit::binary::{Ran, Server, Setup, cli_with};
-use thv_testkit::browse::browse;
+use thv_testkit::browse::Browser;
 use thv_testkit::client::{Address, Answer, Call, Method};
 use thv_testkit::home::Home;
 use thv_testkit::opener::Opener;
-use thv_testkit::provider::{CLIENT, Provider};
+pub(crate) use thv_testkit::port::free_port;
+use thv_testkit::provider::{CLIENT, Provider, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
 use thv_testkit::running::Running;
 use thv_testkit::wait::{PATIENCE, until, until_true};
@@ -104,8 +103,16 @@ impl Stage {
         self.setup().start().await
     }
 
-    /// A server that somebody has logged in to.
+    /// A server that somebody has logged in to, and that has done what it does by itself after that: a moment later it reads
+    /// the catalog once more, which must not be counted as something of the test's.
     pub(crate) async fn logged_in_server(&self) -> Server {
+        let server = self.just_logged_in_server().await;
+        self.until_cached().await;
+        server
+    }
+
+    /// The same for a registry whose catalog nobody gets.
+    pub(crate) async fn just_logged_in_server(&self) -> Server {
         let server = self.server().await;
         let answer = self.log_in(&server).await;
         assert_eq!(answer.status, 200, "{answer:?}\n{}", server.stderr());
@@ -115,7 +122,7 @@ impl Stage {
     /// Logs in through the server, as `alice` unless the provider was told of another user.
     pub(crate) async fn log_in(&self, server: &Server) -> Answer {
         let login = self.start_login(server).await;
-        let _ = browse(&login.url).await;
+        answer_login(&login.url).await;
         login.answer().await
     }
 
@@ -156,7 +163,7 @@ impl Stage {
         arguments.extend_from_slice(more);
         let running = self.start_cli(&arguments);
         let url = self.printed_url(&running).await;
-        let _ = browse(&url).await;
+        answer_login(&url).await;
         running.ended().await
     }
 
@@ -173,7 +180,6 @@ impl Stage {
     pub(crate) fn reads(&self) -> Vec<String> {
         let name = self.registry.live_names()[0].replace('/', "%2F");
         vec![
-            COLLECTION.to_owned(),
             DEFAULT.to_owned(),
             format!("{DEFAULT}/servers"),
             format!("{DEFAULT}/servers/{name}"),
@@ -186,6 +192,8 @@ impl Stage {
             format!("{STANDARD}/{name}/versions/latest"),
             "/v0.1/x/dev.toolhive/skills".to_owned(),
             "/v0.1/x/dev.toolhive/plugins".to_owned(),
+            // It has the least patience with a first load: not to be the one that asks for it.
+            COLLECTION.to_owned(),
         ]
     }
 
@@ -194,9 +202,7 @@ impl Stage {
     }
 
     pub(crate) fn authorizations(&self) -> usize {
-        self.provider
-            .requests_for(thv_testkit::provider::paths::AUTHORIZE)
-            .len()
+        self.provider.requests_for(paths::AUTHORIZE).len()
     }
 
     /// The secret store as it is on disk.
@@ -204,10 +210,42 @@ impl Stage {
         std::fs::read(self.home.join("data/toolhive/secrets_encrypted")).unwrap_or_default()
     }
 
+    /// Waits until a catalog is kept on disk, which is the last that comes of a load.
+    pub(crate) async fn until_cached(&self) {
+        let is_catalog = |(path, bytes): &(String, Vec<u8>)| {
+            let extension = std::path::Path::new(path).extension();
+            extension.is_some_and(|extension| extension == "thv") && !bytes.is_empty()
+        };
+        until_true("a catalog on disk", || self.cached().iter().any(is_catalog)).await;
+    }
+
+    /// Waits until the access tokens there are have expired for everybody. They live this many seconds.
+    pub(crate) async fn until_expired(&self, seconds: i64) {
+        let asked = || self.provider.requests_for(paths::TOKEN).len();
+        let mut known = asked();
+        let mut end = self.provider.now() + seconds + 1;
+        until_true("the token to expire", || {
+            let now = self.provider.now();
+            if asked() != known {
+                // A renewal had begun, whose token is still on its way to the program.
+                known = asked();
+                end = now + seconds + 2;
+            }
+            now >= end
+        })
+        .await;
+    }
+
     /// Every file below the cache directory, with its bytes.
     pub(crate) fn cached(&self) -> Vec<(String, Vec<u8>)> {
         files_below(&self.home.cache_dir())
     }
+}
+
+/// Does what a person does with the address of a login. Whether its last page is still there when a machine that stands
+/// still asks for it is not the question: whoever waits for the login is told how it ended.
+async fn answer_login(url: &str) {
+    let _ = Browser::default().try_open(url).await;
 }
 
 /// A login that waits for somebody.
@@ -273,23 +311,27 @@ registry_auth:
     )
 }
 
-/// A port that is free in both address families now. It is none of those that the system gives to connections, and no
-/// other test of this process gets it.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() % 400 * 50;
-    loop {
-        let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(10_000 + (start + number) % 22_000).expect("a port");
-        // A machine without one of the families has it free.
-        let is_free = |address: IpAddr| match TcpListener::bind((address, port)) {
-            Ok(_) => true,
-            Err(error) => error.kind() != ErrorKind::AddrInUse,
-        };
-        if is_free(Ipv4Addr::LOCALHOST.into()) && is_free(Ipv6Addr::LOCALHOST.into()) {
-            return port;
-        }
-    }
+/// How many clients are connected to the server, those left out whose requests it has not read yet.
+pub(crate) fn connections(server: &Server) -> usize {
+    let url = server.url();
+    let (_, port) = url.rsplit_once(':').expect("a port");
+    let local = format!(":{:04X}", port.parse::<u16>().expect("a number"));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
+    let is_read = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.len() > 4
+            && fields[1].ends_with(&local)
+            && fields[3] == "01"
+            && fields[4].ends_with(":00000000")
+    };
+    table.lines().filter(is_read).count()
+}
+
+/// Waits until so many clients wait for the end of a login.
+pub(crate) async fn until_joined(server: &Server, clients: usize) {
+    until_true("the requests to be read", || connections(server) >= clients).await;
+    // From there it is a few steps to the login, which nothing tells of.
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 /// Whether somebody listens on the port.
@@ -312,6 +354,8 @@ pub(crate) fn files_below(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
 
 /// The first registry of the collection.
 pub(crate) async fn info(server: &Server) -> Value {
+    // The collection waits for a catalog much less than other reads do.
+    let _ = server.get(STANDARD).await;
     server.get(COLLECTION).await.json()["registries"][0].clone()
 }
 
@@ -364,4 +408,4 @@ pub(crate) async fn until_status(server: &Server, path: &str, status: u16) -> An
 }
 
 /// The deadline within which a change by another process must show, and what a busy machine adds.
-pub(crate) const SHOWS_WITHIN: Duration = Duration::from_secs(3);
+pub(crate) const SHOWS_WITHIN: Duration = Duration::from_secs(15);

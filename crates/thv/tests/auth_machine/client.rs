@@ -5,7 +5,6 @@ use crate::auth_kit::{
     DEFAULT, REFRESH, STANDARD, assert_needs_login, names, report, until_status,
 };
 use serde_json::{Value, json};
-use std::time::Instant;
 use thv_testkit::identity::IdentityProvider;
 use thv_testkit::jwt::SigningKey;
 use thv_testkit::provider::{Client, Fault, Gate, Rule, paths};
@@ -53,8 +52,7 @@ async fn a_fetched_token_is_replaced_before_it_expires_and_after_a_refusal() {
     use_client_secret(&stage).await;
     let server = stage.server().await;
     assert_eq!(names(&server).await.len(), 6);
-    let end = stage.provider.now() + 6;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(4).await;
     assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
     assert!(grants(&stage) >= 2);
     assert!(
@@ -65,8 +63,7 @@ async fn a_fetched_token_is_replaced_before_it_expires_and_after_a_refusal() {
             .all(|seen| seen.refused.is_none())
     );
     stage.live_for(600);
-    let end = stage.provider.now() + 5;
-    until_true("the token to expire", || stage.provider.now() >= end).await;
+    stage.until_expired(4).await;
     assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
     let before = grants(&stage);
     stage.registry.refuse_good_tokens(1);
@@ -136,8 +133,7 @@ async fn an_outage_of_the_provider_is_no_refusal_and_serves_what_is_known() {
     let server = stage.server().await;
     assert_eq!(names(&server).await.len(), 6);
     stage.provider.refuse().await;
-    let end = Instant::now();
-    until_true("the token to expire", || end.elapsed().as_secs() >= 3).await;
+    stage.until_expired(2).await;
     let answer = server.post(REFRESH, &json!({})).await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(answer.code(), "registry_unavailable");

@@ -22,9 +22,7 @@ async fn use_command(stage: &Stage, script: &str) -> String {
 }
 
 fn write_command(stage: &Stage, script: &str) -> String {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = stage.home.write("helper", script);
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let path = stage.home.write_program("helper", script);
     path.display().to_string()
 }
 

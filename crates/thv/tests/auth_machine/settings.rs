@@ -25,6 +25,8 @@ async fn settings_that_are_not_whole_are_told_and_nobody_else_is_used() {
     };
     let server = stage.server().await;
     assert_eq!(names(&server).await.len(), 6);
+    // Nothing is to be asked any more when what was asked is forgotten.
+    stage.until_cached().await;
     for (text, part) in [
         (
             entry(json!({"type": "client_credentials", "client_id": "x"})),

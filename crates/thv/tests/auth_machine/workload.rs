@@ -7,7 +7,6 @@ use thv_testkit::identity::IdentityProvider;
 use thv_testkit::jwt::SigningKey;
 use thv_testkit::provider::{Workload, paths};
 use thv_testkit::registry::{FakeRegistry, Guard};
-use thv_testkit::wait::until_true;
 
 fn workload_token(key: &SigningKey, subject: &str, audience: &str) -> String {
     let now = jiff::Timestamp::now().as_second();
@@ -67,8 +66,7 @@ async fn a_workloads_token_is_exchanged_and_read_anew_for_each_exchange() {
         assert_eq!(stage.provider.families()[0].subject, subject);
         let second = workload_token(&key, subject, "exchange");
         let _ = stage.home.write("projected", &second);
-        let end = stage.provider.now() + 3;
-        until_true("the token to expire", || stage.provider.now() >= end).await;
+        stage.until_expired(2).await;
         assert_eq!(server.post(REFRESH, &json!({})).await.status, 200);
         let asked = stage.provider.requests_for(paths::TOKEN);
         let last = asked.last().unwrap();
@@ -79,8 +77,7 @@ async fn a_workloads_token_is_exchanged_and_read_anew_for_each_exchange() {
             "projected",
             workload_token(&key, "somebody-else", "exchange"),
         );
-        let end = stage.provider.now() + 3;
-        until_true("the token to expire", || stage.provider.now() >= end).await;
+        stage.until_expired(2).await;
         let answer = server.post(REFRESH, &json!({})).await;
         assert_needs_login(&answer, "account_mismatch");
     }

@@ -97,13 +97,14 @@ impl Scene {
 
     /// Lets tasks run that nobody waits for.
     async fn settle(&self) {
-        for _ in 0..200 {
+        for _ in 0..5000 {
             tokio::task::yield_now().await;
             if self.credentials.inner.lock().flight.is_none() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        panic!("the flight does not end");
     }
 }
 
