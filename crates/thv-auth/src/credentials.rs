@@ -53,6 +53,8 @@ pub enum LoginReason {
     CredentialRefused,
     /// The registry refused the configured credential.
     CredentialRejected,
+    /// The registry refused the token that the environment injects.
+    InjectedRejected,
 }
 
 /// Why no bearer can be had.
@@ -206,7 +208,9 @@ impl LoginReason {
             Self::NeverLoggedIn => "never_logged_in",
             Self::NotConfigured => "login_not_configured",
             // Whose credential it is makes no difference to what happened.
-            Self::Rejected | Self::CredentialRejected => "registry_rejected_token",
+            Self::Rejected | Self::CredentialRejected | Self::InjectedRejected => {
+                "registry_rejected_token"
+            }
             Self::GrantRevoked => "grant_revoked",
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
@@ -243,6 +247,7 @@ impl fmt::Display for LoginReason {
             }
             Self::Unreadable => "the stored login does not open for it",
             Self::CredentialRejected => "it refused the configured credential",
+            Self::InjectedRejected => "it refused the token of THV_REGISTRY_TOKEN",
             Self::CredentialRefused => "the configured credential is refused where tokens are issued",
         })
     }

@@ -147,6 +147,9 @@ impl CommandError {
     }
 }
 
+/// What to do about a token that the environment injects: no command changes it.
+const MEND_VARIABLES: &str = "give THV_REGISTRY_TOKEN a token that the registry takes, and THV_REGISTRY_TOKEN_URL and THV_REGISTRY_TOKEN_HEADER with it only; or unset all of them";
+
 /// What a person is told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -226,7 +229,11 @@ fn describe_fault(fault: &Fault) -> Failure {
                 Fault::AuthRequired {
                     reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
                     ..
-                } => "`thv registry status` shows which one and why; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
+                } => "`thv registry status` shows which one, why, and what to do; describe another with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
+                Fault::AuthRequired {
+                    reason: LoginReason::InjectedRejected,
+                    ..
+                } => MEND_VARIABLES,
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {
@@ -241,7 +248,11 @@ fn describe_fault(fault: &Fault) -> Failure {
             format!("no credential for {url}: {cause}"),
             Exit::AuthRequired,
         )
-        .hint("`thv registry status` shows which credential is used and why; `thv config set-registry-credential --help` how to describe one"),
+        .hint(if cause.contains("THV_REGISTRY_TOKEN") {
+            MEND_VARIABLES
+        } else {
+            "`thv registry status` shows which credential is used, why, and what to do; `thv config set-registry-credential --help` how to describe one"
+        }),
         Fault::Unavailable {
             cause,
             blame: Blame::SecretStore { .. },
@@ -362,7 +373,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
     match failure {
         AuthFailure::NoBinding(NoBinding::LocalSource) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv config set-registry <url>` uses another registry"),
-        AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
+        AuthFailure::NoBinding(_) | AuthFailure::CredentialInUse(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         AuthFailure::Client(client) => describe_client(client),
         AuthFailure::Config(config) | AuthFailure::Manage(ManageError::Config(config)) => {
@@ -384,7 +395,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         ),
         AuthFailure::Credential(error) => match error {
             AuthError::LoginRequired { .. } => Failure::new(text, Exit::AuthRequired)
-                .hint("`thv registry status` shows which credential is used; `thv registry login` logs in"),
+                .hint("`thv registry status` shows which credential is used, and what to do"),
             AuthError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable),
             AuthError::Unusable { .. } => Failure::new(text, Exit::AuthRequired)
                 .hint("`thv registry status` shows which credential is used and why"),

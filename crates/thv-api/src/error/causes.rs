@@ -116,7 +116,9 @@ pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
     match reason {
         LoginReason::NotConfigured => &[Action::CONFIGURE, Action::EXAMINE],
         // No login changes it, and it is configured where this server runs.
-        LoginReason::CredentialRefused | LoginReason::CredentialRejected => &[Action::EXAMINE],
+        LoginReason::CredentialRefused
+        | LoginReason::CredentialRejected
+        | LoginReason::InjectedRejected => &[Action::EXAMINE],
         _ => &[Action::LOG_IN, Action::START_LOGIN, Action::EXAMINE],
     }
 }

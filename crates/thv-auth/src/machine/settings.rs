@@ -5,7 +5,7 @@
 
 mod check;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -285,6 +285,28 @@ impl CredentialSettings {
             Self::JwtBearer(_) => CredentialKind::JwtBearer,
             Self::Command(_) => CredentialKind::Command,
         }
+    }
+
+    /// The files that hold what is secret: a token, a client's secret or key, a workload's token.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let (authentication, subject) = match self {
+            Self::Bearer(bearer) => return bearer.token.file().into_iter().collect(),
+            Self::ApiKey(key) => return key.key.file().into_iter().collect(),
+            Self::Command(_) => return Vec::new(),
+            Self::ClientCredentials(client) => (Some(&client.authentication), None),
+            Self::TokenExchange(workload) | Self::JwtBearer(workload) => {
+                (workload.authentication.as_ref(), Some(&workload.subject))
+            }
+        };
+        let proof = authentication.and_then(|authentication| match authentication {
+            ClientAuthentication::PrivateKeyJwt { key_file, .. } => Some(key_file.as_path()),
+            by_secret => by_secret.secret()?.file(),
+        });
+        let subject = subject.and_then(|subject| match subject {
+            SubjectSource::File(path) => Some(path.as_path()),
+            SubjectSource::GithubActions { .. } => None,
+        });
+        proof.into_iter().chain(subject).collect()
     }
 
     /// Tells these settings from others: 64 hex digits.

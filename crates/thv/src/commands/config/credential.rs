@@ -17,7 +17,7 @@ use crate::cli::credential::{
 };
 use crate::failure::CommandError;
 use crate::input;
-use crate::output::Output;
+use crate::output::{NOTICE, Output};
 use crate::wire_up;
 
 pub(super) async fn set(
@@ -34,11 +34,14 @@ pub(super) async fn set(
     };
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let kind = wanted.kind();
-    catalogs.auth.set_credential(wanted, secret).await?;
+    let remarks = catalogs.auth.set_credential(wanted, secret).await?;
     output.remark(&format!(
         "The registry is read with this credential from now on ({}). `thv registry status` shows whether it works.",
         kind.as_str()
     ));
+    for remark in remarks {
+        output.remark_styled(NOTICE, "Note", &remark);
+    }
     Ok(())
 }
 

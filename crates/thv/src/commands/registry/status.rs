@@ -198,10 +198,22 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
     if let Some(live) = &login.live {
         fields.push(("Registry", live_words(live)));
     }
-    if let Some(next) = login.next_step {
-        fields.push(("To do", format!("`{next}`")));
+    for warning in &login.warnings {
+        fields.push(("Warning", warning.clone()));
+    }
+    if let Some(next) = &login.next_step {
+        fields.push(("To do", to_do(next)));
     }
     fields
+}
+
+/// A command alone stands between backticks, words have theirs in them.
+fn to_do(step: &str) -> String {
+    if step.starts_with("thv ") {
+        format!("`{step}`")
+    } else {
+        step.to_owned()
+    }
 }
 
 fn store(store: &ReportedStore) -> String {

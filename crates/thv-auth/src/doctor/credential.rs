@@ -1,0 +1,267 @@
+//! Judgements about a credential that needs no person: what it needs of this machine, each thing looked at where it is, and what the
+//! registry says to its token. Nothing is fetched: a token endpoint is not asked for a token, and a command is not run, because either may
+//! change something elsewhere. The evidence says so.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use thv_config::world::Env;
+use thv_http::Bearer;
+use url::Url;
+
+use super::check::Check;
+use crate::credentials::{AuthError, LoginReason};
+use crate::machine::assertion::assertion;
+use crate::machine::file::{FileSight, read_file};
+use crate::machine::mend::{described, mend};
+use crate::machine::program::may_run;
+use crate::machine::secret::{Alphabet, SecretFault, SecretReader, SecretSource, Slot, checked};
+use crate::machine::settings::{
+    ClientAuthentication, CredentialKind, CredentialSettings, ServerSettings, SubjectSource,
+};
+use crate::machine::subject;
+use crate::machine::way::Way;
+
+const IN_PLACE: &str = "credential.in_place_of_login";
+const SECRET: &str = "credential.secret";
+const KEY: &str = "credential.key";
+const WORKLOAD: &str = "credential.workload_token";
+const COMMAND: &str = "credential.command";
+const FETCH: &str = "credential.last_fetch";
+
+/// A credential that counts in place of a login.
+#[derive(Clone, Debug)]
+pub(crate) struct InPlaceOfLogin {
+    /// What it is and why it counts, for people.
+    pub(crate) words: String,
+    /// Why it cannot be used, as far as its description says.
+    pub(crate) fault: Option<String>,
+    /// Which way it comes.
+    pub(crate) way: Way,
+    /// Its settings, where it is configured and whole.
+    pub(crate) settings: Option<CredentialSettings>,
+    /// The registry that it is for.
+    pub(crate) url: Url,
+    /// Reads what it names.
+    pub(crate) reader: SecretReader,
+    /// What the last attempt of this process to fetch a token met, where it failed.
+    pub(crate) trouble: Option<AuthError>,
+    /// The token that can be shown without asking anybody for one, or why there is none.
+    pub(crate) at_hand: Result<Bearer, String>,
+}
+
+impl InPlaceOfLogin {
+    /// The authorization server that tokens are asked for, if it has one.
+    pub(super) fn server(&self) -> Option<&ServerSettings> {
+        match self.settings.as_ref()? {
+            CredentialSettings::ClientCredentials(client) => Some(&client.server),
+            CredentialSettings::TokenExchange(workload)
+            | CredentialSettings::JwtBearer(workload) => Some(&workload.server),
+            CredentialSettings::Bearer(_)
+            | CredentialSettings::ApiKey(_)
+            | CredentialSettings::Command(_) => None,
+        }
+    }
+
+    /// What to type to describe it anew.
+    pub(super) fn described(&self) -> String {
+        let kind = self.settings.as_ref().map(CredentialSettings::kind);
+        described(kind.unwrap_or(CredentialKind::Bearer))
+    }
+
+    /// What to do when the registry refuses it. Blocks.
+    pub(super) fn if_refused(&self) -> String {
+        self.mend(&AuthError::LoginRequired {
+            reason: LoginReason::CredentialRejected,
+        })
+    }
+
+    /// Which credential it is and what it needs of this machine. `env` is the environment, `now` our clock. Blocks.
+    pub(super) fn examine(&self, env: &dyn Env, now: Timestamp) -> Vec<Check> {
+        if let Some(fault) = &self.fault {
+            return vec![Check::failed(
+                IN_PLACE,
+                format!("{}: {fault}", self.words),
+                self.mend(&AuthError::Unusable {
+                    cause: fault.clone(),
+                }),
+            )];
+        }
+        let mut checks = vec![Check::ok(IN_PLACE, &self.words)];
+        let Some(settings) = &self.settings else {
+            checks.push(self.injected());
+            return checks;
+        };
+        match settings {
+            CredentialSettings::Bearer(bearer) => checks.push(self.given(&bearer.token)),
+            CredentialSettings::ApiKey(key) => checks.push(self.given(&key.key)),
+            CredentialSettings::ClientCredentials(client) => {
+                let proof = &client.authentication;
+                checks.push(self.proof(proof, &client.server, &client.client_id, now));
+            }
+            CredentialSettings::TokenExchange(workload)
+            | CredentialSettings::JwtBearer(workload) => {
+                checks.push(self.workload(&workload.subject, env, now));
+                let client = workload.client_id.as_deref().unwrap_or_default();
+                let proof = workload.authentication.as_ref();
+                checks.extend(proof.map(|proof| self.proof(proof, &workload.server, client, now)));
+            }
+            CredentialSettings::Command(command) => checks.push(self.command(&command.path)),
+        }
+        checks.extend(self.trouble.as_ref().map(|error| {
+            let cause = format!("this process could not fetch a token the last time: {error}");
+            Check::failed(FETCH, cause, self.mend(error))
+        }));
+        checks
+    }
+
+    fn mend(&self, error: &AuthError) -> String {
+        mend(self.way, self.settings.as_ref(), error)
+    }
+
+    fn injected(&self) -> Check {
+        match &self.at_hand {
+            Ok(bearer) => Check::ok(
+                SECRET,
+                format!(
+                    "THV_REGISTRY_TOKEN is set to a value of {} bytes",
+                    bearer.token().expose_secret().len()
+                ),
+            ),
+            Err(cause) => self.unusable(SECRET, cause),
+        }
+    }
+
+    fn given(&self, source: &SecretSource) -> Check {
+        self.secret(source, &Slot::of_token(&self.url), Alphabet::Token)
+    }
+
+    fn proof(
+        &self,
+        proof: &ClientAuthentication,
+        server: &ServerSettings,
+        client_id: &str,
+        now: Timestamp,
+    ) -> Check {
+        match proof {
+            ClientAuthentication::PrivateKeyJwt { key_file, key_id } => {
+                match assertion(key_file, key_id.as_deref(), client_id, server.name(), now) {
+                    Ok(_) => file(
+                        KEY,
+                        key_file,
+                        "it holds a private key that signs assertions",
+                    ),
+                    Err(cause) => self.unusable(KEY, &cause),
+                }
+            }
+            by_secret => match by_secret.secret() {
+                Some(source) => {
+                    let slot = Slot::of_client(server, client_id);
+                    self.secret(source, &slot, Alphabet::Secret)
+                }
+                None => self.unusable(SECRET, "the client has no secret"),
+            },
+        }
+    }
+
+    /// A value that is read from where it is said to be.
+    fn secret(&self, source: &SecretSource, slot: &Slot, alphabet: Alphabet) -> Check {
+        let size = |value: SecretString| {
+            format!("it holds a value of {} bytes", value.expose_secret().len())
+        };
+        match (self.reader.read(source, slot, alphabet), source.file()) {
+            (Ok(value), Some(path)) => file(SECRET, path, &size(value)),
+            (Ok(value), None) => Check::ok(SECRET, format!("{}: {}", source.shown(), size(value))),
+            (Err(SecretFault::Store { cause, .. }), _) => {
+                Check::failed(SECRET, cause, "thv secret status")
+            }
+            (Err(fault), _) => self.unusable(SECRET, &fault.to_string()),
+        }
+    }
+
+    fn workload(&self, source: &SubjectSource, env: &dyn Env, now: Timestamp) -> Check {
+        let path = match source {
+            SubjectSource::File(path) => path,
+            SubjectSource::GithubActions { .. } => {
+                return match subject::github_fault(env) {
+                    None => Check::ok(
+                        WORKLOAD,
+                        "this is a GitHub Actions job that may ask for its token; it was not asked for",
+                    ),
+                    Some(fault) => Check::failed(
+                        WORKLOAD,
+                        fault,
+                        "give the job `permissions: id-token: write`, and run this in it",
+                    ),
+                };
+            }
+        };
+        let place = format!("the file {}", path.display());
+        let read = read_file(path).and_then(|token| checked(token, &place, Alphabet::Token));
+        let token = match read {
+            Ok(token) => token,
+            Err(fault) => return self.unusable(WORKLOAD, &fault.to_string()),
+        };
+        let whose = subject::account(&token).map_or_else(
+            || "it holds a token that does not say whose it is".to_owned(),
+            |account| format!("it holds the token of {account}"),
+        );
+        match subject::expiry(&token) {
+            Some(end) if end <= now => Check::failed(
+                WORKLOAD,
+                format!("{place}: {whose}, which ended at {end}"),
+                "have whoever runs this workload replace its token, as Kubernetes does by itself",
+            ),
+            Some(end) => file(WORKLOAD, path, &format!("{whose}, until {end}")),
+            None => file(WORKLOAD, path, &whose),
+        }
+    }
+
+    fn command(&self, path: &Path) -> Check {
+        let shown = path.display();
+        match may_run(path) {
+            Ok(real) => Check::ok(
+                COMMAND,
+                format!(
+                    "{shown} ({}) can be run and be changed by nobody else; it was not run here, `thv registry list` runs it",
+                    real.display()
+                ),
+            ),
+            Err(cause) => Check::failed(
+                COMMAND,
+                format!("{shown} is not run: {cause}"),
+                format!(
+                    "put the program there, for its user alone to change, or name another: `{}`",
+                    self.described()
+                ),
+            ),
+        }
+    }
+
+    fn unusable(&self, id: &'static str, cause: &str) -> Check {
+        Check::failed(
+            id,
+            cause,
+            self.mend(&AuthError::Unusable {
+                cause: cause.to_owned(),
+            }),
+        )
+    }
+}
+
+/// A file that could be read and holds what it should.
+fn file(id: &'static str, path: &Path, holds: &str) -> Check {
+    let shown = path.display();
+    match FileSight::of(path) {
+        FileSight::Exposed(remark) => Check::warning(
+            id,
+            format!("the file {shown}: {holds}; {}", remark.cause),
+            remark.fix,
+        ),
+        FileSight::Private | FileSight::Absent | FileSight::Refused(_) => Check::ok(
+            id,
+            format!("the file {shown}: {holds}; nobody else can change it"),
+        ),
+    }
+}
