@@ -45,6 +45,8 @@ pub(crate) struct ClientFetch {
     pub(crate) client_id: Option<String>,
     pub(crate) authentication: Option<ClientAuthentication>,
     pub(crate) target: TargetSettings,
+    /// The registry's URL as the configuration spells it: the resource, where the target names none.
+    pub(crate) registry: String,
     pub(crate) grant: Grant,
     pub(crate) allow_private_ip: bool,
     pub(crate) memory: Memory,
@@ -83,7 +85,8 @@ pub(crate) struct ClientFacts {
 }
 
 impl ClientFacts {
-    pub(crate) fn of(settings: &CredentialSettings) -> Self {
+    /// Those of `settings` for the registry at `configured_url`.
+    pub(crate) fn of(settings: &CredentialSettings, configured_url: &str) -> Self {
         let (server, client_id, target) = match settings {
             CredentialSettings::ClientCredentials(client) => {
                 (&client.server, Some(&client.client_id), &client.target)
@@ -101,7 +104,7 @@ impl ClientFacts {
         Self {
             issuer: Some(server.name().to_owned()),
             client_id: client_id.cloned(),
-            resource: target.resource.clone(),
+            resource: target.resource_for(configured_url),
             audience: target.audience.clone(),
             scopes: target.scopes.clone(),
         }
@@ -311,8 +314,8 @@ impl ClientFetch {
     }
 
     fn add_target(&self, request: &mut DirectRequest) {
-        if let Some(resource) = &self.target.resource {
-            request.parameters.push(("resource", resource.clone()));
+        if let Some(resource) = self.target.resource_for(&self.registry) {
+            request.parameters.push(("resource", resource));
         }
         if let Some(audience) = &self.target.audience {
             request.parameters.push(("audience", audience.clone()));

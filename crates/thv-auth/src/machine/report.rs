@@ -25,7 +25,10 @@ pub(crate) async fn report(
     chosen: &Chosen,
 ) -> AuthReport {
     let at = credentials.registry();
-    let facts = chosen.settings().map(ClientFacts::of).unwrap_or_default();
+    let facts = chosen
+        .settings()
+        .map(|settings| ClientFacts::of(settings, &at.configured_url))
+        .unwrap_or_default();
     let mut report = AuthReport {
         store: store_report(engine).await,
         relaxations: relaxations_of(&at.url, facts.issuer.as_deref(), at.allow_private_ip),

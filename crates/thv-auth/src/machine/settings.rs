@@ -122,9 +122,12 @@ pub struct ServerSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSettings {
-    /// Sent as `resource` (RFC 8707).
+    /// Sent as `resource` (RFC 8707); the registry's URL without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Whether no `resource` is sent at all: for servers that refuse requests with one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_resource: bool,
     /// Sent as `audience`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
@@ -235,6 +238,19 @@ impl SettingsFault {
 // === impl TargetSettings ===
 
 impl TargetSettings {
+    /// The `resource` to send for the registry at `configured_url`, as the configuration spells it: the MCP authorization profile wants one in
+    /// every request for a token, whether or not the server knows the parameter. A query or fragment is no part of a registry's identifier.
+    pub(crate) fn resource_for(&self, configured_url: &str) -> Option<String> {
+        if self.no_resource {
+            return None;
+        }
+        let end = configured_url.find(['?', '#']);
+        let identifier = configured_url.get(..end.unwrap_or(configured_url.len()));
+        self.resource
+            .clone()
+            .or_else(|| identifier.map(str::to_owned))
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -311,3 +311,43 @@ async fn the_doctor_names_a_credential_that_counts_in_place_of_a_login_and_fetch
     assert_eq!(outcome_of("login.grant"), "skipped");
     assert_eq!(grants(&stage), 0, "a token was fetched");
 }
+
+#[tokio::test]
+async fn the_registry_is_the_resource_unless_the_settings_say_otherwise() {
+    let stage = stage().await;
+    stage
+        .provider
+        .register(Client::public("ci", &[]).basic(SECRET));
+    let (issuer, url) = (stage.provider.issuer(), stage.registry.url());
+    let base = [
+        "config",
+        "set-registry-credential",
+        "client-credentials",
+        "--issuer",
+        &issuer,
+        "--client-id",
+        "ci",
+        "--secret-stdin",
+    ];
+    for (more, expected) in [
+        (&[][..], Some(url.as_str())),
+        (&["--audience", "somebody"], Some(&url)),
+        (
+            &["--resource", "https://other.example"],
+            Some("https://other.example"),
+        ),
+        (&["--no-resource"], None),
+    ] {
+        done(&stage, &[&base[..], more].concat(), SECRET).await;
+        let before = grants(&stage);
+        let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+        let is_for_it = expected == Some(url.as_str());
+        assert_eq!(ran.code == 0, is_for_it, "{more:?}: {}", ran.transcript());
+        let asked = stage.provider.requests_for(paths::TOKEN);
+        assert!(grants(&stage) > before, "{more:?}");
+        let sent = asked.last().unwrap().field("resource");
+        assert_eq!(sent.as_deref(), expected, "{more:?}");
+        let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+        assert_eq!(ran.json()["login"]["resource"].as_str(), expected);
+    }
+}

@@ -155,6 +155,7 @@ fn configured_credential(
             client_id,
             authentication,
             target,
+            registry: at.configured_url.clone(),
             grant,
             allow_private_ip: at.allow_private_ip,
             memory: Memory::default(),

@@ -155,6 +155,7 @@ fn server(server: ServerArgs) -> ServerSettings {
 fn target(target: TargetArgs) -> TargetSettings {
     TargetSettings {
         resource: target.resource,
+        no_resource: target.no_resource,
         audience: target.audience,
         scopes: target.scopes,
     }
@@ -246,6 +247,11 @@ mod tests {
                     "authentication": {"method": "private_key_jwt", "key_file": "/k.pem", "key_id": "k1"}}),
             ),
             (
+                "client-credentials --issuer https://id.example --client-id ci --secret-name s --no-resource",
+                json!({"type": "client_credentials", "server": {"issuer": "https://id.example"}, "client_id": "ci",
+                    "authentication": {"method": "client_secret", "secret": {"secret": "s"}}, "target": {"no_resource": true}}),
+            ),
+            (
                 "token-exchange --token-endpoint https://sts.example/token --token-file /var/run/token --audience registry",
                 json!({"type": "token_exchange", "server": {"token_endpoint": "https://sts.example/token"},
                     "subject": {"file": "/var/run/token"}, "target": {"audience": "registry"}}),
@@ -282,6 +288,7 @@ mod tests {
             "client-credentials --issuer https://id.example --client-id ci",
             "client-credentials --issuer https://id.example --client-id ci --secret-stdin --private-key /k",
             "client-credentials --issuer https://id.example --client-id ci --secret-in post",
+            "client-credentials --issuer https://id.example --client-id ci --secret-name s --resource https://r.example --no-resource",
             "token-exchange --issuer https://id.example",
             "token-exchange --token-file /a",
             "token-exchange --issuer https://id.example --token-file /a --github-actions",
