@@ -55,6 +55,10 @@ pub enum LoginReason {
     CredentialRejected,
     /// The registry refused the token that the environment injects.
     InjectedRejected,
+    /// The tokens of the configured credential are to come from another host than at first.
+    CredentialMoved,
+    /// The configured credential has become somebody else's.
+    CredentialOfAnother,
 }
 
 /// Why no bearer can be had.
@@ -214,9 +218,9 @@ impl LoginReason {
             Self::GrantRevoked => "grant_revoked",
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
-            Self::AccountMismatch => "account_mismatch",
+            Self::AccountMismatch | Self::CredentialOfAnother => "account_mismatch",
             Self::InsufficientScope => "insufficient_scope",
-            Self::IssuerChanged => "issuer_changed",
+            Self::IssuerChanged | Self::CredentialMoved => "issuer_changed",
             Self::NotBound => "token_not_bound",
             Self::Unreadable => "login_unreadable",
             Self::CredentialRefused => "credential_refused",
@@ -247,6 +251,10 @@ impl fmt::Display for LoginReason {
             }
             Self::Unreadable => "the stored login does not open for it",
             Self::CredentialRejected => "it refused the configured credential",
+            Self::CredentialMoved => {
+                "the tokens of the configured credential are to come from another host than at first"
+            }
+            Self::CredentialOfAnother => "the configured credential has become somebody else's",
             Self::InjectedRejected => "it refused the token of THV_REGISTRY_TOKEN",
             Self::CredentialRefused => "the configured credential is refused where tokens are issued",
         })

@@ -227,7 +227,11 @@ fn describe_fault(fault: &Fault) -> Failure {
                     ..
                 } => "`thv registry login` finds out where; if the registry does not say, add `--issuer <url> --client-id <id>`",
                 Fault::AuthRequired {
-                    reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
+                    reason:
+                        LoginReason::CredentialRefused
+                        | LoginReason::CredentialRejected
+                        | LoginReason::CredentialMoved
+                        | LoginReason::CredentialOfAnother,
                     ..
                 } => "`thv registry status` shows which one, why, and what to do; describe another with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
                 Fault::AuthRequired {

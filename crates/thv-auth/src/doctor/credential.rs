@@ -21,13 +21,16 @@ use crate::machine::settings::{
     ClientAuthentication, CredentialKind, CredentialSettings, ServerSettings, SubjectSource,
 };
 use crate::machine::subject;
+use crate::machine::token_host::judge;
 use crate::machine::way::Way;
+use crate::oauth::registration::host_of;
 
 const IN_PLACE: &str = "credential.in_place_of_login";
 const SECRET: &str = "credential.secret";
 const KEY: &str = "credential.key";
 const WORKLOAD: &str = "credential.workload_token";
 const COMMAND: &str = "credential.command";
+const TOKEN_HOST: &str = "credential.token_host";
 const FETCH: &str = "credential.last_fetch";
 
 /// A credential that counts in place of a login.
@@ -41,6 +44,8 @@ pub(crate) struct InPlaceOfLogin {
     pub(crate) way: Way,
     /// Its settings, where it is configured and whole.
     pub(crate) settings: Option<CredentialSettings>,
+    /// Host and port that its tokens came from first, if any did and its issuer named them.
+    pub(crate) token_host: Option<String>,
     /// The registry that it is for.
     pub(crate) url: Url,
     /// Reads what it names.
@@ -247,6 +252,30 @@ impl InPlaceOfLogin {
                 cause: cause.to_owned(),
             }),
         )
+    }
+}
+
+/// Whether tokens come from the host that they came from first, which is `known` once one was fetched.
+pub(super) fn token_host(known: Option<&str>, endpoint: &Url, describe: &str) -> Check {
+    let now = host_of(endpoint);
+    match known {
+        None => Check::ok(
+            TOKEN_HOST,
+            format!("tokens come from {now}; none was fetched yet"),
+        ),
+        Some(before) => match judge(before, now) {
+            Ok(()) => Check::ok(
+                TOKEN_HOST,
+                format!("tokens come from {before}, as at first"),
+            ),
+            Err(changed) => Check::failed(
+                TOKEN_HOST,
+                changed.to_string(),
+                format!(
+                    "ask the issuer's operator whether that is right; describing the credential again confirms it: `{describe}`"
+                ),
+            ),
+        },
     }
 }
 

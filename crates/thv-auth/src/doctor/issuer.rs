@@ -175,6 +175,16 @@ pub(super) fn judge_server(issuer: &str, describe: &str, seen: &[Sighting]) -> V
         .collect()
 }
 
+/// Where the documents have such a credential ask for tokens.
+pub(super) fn token_endpoint(issuer: &str, seen: &[Sighting]) -> Option<Url> {
+    let replies = seen
+        .iter()
+        .filter_map(|sighting| Some((sighting.reply.as_ref().ok()?, &sighting.url)));
+    let mut servers =
+        replies.filter_map(|(reply, url)| token_server::read(reply, issuer, url).ok());
+    servers.next().map(|server| server.token_endpoint)
+}
+
 /// The document that counts: the one a login would use, else the first that is one.
 fn document(seen: &[Sighting]) -> Option<(&Sighting, Members)> {
     let usable = seen.iter().filter(|sighting| sighting.provider.is_ok());

@@ -293,7 +293,7 @@ impl Doctor {
         if let Some(instead) = instead
             && let Some(server) = instead.server()
         {
-            return self.server(server, &instead.described()).await;
+            return self.server(server, instead).await;
         }
         let Some(binding) = binding else {
             let why = if instead.is_some() {
@@ -332,7 +332,8 @@ impl Doctor {
 
     /// The authorization server of a credential that needs no login. Where its token endpoint is named outright, metadata do not count, and
     /// its host is asked for some to see that it answers.
-    async fn server(&self, server: &ServerSettings, describe: &str) -> Vec<Check> {
+    async fn server(&self, server: &ServerSettings, instead: &InPlaceOfLogin) -> Vec<Check> {
+        let describe = &instead.described();
         let mut checks = vec![issuer::url(server.name())];
         if let Ok(Some(endpoint)) = server.endpoint() {
             let mut asked = endpoint;
@@ -366,6 +367,10 @@ impl Doctor {
             None => checks.extend(ISSUER.skipped("it was not asked")),
         }
         checks.extend(issuer::judge_server(server.name(), describe, &seen));
+        let endpoint = issuer::token_endpoint(server.name(), &seen);
+        checks.extend(endpoint.map(|endpoint| {
+            credential::token_host(instead.token_host.as_deref(), &endpoint, describe)
+        }));
         checks
     }
 

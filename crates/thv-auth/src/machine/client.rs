@@ -19,6 +19,7 @@ use super::settings::{
     ClientAuthentication, CredentialSettings, ServerSettings, SubjectSource, TargetSettings,
 };
 use super::subject;
+use super::token_host::TokenHost;
 use crate::limits::DISCOVERY_TTL;
 use crate::oauth::direct::DirectRequest;
 use crate::oauth::token_server::{TokenServer, discover_token_server};
@@ -50,6 +51,7 @@ pub(crate) struct ClientFetch {
     pub(crate) grant: Grant,
     pub(crate) allow_private_ip: bool,
     pub(crate) memory: Memory,
+    pub(crate) token_host: TokenHost,
 }
 
 /// What the token is given for.
@@ -130,6 +132,8 @@ impl Fetch for ClientFetch {
         if let Some(subject) = self.grant.subject() {
             marks.extend(subject::marks(subject));
         }
+        // Where another host is confirmed.
+        marks.push(fingerprint(&self.token_host.file()));
         marks
     }
 
@@ -150,6 +154,16 @@ impl Grant {
 impl ClientFetch {
     async fn ask(&self) -> Result<Fetched, FetchError> {
         let server = self.server().await?;
+        if self.server.token_endpoint.is_none() {
+            let checked = self.token_host.check(&server.token_endpoint).await;
+            checked.map_err(|changed| {
+                // Whoever confirms it confirms what the metadata say then.
+                *self.lock() = None;
+                FetchError::OtherHost {
+                    cause: changed.to_string(),
+                }
+            })?;
+        }
         let mut request = DirectRequest {
             policy: self.policy(&server),
             endpoint: server.token_endpoint.clone(),

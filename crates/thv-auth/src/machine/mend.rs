@@ -103,10 +103,15 @@ fn mend_fetched(kind: CredentialKind, error: &AuthError) -> String {
             "compare issuer, resource and scopes with the registry's operator, then describe it anew: `{describe}`"
         ),
         AuthError::LoginRequired {
-            reason: LoginReason::AccountMismatch,
+            reason: LoginReason::CredentialOfAnother,
         } => {
             "if this workload is meant to be somebody else now, start the program again".to_owned()
         }
+        AuthError::LoginRequired {
+            reason: LoginReason::CredentialMoved,
+        } => format!(
+            "ask the issuer's operator whether tokens come from that host now; describing the credential again confirms it: `{describe}`"
+        ),
         AuthError::LoginRequired { .. } => format!(
             "have the operator of the identity provider look at this client, or describe another: `{describe}`"
         ),

@@ -19,6 +19,7 @@ pub(crate) mod report;
 pub mod secret;
 pub mod settings;
 pub(crate) mod subject;
+pub(crate) mod token_host;
 pub mod way;
 
 pub use registry::{RegistryAt, RegistryCredentials};
