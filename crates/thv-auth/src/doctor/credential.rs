@@ -14,7 +14,7 @@ use super::check::Check;
 use crate::credentials::{AuthError, LoginReason};
 use crate::machine::assertion::assertion;
 use crate::machine::file::{FileSight, read_file};
-use crate::machine::mend::{described, mend};
+use crate::machine::mend::{described, mend, mend_client_secret, mend_file};
 use crate::machine::program::may_run;
 use crate::machine::secret::{Alphabet, SecretFault, SecretReader, SecretSource, Slot, checked};
 use crate::machine::settings::{
@@ -51,7 +51,7 @@ pub(crate) struct InPlaceOfLogin {
     /// Reads what it names.
     pub(crate) reader: SecretReader,
     /// What the last attempt of this process to fetch a token met, where it failed.
-    pub(crate) trouble: Option<AuthError>,
+    pub(crate) trouble: Option<(AuthError, String)>,
     /// The token that can be shown without asking anybody for one, or why there is none.
     pub(crate) at_hand: Result<Bearer, String>,
 }
@@ -71,8 +71,12 @@ impl InPlaceOfLogin {
 
     /// What to type to describe it anew.
     pub(super) fn described(&self) -> String {
+        described(self.kind())
+    }
+
+    fn kind(&self) -> CredentialKind {
         let kind = self.settings.as_ref().map(CredentialSettings::kind);
-        described(kind.unwrap_or(CredentialKind::Bearer))
+        kind.unwrap_or(CredentialKind::Bearer)
     }
 
     /// What to do when the registry refuses it. Blocks.
@@ -107,16 +111,26 @@ impl InPlaceOfLogin {
             }
             CredentialSettings::TokenExchange(workload)
             | CredentialSettings::JwtBearer(workload) => {
-                checks.push(self.workload(&workload.subject, env, now));
+                checks.push(workload_token(&workload.subject, env, now));
                 let client = workload.client_id.as_deref().unwrap_or_default();
                 let proof = workload.authentication.as_ref();
                 checks.extend(proof.map(|proof| self.proof(proof, &workload.server, client, now)));
             }
             CredentialSettings::Command(command) => checks.push(self.command(&command.path)),
         }
-        checks.extend(self.trouble.as_ref().map(|error| {
-            let cause = format!("this process could not fetch a token the last time: {error}");
-            Check::failed(FETCH, cause, self.mend(error))
+        checks.extend(self.trouble.as_ref().map(|(error, said)| {
+            let cause = format!("this process could not fetch a token the last time: {said}");
+            let is_command = matches!(settings, CredentialSettings::Command(_));
+            let fix = match error {
+                AuthError::Unreachable { .. } if !is_command => {
+                    "see issuer.reachable and issuer.metadata".to_owned()
+                }
+                AuthError::Unusable { .. } if !is_command => {
+                    "see what is said of the credential above".to_owned()
+                }
+                error => self.mend(error),
+            };
+            Check::failed(FETCH, cause, fix)
         }));
         checks
     }
@@ -134,12 +148,21 @@ impl InPlaceOfLogin {
                     bearer.token().expose_secret().len()
                 ),
             ),
-            Err(cause) => self.unusable(SECRET, cause),
+            Err(cause) => Check::failed(
+                SECRET,
+                cause,
+                self.mend(&AuthError::Unusable {
+                    cause: cause.clone(),
+                }),
+            ),
         }
     }
 
     fn given(&self, source: &SecretSource) -> Check {
-        self.secret(source, &Slot::of_token(&self.url), Alphabet::Token)
+        let slot = Slot::of_token(&self.url);
+        self.secret(source, &slot, Alphabet::Token, |cause| {
+            self.mend(&AuthError::Unusable { cause })
+        })
     }
 
     fn proof(
@@ -157,21 +180,38 @@ impl InPlaceOfLogin {
                         key_file,
                         "it holds a private key that signs assertions",
                     ),
-                    Err(cause) => self.unusable(KEY, &cause),
+                    Err(cause) => Check::failed(
+                        KEY,
+                        cause,
+                        mend_file(key_file).unwrap_or_else(|| {
+                            format!(
+                                "put the client's private key there, {}: RSA or P-256, as PEM without a password",
+                                key_file.display()
+                            )
+                        }),
+                    ),
                 }
             }
             by_secret => match by_secret.secret() {
                 Some(source) => {
                     let slot = Slot::of_client(server, client_id);
-                    self.secret(source, &slot, Alphabet::Secret)
+                    self.secret(source, &slot, Alphabet::Secret, |_| {
+                        mend_client_secret(source, self.kind())
+                    })
                 }
-                None => self.unusable(SECRET, "the client has no secret"),
+                None => Check::failed(SECRET, "the client has no secret", self.described()),
             },
         }
     }
 
     /// A value that is read from where it is said to be.
-    fn secret(&self, source: &SecretSource, slot: &Slot, alphabet: Alphabet) -> Check {
+    fn secret(
+        &self,
+        source: &SecretSource,
+        slot: &Slot,
+        alphabet: Alphabet,
+        fix: impl FnOnce(String) -> String,
+    ) -> Check {
         let size = |value: SecretString| {
             format!("it holds a value of {} bytes", value.expose_secret().len())
         };
@@ -181,45 +221,7 @@ impl InPlaceOfLogin {
             (Err(SecretFault::Store { cause, .. }), _) => {
                 Check::failed(SECRET, cause, "thv secret status")
             }
-            (Err(fault), _) => self.unusable(SECRET, &fault.to_string()),
-        }
-    }
-
-    fn workload(&self, source: &SubjectSource, env: &dyn Env, now: Timestamp) -> Check {
-        let path = match source {
-            SubjectSource::File(path) => path,
-            SubjectSource::GithubActions { .. } => {
-                return match subject::github_fault(env) {
-                    None => Check::ok(
-                        WORKLOAD,
-                        "this is a GitHub Actions job that may ask for its token; it was not asked for",
-                    ),
-                    Some(fault) => Check::failed(
-                        WORKLOAD,
-                        fault,
-                        "give the job `permissions: id-token: write`, and run this in it",
-                    ),
-                };
-            }
-        };
-        let place = format!("the file {}", path.display());
-        let read = read_file(path).and_then(|token| checked(token, &place, Alphabet::Token));
-        let token = match read {
-            Ok(token) => token,
-            Err(fault) => return self.unusable(WORKLOAD, &fault.to_string()),
-        };
-        let whose = subject::account(&token).map_or_else(
-            || "it holds a token that does not say whose it is".to_owned(),
-            |account| format!("it holds the token of {account}"),
-        );
-        match subject::expiry(&token) {
-            Some(end) if end <= now => Check::failed(
-                WORKLOAD,
-                format!("{place}: {whose}, which ended at {end}"),
-                "have whoever runs this workload replace its token, as Kubernetes does by itself",
-            ),
-            Some(end) => file(WORKLOAD, path, &format!("{whose}, until {end}")),
-            None => file(WORKLOAD, path, &whose),
+            (Err(fault), _) => Check::failed(SECRET, fault.to_string(), fix(fault.to_string())),
         }
     }
 
@@ -243,15 +245,55 @@ impl InPlaceOfLogin {
             ),
         }
     }
+}
 
-    fn unusable(&self, id: &'static str, cause: &str) -> Check {
-        Check::failed(
-            id,
-            cause,
-            self.mend(&AuthError::Unusable {
-                cause: cause.to_owned(),
-            }),
-        )
+/// The token of the workload itself.
+fn workload_token(source: &SubjectSource, env: &dyn Env, now: Timestamp) -> Check {
+    let path = match source {
+        SubjectSource::File(path) => path,
+        SubjectSource::GithubActions { .. } => {
+            return match subject::github_fault(env) {
+                None => Check::ok(
+                    WORKLOAD,
+                    "this is a GitHub Actions job that may ask for its token; it was not asked for",
+                ),
+                Some(fault) => Check::failed(
+                    WORKLOAD,
+                    fault,
+                    "give the job `permissions: id-token: write`, and run this in it",
+                ),
+            };
+        }
+    };
+    let place = format!("the file {}", path.display());
+    let read = read_file(path).and_then(|token| checked(token, &place, Alphabet::Token));
+    let token = match read {
+        Ok(token) => token,
+        Err(fault) => {
+            return Check::failed(
+                WORKLOAD,
+                fault.to_string(),
+                mend_file(path).unwrap_or_else(|| {
+                    format!(
+                        "have whoever runs this workload put its token into {}",
+                        path.display()
+                    )
+                }),
+            );
+        }
+    };
+    let whose = subject::account(&token).map_or_else(
+        || "it holds a token that does not say whose it is".to_owned(),
+        |account| format!("it holds the token of {account}"),
+    );
+    match subject::expiry(&token) {
+        Some(end) if end <= now => Check::failed(
+            WORKLOAD,
+            format!("{place}: {whose}, which ended at {end}"),
+            "have whoever runs this workload replace its token, as Kubernetes does by itself",
+        ),
+        Some(end) => file(WORKLOAD, path, &format!("{whose}, until {end}")),
+        None => file(WORKLOAD, path, &whose),
     }
 }
 

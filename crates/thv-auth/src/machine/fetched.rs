@@ -169,16 +169,11 @@ impl FetchedCredentials {
         }
     }
 
-    /// What the last fetch met, where it failed. What was answered is in it.
-    pub(crate) fn fetch_trouble(&self) -> Option<AuthError> {
+    /// What the last fetch met, where it failed, and the words for it.
+    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
         let state = self.inner.lock();
         let error = &state.failure.as_ref()?.error;
-        Some(match error.clone().into_error() {
-            AuthError::LoginRequired { .. } => AuthError::Unusable {
-                cause: error.to_string(),
-            },
-            other => other,
-        })
+        Some((error.clone().into_error(), error.to_string()))
     }
 
     /// The token that was fetched last, where it is good still, or why there is none.

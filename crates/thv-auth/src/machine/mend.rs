@@ -94,6 +94,24 @@ fn mend_given(source: &SecretSource, header: Option<&str>) -> String {
     }
 }
 
+/// What to do about a client's secret that is not where it is said to be.
+pub(crate) fn mend_client_secret(source: &SecretSource, kind: CredentialKind) -> String {
+    match source {
+        SecretSource::Store => format!(
+            "describe it again and give its secret on standard input (`--secret-stdin`): `{}`",
+            described(kind)
+        ),
+        SecretSource::File(path) => mend_file(path)
+            .unwrap_or_else(|| format!("put the client's secret into {}", path.display())),
+        SecretSource::Secret(name) => {
+            format!("pipe the client's secret into `thv secret set {name}`")
+        }
+        SecretSource::Environment(name) => {
+            format!("set {name} to the client's secret where this program is started")
+        }
+    }
+}
+
 fn mend_fetched(kind: CredentialKind, error: &AuthError) -> String {
     let describe = described(kind);
     match error {

@@ -288,8 +288,8 @@ impl Chosen {
         }
     }
 
-    /// What the last attempt to fetch a token met, where it failed.
-    pub(crate) fn fetch_trouble(&self) -> Option<AuthError> {
+    /// What the last attempt to fetch a token met, where it failed, and the words for it.
+    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
         match &self.credential {
             Credential::Fetched(fetched) => fetched.fetch_trouble(),
             _ => None,

@@ -170,6 +170,8 @@ async fn a_file_that_is_not_there_is_told_when_it_is_named_and_when_one_looks() 
         let found = told(&diagnosis, id);
         assert!(found.starts_with("failed"), "{found}");
         assert!(found.contains(&absent), "{found}");
+        let fix = found.rsplit(" | ").next().unwrap_or_default();
+        assert!(!fix.is_empty() && !fix.contains("thv doctor"), "{found}");
         let (login, text) = status(&stage, &[]).await;
         if kind != "command" {
             assert_eq!(login["state"], "credential_unusable", "{login}");
@@ -271,6 +273,22 @@ async fn the_doctor_looks_at_the_issuer_of_a_client_and_asks_it_for_no_token() {
         "{diagnosis:#}"
     );
     assert_eq!(grants(&stage), 1);
+    let set = ["config", "set-registry-credential", "client-credentials"];
+    let issuer = stage.provider.issuer();
+    let named = [
+        "--issuer",
+        &issuer,
+        "--client-id",
+        "ci",
+        "--secret-name",
+        "acme",
+    ];
+    done(&stage, &[&set[..], &named].concat(), "").await;
+    let secret = told(&doctor(&stage, &[]).await.1, "credential.secret");
+    assert!(
+        secret.starts_with("failed") && secret.contains("`thv secret set acme`"),
+        "{secret}"
+    );
     stage.provider.refuse().await;
     let (code, diagnosis) = doctor(&stage, &[]).await;
     assert_eq!(code, 1, "{diagnosis:#}");
