@@ -104,7 +104,7 @@ impl LoginDesk {
         match &outcome {
             Ok(_) => self.forget_failures(&target),
             // Without settings the logout that follows has nothing to end.
-            Err(AuthFailure::NoBinding(_)) => {}
+            Err(AuthFailure::NoBinding(_) | AuthFailure::CredentialInUse(_)) => {}
             Err(AuthFailure::Login(LoginError::Cancelled)) if client == Client::Studio => {
                 self.remember_failure(None);
             }

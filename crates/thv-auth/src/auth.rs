@@ -34,6 +34,7 @@ use crate::login::{
     LoginWatch, Logins, NotTaken, Prompter, Replaced, StartedLogin,
 };
 use crate::logout::{LogoutReceipt, give_back_queued, logout};
+use crate::machine::CredentialKind;
 use crate::machine::manage::ManageError;
 use crate::machine::registry::{Parts, RegistryAt, RegistryCredentials};
 use crate::machine::report::report;
@@ -75,6 +76,9 @@ pub enum AuthFailure {
     /// There is nothing to log in to.
     #[error(transparent)]
     NoBinding(#[from] NoBinding),
+    /// The same, and a credential is used that needs no login.
+    #[error("no login is configured, and {0}")]
+    CredentialInUse(CredentialInUse),
     /// The configuration cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -109,6 +113,32 @@ pub enum AuthFailure {
     /// A token was asked for another origin than its own.
     #[error(transparent)]
     WrongOrigin(#[from] registry::WrongOrigin),
+}
+
+/// The credential that a registry is read with in place of a login. `Display` is a clause that names it, and what takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialInUse {
+    /// Where it comes from.
+    pub way: Way,
+    /// Which kind it is, where that is known.
+    pub kind: Option<CredentialKind>,
+}
+
+impl fmt::Display for CredentialInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind.map_or("no whole one", CredentialKind::as_str);
+        let (whence, remove) = match self.way {
+            Way::Environment => ("THV_REGISTRY_TOKEN", "unset that variable"),
+            Way::Configured | Way::Login | Way::None => (
+                "thv config set-registry-credential",
+                "type `thv config unset-registry-credential`",
+            ),
+        };
+        write!(
+            f,
+            "the registry is read with a credential that needs none ({kind}, by {whence}); to log in instead, {remove}"
+        )
+    }
 }
 
 // === impl Auth ===
@@ -339,9 +369,26 @@ impl Auth {
         self.logins.received(mark).await
     }
 
-    /// What a login to the configured registry is for, and how it is made: the configuration's part
-    /// of it, what ends it early, and what is to be known of it before anybody reads again.
+    /// What a login to the configured registry is for, and how it is made. Where none is configured, it says what is used instead.
     async fn equip(&self, how: LoginHow, by: Prompter) -> Result<Ready<'_>, AuthFailure> {
+        match self.equip_configured(how, by).await {
+            Err(AuthFailure::NoBinding(NoBinding::NotConfigured)) => {
+                Err(self.credential_in_use().await.map_or(
+                    NoBinding::NotConfigured.into(),
+                    AuthFailure::CredentialInUse,
+                ))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The configuration's part
+    /// of it, what ends it early, and what is to be known of it before anybody reads again.
+    async fn equip_configured(
+        &self,
+        how: LoginHow,
+        by: Prompter,
+    ) -> Result<Ready<'_>, AuthFailure> {
         let configured = Binding::of(&self.config.load_async().await?)?;
         let mut settings = self.settings_of(&configured).await?;
         how.change.apply(&mut settings);
@@ -683,17 +730,11 @@ impl Auth {
     /// The same with what the registry says to the current token: one request to it, none to the provider.
     pub async fn live_report(&self, where_to_ask: WhereToAsk) -> Result<AuthReport, AuthFailure> {
         let report = self.report().await?;
-        let way = report.credential.as_ref().map(|credential| credential.way);
-        let live = if matches!(way, Some(Way::Environment | Way::Configured)) {
-            LiveCheck {
-                detail: Some(
-                    "the credential counts in place of a login; `thv registry list` tries it"
-                        .to_owned(),
-                ),
-                ..LiveCheck::no_token()
-            }
-        } else {
-            Box::pin(self.doctor.ask_live(where_to_ask)).await?
+        let used = self.used_in_place_of_login().await;
+        let live = match used.map(|chosen| chosen.at_hand()) {
+            None => Box::pin(self.doctor.ask_live(where_to_ask)).await?,
+            Some(Err(why)) => LiveCheck::no_token_because(why),
+            Some(Ok(bearer)) => Box::pin(self.doctor.ask_with(where_to_ask, bearer)).await?,
         };
         Ok(report.with_live(live))
     }

@@ -55,6 +55,12 @@ pub enum LoginReason {
     CredentialRefused,
     /// The registry refused the configured credential.
     CredentialRejected,
+    /// The registry refused the token that the environment injects.
+    InjectedRejected,
+    /// The tokens of the configured credential are to come from another host than at first.
+    CredentialMoved,
+    /// The configured credential has become somebody else's.
+    CredentialOfAnother,
 }
 
 /// Why no bearer can be had.
@@ -208,14 +214,16 @@ impl LoginReason {
             Self::NeverLoggedIn => "never_logged_in",
             Self::NotConfigured => "login_not_configured",
             // Whose credential it is makes no difference to what happened.
-            Self::Rejected | Self::CredentialRejected => "registry_rejected_token",
+            Self::Rejected | Self::CredentialRejected | Self::InjectedRejected => {
+                "registry_rejected_token"
+            }
             Self::GrantRevoked => "grant_revoked",
             Self::GrantOutcomeUnknown => "grant_outcome_unknown",
             Self::ExpiredNoRefresh => "expired_no_refresh",
-            Self::AccountMismatch => "account_mismatch",
+            Self::AccountMismatch | Self::CredentialOfAnother => "account_mismatch",
             // What is wrong is the same; what helps is not.
             Self::InsufficientScope | Self::ScopeInVain => "insufficient_scope",
-            Self::IssuerChanged => "issuer_changed",
+            Self::IssuerChanged | Self::CredentialMoved => "issuer_changed",
             Self::NotBound => "token_not_bound",
             Self::Unreadable => "login_unreadable",
             Self::CredentialRefused => "credential_refused",
@@ -249,6 +257,11 @@ impl fmt::Display for LoginReason {
             }
             Self::Unreadable => "the stored login does not open for it",
             Self::CredentialRejected => "it refused the configured credential",
+            Self::CredentialMoved => {
+                "the tokens of the configured credential are to come from another host than at first"
+            }
+            Self::CredentialOfAnother => "the configured credential has become somebody else's",
+            Self::InjectedRejected => "it refused the token of THV_REGISTRY_TOKEN",
             Self::CredentialRefused => "the configured credential is refused where tokens are issued",
         })
     }

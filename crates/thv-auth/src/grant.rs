@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::credentials::LoginReason;
+use crate::limits::FORCED_FLOOR_ACROSS;
 use crate::oauth::dpop::TOKEN_TYPE;
 use crate::oauth::{Account, ProofKey, TokenHint, TokenSet};
 use crate::pin::Pin;
@@ -52,6 +53,9 @@ pub struct Grant {
     pub account: Option<Account>,
     /// A renewal that began and of which no end is known.
     pub intent: Option<RefreshIntent>,
+    /// When the registry's refusal of the access token before this one forced the renewal that brought it, by our clock. Another process
+    /// does not force the next one at once.
+    pub forced_at: Option<Timestamp>,
     /// What must stay as it was at the login; absent for tokens that came another way.
     pub pin: Option<Pin>,
     /// Why it can be used no longer. A dead grant is kept until the next login, so that it is not tried again.
@@ -135,6 +139,7 @@ impl Grant {
             refresh_token: tokens.refresh_token,
             account,
             intent: None,
+            forced_at: None,
             pin: None,
             dead: None,
         }
@@ -155,6 +160,7 @@ impl Grant {
             access_token: Some(tokens.access_token),
             refresh_token: tokens.refresh_token.or_else(|| self.refresh_token.clone()),
             intent: None,
+            forced_at: None,
             dead: None,
             ..self.clone()
         }
@@ -198,6 +204,14 @@ impl Grant {
     /// Which refresh token this is, without showing it.
     pub fn refresh_fingerprint(&self) -> Option<TokenFingerprint> {
         self.refresh_token.as_ref().map(TokenFingerprint::of)
+    }
+
+    /// Whether a refusal by the registry has forced a renewal so shortly before `now`, by our clock, that it forces no other. A clock that
+    /// was set back proves nothing.
+    pub fn was_just_forced(&self, now: Timestamp) -> bool {
+        let ago = self.forced_at.map(|at| now.duration_since(at));
+        ago.and_then(|ago| Duration::try_from(ago).ok())
+            .is_some_and(|ago| ago < FORCED_FLOOR_ACROSS)
     }
 
     /// Whether a renewal with this very refresh token began and was never heard of again.
@@ -317,6 +331,19 @@ pub(crate) mod tests {
     fn a_token_without_an_end_or_with_an_end_at_once_is_usable_until_it_is_refused() {
         assert!(grant("a", None, None).is_usable(Timestamp::MAX));
         assert!(grant("a", None, Some(0)).is_usable(Timestamp::MAX));
+    }
+
+    #[test]
+    fn case_44_a_renewal_that_was_just_forced_is_known_by_its_time_and_by_no_time_to_come() {
+        let mut grant = grant("a", Some("r"), Some(60));
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        assert!(!grant.was_just_forced(at(1000)));
+        grant.forced_at = Some(at(1000));
+        for (now, expected) in [(1000, true), (1059, true), (1060, false), (999, false)] {
+            assert_eq!(grant.was_just_forced(at(now)), expected, "{now}");
+        }
+        let renewed = grant.renewed(tokens("b", None, Some(60)), at(1001));
+        assert_eq!(renewed.forced_at, None);
     }
 
     #[test]

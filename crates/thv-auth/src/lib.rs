@@ -29,7 +29,7 @@ pub mod tokens;
 pub mod vault;
 
 pub use auth::registry::{HandedOut, WrongOrigin};
-pub use auth::{Auth, AuthFailure};
+pub use auth::{Auth, AuthFailure, CredentialInUse};
 pub use bare_url::{ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError};
 pub use credentials::{
     Anonymous, AuthError, AuthStatus, CredentialSource, Credentials, LoginReason, NoGrants,

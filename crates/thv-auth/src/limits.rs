@@ -30,6 +30,10 @@ pub const RETRY_STORE: Duration = Duration::from_secs(5);
 /// Least time between two renewals that a registry's 401 forces, where the token of the first is refused again.
 pub const FORCED_FLOOR: Duration = Duration::from_mins(5);
 
+/// The same between processes, which know of each other's by the stored grant. Commands are short: without it, each would spend a refresh
+/// token on a registry that takes nothing, and with the longer one a person who has mended it would wait.
+pub const FORCED_FLOOR_ACROSS: Duration = Duration::from_mins(1);
+
 /// How often the answer of the provider is written before it is only held in memory.
 pub const PERSIST_TRIES: u32 = 5;
 

@@ -360,7 +360,10 @@ impl Inner {
             let _ = self.join(lane, Cause::IssuerChanged(refused)).await;
             return false;
         }
-        if let Some(flight) = self.join_forced(lane, refused) {
+        // The token is what another process has got for one that was refused before.
+        let is_early = grant.was_just_forced(self.now());
+        let flight = (!is_early).then(|| self.join_forced(lane, refused));
+        if let Some(flight) = flight.flatten() {
             match flight.await {
                 Ok(renewed) if renewed.access_fingerprint() != Some(refused) => return true,
                 Ok(_) | Err(AuthError::LoginRequired { .. }) => {}

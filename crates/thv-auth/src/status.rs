@@ -3,6 +3,7 @@
 //! It is put together from the store, the last outcomes and the settings. Making one asks neither the provider nor the
 //! registry, and spends nothing. What the registry says to the current token is added on request ([`LiveCheck`]).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -120,9 +121,15 @@ pub struct AuthReport {
     /// What the registry says to the current token, when somebody wanted to know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveCheck>,
-    /// What to type next, when something is to be done.
+    /// What works and could do harm, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What to type next, when something is to be done: a command, or words with commands between backticks.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_step: Option<&'static str>,
+    pub next_step: Option<Cow<'static, str>>,
+    /// What it means when the registry refuses a credential that needs no person, and what to do then; absent for a login.
+    #[serde(skip)]
+    pub if_refused: Option<(LoginReason, String)>,
 }
 
 /// What the registry said to the current token.
@@ -152,7 +159,7 @@ pub enum LiveResult {
     Unclear,
     /// It does not answer.
     Unreachable,
-    /// A login is configured, and there is no token that is good now; the registry was not asked.
+    /// There is no token at hand that is good now, and the registry was not asked.
     NoToken,
 }
 
@@ -278,7 +285,9 @@ impl AuthReport {
             received_at: None,
             queued_revocations: None,
             live: None,
+            warnings: Vec::new(),
             next_step: None,
+            if_refused: None,
         }
     }
 
@@ -320,7 +329,7 @@ impl AuthReport {
         report.next_step = match error {
             Some(AuthError::LoginRequired {
                 reason: LoginReason::ScopeInVain,
-            }) => Some("thv doctor"),
+            }) => Some("thv doctor".into()),
             _ => next_step(report.state),
         };
         let vault = engine.vault().clone();
@@ -359,12 +368,33 @@ impl AuthReport {
     #[must_use]
     pub fn with_live(mut self, live: LiveCheck) -> Self {
         match live.result {
-            LiveResult::Refused => self.next_step = Some("thv registry login"),
-            LiveResult::Forbidden | LiveResult::Unreachable => self.next_step = Some("thv doctor"),
+            LiveResult::Refused => {
+                if let Some((reason, _)) = &self.if_refused {
+                    self.refused(*reason);
+                }
+                self.next_step = self.step_if_refused();
+            }
+            LiveResult::Forbidden | LiveResult::Unreachable => {
+                self.next_step = Some("thv doctor".into());
+            }
             LiveResult::Accepted | LiveResult::Unclear | LiveResult::NoToken => {}
         }
         self.live = Some(live);
         self
+    }
+
+    /// Takes in that the registry refuses what looks good here.
+    pub fn refused(&mut self, reason: LoginReason) {
+        self.state = AuthState::LoginRequired;
+        self.reason = Some(reason.as_str());
+        self.detail = Some(reason.to_string());
+        self.next_step = self.step_if_refused();
+    }
+
+    fn step_if_refused(&self) -> Option<Cow<'static, str>> {
+        let mend = self.if_refused.as_ref();
+        let mend = mend.map(|(_, step)| Cow::from(step.clone()));
+        mend.or_else(|| next_step(AuthState::LoginRequired))
     }
 
     /// The same report with the choice that it is about.
@@ -412,13 +442,14 @@ impl AuthReport {
 }
 
 /// What a person types in this state.
-pub fn next_step(state: AuthState) -> Option<&'static str> {
-    match state {
-        AuthState::LoginRequired => Some("thv registry login"),
-        AuthState::ProviderUnavailable | AuthState::CredentialUnusable => Some("thv doctor"),
-        AuthState::StoreUnavailable => Some("thv secret status"),
-        AuthState::None | AuthState::Authenticated | AuthState::Ready => None,
-    }
+fn next_step(state: AuthState) -> Option<Cow<'static, str>> {
+    let step = match state {
+        AuthState::LoginRequired => "thv registry login",
+        AuthState::ProviderUnavailable | AuthState::CredentialUnusable => "thv doctor",
+        AuthState::StoreUnavailable => "thv secret status",
+        AuthState::None | AuthState::Authenticated | AuthState::Ready => return None,
+    };
+    Some(step.into())
 }
 
 impl LiveCheck {
@@ -428,6 +459,14 @@ impl LiveCheck {
             result: LiveResult::NoToken,
             status: None,
             detail: None,
+        }
+    }
+
+    /// The same, for a reason.
+    pub(crate) fn no_token_because(detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..Self::no_token()
         }
     }
 

@@ -103,6 +103,7 @@ impl GoLogin {
             account: None,
             intent: None,
             pin: None,
+            forced_at: None,
             dead: None,
         }
     }

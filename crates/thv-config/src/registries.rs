@@ -27,6 +27,10 @@ pub struct RegistrySettings {
     /// The way to a credential that needs no person, and its settings. Nothing in it is secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<Map<String, Value>>,
+    /// Host and port that tokens of this credential were asked of first, where its issuer's metadata named
+    /// them: another one is not used before a person confirms it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_token_host: Option<String>,
     /// Names of the rules that are not applied to this registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relaxations: Vec<String>,

@@ -148,6 +148,9 @@ impl CommandError {
     }
 }
 
+/// What to do about a token that the environment injects: no command changes it.
+const MEND_VARIABLES: &str = "give THV_REGISTRY_TOKEN a token that the registry takes, and THV_REGISTRY_TOKEN_URL and THV_REGISTRY_TOKEN_HEADER with it only; or unset all of them";
+
 /// What a person is told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -227,13 +230,21 @@ fn describe_fault(fault: &Fault) -> Failure {
                     ..
                 } => "`thv registry login` finds out where; if the registry does not say, add `--issuer <url> --client-id <id>`",
                 Fault::AuthRequired {
-                    reason: LoginReason::CredentialRefused | LoginReason::CredentialRejected,
+                    reason:
+                        LoginReason::CredentialRefused
+                        | LoginReason::CredentialRejected
+                        | LoginReason::CredentialMoved
+                        | LoginReason::CredentialOfAnother,
                     ..
-                } => "`thv registry status` shows which one and why; mend the credential with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
+                } => "`thv registry status` shows which one, why, and what to do; describe another with `thv config set-registry-credential`, or go without it with `thv config unset-registry-credential`",
                 Fault::AuthRequired {
                     reason: LoginReason::ScopeInVain,
                     ..
                 } => "ask who runs the registry; `thv registry status` shows the account and its scopes, `thv registry login --switch-account` takes another account",
+                Fault::AuthRequired {
+                    reason: LoginReason::InjectedRejected,
+                    ..
+                } => MEND_VARIABLES,
                 _ => "`thv registry login`",
             }),
         Fault::Legacy { url } => {
@@ -248,7 +259,11 @@ fn describe_fault(fault: &Fault) -> Failure {
             format!("no credential for {url}: {cause}"),
             Exit::AuthRequired,
         )
-        .hint("`thv registry status` shows which credential is used and why; `thv config set-registry-credential --help` how to describe one"),
+        .hint(if cause.contains("THV_REGISTRY_TOKEN") {
+            MEND_VARIABLES
+        } else {
+            "`thv registry status` shows which credential is used, why, and what to do; `thv config set-registry-credential --help` how to describe one"
+        }),
         Fault::Unavailable {
             cause,
             blame: Blame::SecretStore { .. },
@@ -361,7 +376,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
     match failure {
         AuthFailure::NoBinding(NoBinding::LocalSource) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv config set-registry <url>` uses another registry"),
-        AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
+        AuthFailure::NoBinding(_) | AuthFailure::CredentialInUse(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         AuthFailure::Client(client) => describe_client(client),
         AuthFailure::Config(config) | AuthFailure::Manage(ManageError::Config(config)) => {
@@ -383,7 +398,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         ),
         AuthFailure::Credential(error) => match error {
             AuthError::LoginRequired { .. } => Failure::new(text, Exit::AuthRequired)
-                .hint("`thv registry status` shows which credential is used; `thv registry login` logs in"),
+                .hint("`thv registry status` shows which credential is used, and what to do"),
             AuthError::Unreachable { .. } => Failure::new(text, Exit::UpstreamUnavailable),
             AuthError::Unusable { .. } => Failure::new(text, Exit::AuthRequired)
                 .hint("`thv registry status` shows which credential is used and why"),

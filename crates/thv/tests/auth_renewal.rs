@@ -152,6 +152,30 @@ async fn w6_a_registry_that_rejects_every_token_causes_no_storm() {
 }
 
 #[tokio::test]
+async fn case_44_commands_one_after_the_other_spend_one_refresh_token_on_a_registry_that_rejects_every_token()
+ {
+    let stage = Stage::new().await;
+    stage.logged_in_by_cli().await;
+    stage.registry.refuse_good_tokens(usize::MAX);
+    stage.registry.clear_journal();
+    let list = ["registry", "list", "--refresh"];
+    for _ in 0..4 {
+        let ran = stage.cli(&list).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        assert!(ran.stderr.contains("refused"), "{}", ran.stderr);
+    }
+    assert_eq!(stage.refreshes(), 1);
+    let shown = stage.registry.bearers().len();
+    assert_eq!(
+        shown, 5,
+        "the first command tries twice, each other one once"
+    );
+    stage.registry.refuse_good_tokens(0);
+    let ran = stage.cli(&list).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+}
+
+#[tokio::test]
 async fn w7_after_a_verdict_the_token_endpoint_is_left_alone() {
     let (stage, server) = expired().await;
     stage.provider.revoke_everything();

@@ -118,7 +118,10 @@ pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
         // No login changes it, and it is configured where this server runs.
         LoginReason::CredentialRefused
         | LoginReason::CredentialRejected
-        | LoginReason::ScopeInVain => &[Action::EXAMINE],
+        | LoginReason::ScopeInVain
+        | LoginReason::InjectedRejected
+        | LoginReason::CredentialMoved
+        | LoginReason::CredentialOfAnother => &[Action::EXAMINE],
         _ => &[Action::LOG_IN, Action::START_LOGIN, Action::EXAMINE],
     }
 }

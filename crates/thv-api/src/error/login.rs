@@ -66,6 +66,13 @@ impl Problem {
                     NOT_CONFIGURED,
                 );
             }
+            AuthFailure::CredentialInUse(used) => {
+                return Self::by_door(
+                    StatusCode::BAD_REQUEST,
+                    "login_not_configured",
+                    format!("{NOT_CONFIGURED}; {used}"),
+                );
+            }
             AuthFailure::Unanswered { retry_after } => {
                 return Self {
                     retry_after: Some(*retry_after),
@@ -237,8 +244,10 @@ fn of_store(error: &VaultError) -> (StatusCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use thv_auth::CredentialInUse;
     use thv_auth::binding::NoBinding;
     use thv_auth::login::PortHolder;
+    use thv_auth::machine::{CredentialKind, Way};
 
     use super::*;
     use crate::error::Door;
@@ -395,6 +404,23 @@ mod tests {
             assert_eq!(end.state, state, "{error}");
             assert_eq!(end.hint.is_some(), has_hint, "{error}");
             assert_eq!(end.message, error.to_string());
+        }
+    }
+
+    #[test]
+    fn a_login_in_place_of_a_credential_names_it_and_what_takes_it_away() {
+        for (way, parts) in [
+            (Way::Configured, ["bearer", "unset-registry-credential"]),
+            (Way::Environment, ["THV_REGISTRY_TOKEN", "unset"]),
+        ] {
+            let kind = Some(CredentialKind::Bearer);
+            let used = AuthFailure::CredentialInUse(CredentialInUse { way, kind });
+            let problem = Problem::login_failed(&used);
+            assert_eq!(problem.status(), 400);
+            assert!(problem.message.starts_with(NOT_CONFIGURED));
+            for part in parts {
+                assert!(problem.message.contains(part), "{}", problem.message);
+            }
         }
     }
 

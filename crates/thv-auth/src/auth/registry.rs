@@ -7,15 +7,17 @@ use secrecy::SecretString;
 use thv_http::Bearer;
 use url::Url;
 
-use super::{Auth, AuthFailure, DEFAULT_REGISTRY};
+use super::{Auth, AuthFailure, CredentialInUse, DEFAULT_REGISTRY};
 use crate::binding::NoBinding;
 use crate::credentials::Credentials as _;
 use crate::doctor::InPlaceOfLogin;
 use crate::logout::CredentialReceipt;
 use crate::machine::manage::{Forgotten, Manager};
-use crate::machine::registry::{RegistryAt, RegistryCredentials};
+use crate::machine::registry::{Chosen, RegistryAt, RegistryCredentials};
+use crate::machine::report::remarks;
 use crate::machine::settings::{CredentialKind, CredentialSettings};
 use crate::machine::way::Way;
+use crate::refresh::blocking;
 
 /// A token that is handed to somebody else.
 #[derive(Clone, Debug)]
@@ -48,27 +50,66 @@ impl Auth {
         at.login = None;
         let credentials = RegistryCredentials::new(self.machine.clone(), at, None);
         credentials.look().await;
-        let choice = credentials.chosen().choice.clone();
-        let kind = choice.kind.map_or("of no kind", CredentialKind::as_str);
-        match choice.way {
-            Way::Login | Way::None => None,
-            Way::Environment | Way::Configured => Some(InPlaceOfLogin {
-                words: format!("{kind}: {}", choice.why),
-                fault: choice.fault,
-            }),
+        let chosen = credentials.chosen();
+        let choice = chosen.choice.clone();
+        if !matches!(choice.way, Way::Environment | Way::Configured) {
+            return None;
         }
+        let kind = choice.kind.map_or("of no kind", CredentialKind::as_str);
+        // What this process has fetched already is with the credential that it uses.
+        let used = self.used_in_place_of_login().await;
+        let used = used.as_ref().unwrap_or(&chosen);
+        let (store, at) = (
+            self.machine.settings.clone(),
+            credentials.registry().clone(),
+        );
+        let found = blocking(move || store.load_for(&at.name, &at.configured_url)).await;
+        let token_host = found
+            .ok()
+            .flatten()
+            .and_then(|found| found.credential_token_host);
+        Some(InPlaceOfLogin {
+            token_host,
+            words: format!("{kind}: {}", choice.why),
+            fault: choice.fault,
+            way: choice.way,
+            settings: chosen.settings().cloned(),
+            url: credentials.registry().url.clone(),
+            reader: self.machine.reader.clone(),
+            trouble: used.fetch_trouble(),
+            at_hand: used.at_hand(),
+        })
     }
 
-    /// Makes `wanted` the credential of the configured registry. `secret` is what is to be kept where it says that the store has it.
+    /// The credential that needs no person, as this process uses it; `None` where no such credential is used.
+    pub(super) async fn used_in_place_of_login(&self) -> Option<Arc<Chosen>> {
+        let at = self.configured_registry().await.ok()?;
+        let credentials = self.registry(&at);
+        credentials.look().await;
+        let chosen = credentials.chosen();
+        matches!(chosen.choice.way, Way::Environment | Way::Configured).then_some(chosen)
+    }
+
+    /// The credential that needs no login, where one is used.
+    pub async fn credential_in_use(&self) -> Option<CredentialInUse> {
+        let choice = self.used_in_place_of_login().await?.choice.clone();
+        Some(CredentialInUse {
+            way: choice.way,
+            kind: choice.kind,
+        })
+    }
+
+    /// Makes `wanted` the credential of the configured registry. `secret` is what is to be kept where it says that the store has it. What it
+    /// names need not be there yet; each file that is not, or that is not as it should be, is in the answer, as a sentence.
     pub async fn set_credential(
         &self,
         wanted: CredentialSettings,
         secret: Option<SecretString>,
-    ) -> Result<(), AuthFailure> {
+    ) -> Result<Vec<String>, AuthFailure> {
         let at = self.configured_registry().await?;
-        self.manager().set(&at, wanted, secret).await?;
+        self.manager().set(&at, wanted.clone(), secret).await?;
         self.look_again(&at).await;
-        Ok(())
+        Ok(blocking(move || remarks(&wanted)).await)
     }
 
     /// Removes the credential of the configured registry and what was kept for it. Whether there was one.

@@ -5,10 +5,11 @@
 use url::Url;
 
 use super::check::Check;
+use crate::oauth::error::FailedAttempt;
 use crate::oauth::issuer::{is_same_issuer, parse_endpoint, shown_issuer};
 use crate::oauth::json::Members;
 use crate::oauth::metadata::Sighting;
-use crate::oauth::{DiscoveryError, dpop, parse_issuer};
+use crate::oauth::{DiscoveryError, dpop, parse_issuer, token_server};
 
 const URL: &str = "issuer.url";
 const METADATA: &str = "issuer.metadata";
@@ -22,6 +23,9 @@ const REVOCATION: &str = "issuer.revocation";
 const REGISTRATION: &str = "issuer.registration";
 const END_SESSION: &str = "issuer.end_session";
 const DPOP: &str = "issuer.dpop";
+
+/// What a person types to name the issuer of a login.
+const BY_HAND: &str = "thv registry login --issuer URL --client-id ID";
 
 /// The checks that look into the document.
 const OF_DOCUMENT: [&str; 10] = [
@@ -50,11 +54,7 @@ pub(super) fn skipped(why: &str) -> Vec<Check> {
 pub(super) fn url(issuer: &str) -> Check {
     match parse_issuer(issuer) {
         Ok(_) => Check::ok(URL, shown_issuer(issuer)),
-        Err(cause) => Check::failed(
-            URL,
-            format!("`{}`: {cause}", shown_issuer(issuer)),
-            "thv registry login --issuer URL --client-id ID",
-        ),
+        Err(cause) => Check::failed(URL, format!("`{}`: {cause}", shown_issuer(issuer)), BY_HAND),
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn judge(issuer: &str, scopes: &[String], seen: &[Sighting]) -> Vec<C
     };
     vec![
         metadata(sighting),
-        document.identity(issuer),
+        document.identity(issuer, BY_HAND),
         document.endpoints(),
         document.pkce(),
         document.response_issuer(),
@@ -101,6 +101,88 @@ pub(super) fn judge(issuer: &str, scopes: &[String], seen: &[Sighting]) -> Vec<C
         document.end_session(),
         document.dpop(),
     ]
+}
+
+/// What the documents of an authorization server say that nobody logs in at: a credential of our own needs its identity and its token
+/// endpoint. `describe` is what to type to name another one.
+pub(super) fn judge_server(issuer: &str, describe: &str, seen: &[Sighting]) -> Vec<Check> {
+    let read = |sighting: &Sighting| match &sighting.reply {
+        Ok(reply) => token_server::read(reply, issuer, &sighting.url),
+        Err(fault) => Err(fault.clone()),
+    };
+    let attempts = seen.iter().filter_map(|sighting| {
+        Some(FailedAttempt {
+            url: sighting.url.clone().into(),
+            form: sighting.form(),
+            fault: read(sighting).err()?,
+        })
+    });
+    let found = seen
+        .iter()
+        .find_map(|sighting| Some((sighting, read(sighting).ok()?)));
+    let metadata = match &found {
+        Some((sighting, _)) => Check::ok(
+            METADATA,
+            format!("{} metadata at {}", sighting.form(), sighting.url),
+        ),
+        None => Check::failed(
+            METADATA,
+            DiscoveryError::NoDocument {
+                attempts: attempts.collect(),
+            }
+            .to_string(),
+            format!(
+                "see issuer.reachable; check the issuer's spelling, byte by byte, with its operator, then `{describe}`"
+            ),
+        ),
+    };
+    let document = found
+        .as_ref()
+        .map(|(sighting, _)| *sighting)
+        .or_else(|| document(seen).map(|(sighting, _)| sighting))
+        .and_then(|sighting| {
+            let members = Members::parse(&sighting.reply.as_ref().ok()?.body).ok()?;
+            Some((sighting, members))
+        });
+    let (identity, endpoints) = match &document {
+        None => {
+            let why = "there is no document to look at";
+            (
+                Check::skipped(IDENTITY, why),
+                Check::skipped(ENDPOINTS, why),
+            )
+        }
+        Some((sighting, members)) => {
+            let document = Document {
+                members,
+                url: &sighting.url,
+                is_openid: sighting.is_openid,
+            };
+            (
+                document.identity(issuer, describe),
+                document.needs(&["token_endpoint"]),
+            )
+        }
+    };
+    let why = "only logins need it";
+    let others = OF_DOCUMENT
+        .into_iter()
+        .filter(|id| ![IDENTITY, ENDPOINTS].contains(id));
+    let others = others.map(|id| Check::skipped(id, why));
+    [metadata, identity, endpoints]
+        .into_iter()
+        .chain(others)
+        .collect()
+}
+
+/// Where the documents have such a credential ask for tokens.
+pub(super) fn token_endpoint(issuer: &str, seen: &[Sighting]) -> Option<Url> {
+    let replies = seen
+        .iter()
+        .filter_map(|sighting| Some((sighting.reply.as_ref().ok()?, &sighting.url)));
+    let mut servers =
+        replies.filter_map(|(reply, url)| token_server::read(reply, issuer, url).ok());
+    servers.next().map(|server| server.token_endpoint)
 }
 
 /// The document that counts: the one a login would use, else the first that is one.
@@ -134,10 +216,11 @@ struct Document<'d> {
 }
 
 impl Document<'_> {
-    fn identity(&self, configured: &str) -> Check {
-        let (configured_shown, fix) = (
-            shown_issuer(configured),
-            "use the issuer as the document spells it: `thv registry login --issuer URL --client-id ID`; if that is another host, do not log in and tell its operator",
+    /// `describe` is what to type to name another issuer.
+    fn identity(&self, configured: &str, describe: &str) -> Check {
+        let configured_shown = shown_issuer(configured);
+        let fix = format!(
+            "use the issuer as the document spells it: `{describe}`; if that is another host, do not use it and tell its operator"
         );
         match self.members.text("issuer") {
             Ok(Some(found)) if found == configured => {
@@ -149,10 +232,7 @@ impl Document<'_> {
                     "configured `{configured_shown}`, the document says `{}`: they differ by the slash at the end",
                     shown_issuer(&found)
                 ),
-                format!(
-                    "thv registry login --issuer {} --client-id ID",
-                    shown_issuer(&found)
-                ),
+                describe.replace("URL", &shown_issuer(&found)),
             ),
             Ok(Some(found)) => Check::failed(
                 IDENTITY,
@@ -178,6 +258,10 @@ impl Document<'_> {
         } else {
             &["authorization_endpoint", "token_endpoint"]
         };
+        self.needs(needed)
+    }
+
+    fn needs(&self, needed: &[&'static str]) -> Check {
         let mut hosts = Vec::new();
         let mut faults = Vec::new();
         for member in needed {

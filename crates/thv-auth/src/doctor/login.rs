@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 use thv_http::{HttpError, Reply};
 
-use super::InPlaceOfLogin;
 use super::check::Check;
 use super::resource::Wanted;
 use crate::grant::Grant;
+use crate::machine::mend::GO_WITHOUT;
 use crate::oauth::challenge::BearerChallenge;
 use crate::oauth::challenge::ProofChallenge;
 use crate::skew::shifted;
@@ -15,19 +15,6 @@ use crate::vault::VaultError;
 
 /// What a person types to log in.
 const LOG_IN: &str = "thv registry login";
-
-/// A credential that needs no person.
-pub(super) fn in_place_of_login(credential: &InPlaceOfLogin) -> Check {
-    const ID: &str = "credential.in_place_of_login";
-    match &credential.fault {
-        None => Check::ok(ID, &credential.words),
-        Some(fault) => Check::failed(
-            ID,
-            format!("{}: {fault}", credential.words),
-            "correct it where it is configured: `thv config set-registry-credential`",
-        ),
-    }
-}
 
 /// The stored grant, by our clock.
 pub(super) fn grant(stored: &Result<Option<Grant>, VaultError>, now: Timestamp) -> Check {
@@ -114,6 +101,11 @@ pub(super) fn challenge(answer: &Result<Reply, HttpError>, wanted: Wanted<'_>) -
             "tell the registry's operator",
         ),
         403 => Check::ok(ID, "it answers 403 without a token"),
+        200 if matches!(wanted, Wanted::Credential) => Check::warning(
+            ID,
+            "a credential is used, and the registry answers without one",
+            format!("if it is public: `{GO_WITHOUT}`, or unset THV_REGISTRY_TOKEN"),
+        ),
         200 if is_configured => Check::warning(
             ID,
             "a login is configured, and the registry answers without one",
@@ -129,13 +121,39 @@ pub(super) fn challenge(answer: &Result<Reply, HttpError>, wanted: Wanted<'_>) -
     }
 }
 
-/// What the registry says to the token that we have; `None` when there is none that could be shown.
-pub(super) fn token(answer: Option<&Result<Reply, HttpError>>) -> Check {
+/// What to do about a token that the registry does not take.
+#[derive(Clone, Debug)]
+pub(super) struct TokenFix {
+    /// When it refuses the token.
+    pub(super) refused: String,
+    /// When it takes the token and refuses the request.
+    pub(super) forbidden: String,
+}
+
+impl TokenFix {
+    /// That of a login.
+    pub(super) fn of_login() -> Self {
+        Self {
+            refused: format!(
+                "`{LOG_IN}`; if it stays so, compare audience and issuer with the registry's operator"
+            ),
+            forbidden: format!(
+                "`{LOG_IN} --scopes SCOPES`, or ask the registry's operator for access"
+            ),
+        }
+    }
+}
+
+/// What the registry says to the token that we have; the error is why there is none that could be shown.
+pub(super) fn token(
+    answer: Result<&Result<Reply, HttpError>, &str>,
+    fix: impl FnOnce() -> TokenFix,
+) -> Check {
     const ID: &str = "registry.token";
     let reply = match answer {
-        None => return Check::skipped(ID, "there is no token that is good now"),
-        Some(Err(error)) => return Check::skipped(ID, error.to_string()),
-        Some(Ok(reply)) => reply,
+        Err(why) => return Check::skipped(ID, why),
+        Ok(Err(error)) => return Check::skipped(ID, error.to_string()),
+        Ok(Ok(reply)) => reply,
     };
     if let Some(fault) = proof_fault(reply) {
         let fix =
@@ -150,17 +168,15 @@ pub(super) fn token(answer: Option<&Result<Reply, HttpError>>) -> Check {
                 "the registry refuses it with 401{}",
                 said(reply).unwrap_or_default()
             ),
-            format!(
-                "`{LOG_IN}`; if it stays so, compare audience and issuer with the registry's operator"
-            ),
+            fix().refused,
         ),
         403 => Check::failed(
             ID,
             format!(
-                "the registry refuses it with 403{}: the account, or the scopes of the login, are not enough",
+                "the registry refuses it with 403{}: the account, or its scopes, are not enough",
                 said(reply).unwrap_or_default()
             ),
-            format!("`{LOG_IN} --scopes SCOPES`, or ask the registry's operator for access"),
+            fix().forbidden,
         ),
         status => Check::skipped(ID, format!("the registry answered {status}")),
     }
@@ -200,19 +216,6 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
-    }
-
-    #[test]
-    fn a_credential_in_place_of_a_login_is_named_and_fails_with_its_fault() {
-        let mut credential = InPlaceOfLogin {
-            words: "client_credentials: it is configured".to_owned(),
-            fault: None,
-        };
-        assert_eq!(in_place_of_login(&credential).outcome, Outcome::Ok);
-        credential.fault = Some("it names no client".to_owned());
-        let check = in_place_of_login(&credential);
-        assert_eq!(check.outcome, Outcome::Failed);
-        assert!(check.evidence.contains("no client"), "{check:?}");
     }
 
     #[test]
@@ -302,7 +305,10 @@ mod tests {
 
     #[test]
     fn the_token_is_judged_by_the_registry_and_never_repeated() {
-        assert_eq!(token(None).outcome, Outcome::Skipped);
+        assert_eq!(
+            token(Err("none"), TokenFix::of_login).outcome,
+            Outcome::Skipped
+        );
         let hostile = "Bearer error=\"invalid_token\", error_description=\"canary-a\"";
         for (status, outcome, words) in [
             (200, Outcome::Ok, "takes it"),
@@ -311,7 +317,7 @@ mod tests {
             (500, Outcome::Skipped, "500"),
         ] {
             let answer = Ok(reply(status, &[("www-authenticate", hostile)], "canary-a"));
-            let check = token(Some(&answer));
+            let check = token(Ok(&answer), TokenFix::of_login);
             assert_eq!(check.outcome, outcome, "{check:?}");
             assert!(check.evidence.contains(words), "{check:?}");
             assert!(!check.evidence.contains("canary"), "{check:?}");

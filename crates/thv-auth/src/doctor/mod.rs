@@ -1,11 +1,12 @@
 //! Why a login or a registry does not work: every condition looked at by itself, each with evidence and what to do about it.
 //!
 //! [`Doctor`] looks; what it saw is judged by functions from values to [`Check`]s, in `machine` (this computer), `host` (the way
-//! to a host and its clock), `issuer` (the identity provider's metadata), `resource` (the registry's metadata) and `login` (the
-//! grant and what the registry says). An examination changes nothing that anybody keeps, starts no login, asks no token endpoint, and ends within a minute whatever
+//! to a host and its clock), `issuer` (the identity provider's metadata), `resource` (the registry's metadata), `login` (the
+//! grant and what the registry says) and `credential` (what needs no login). An examination changes nothing that anybody keeps, starts no login, asks no token endpoint, and ends within a minute whatever
 //! the network does.
 
 mod check;
+mod credential;
 mod host;
 mod issuer;
 mod login;
@@ -14,6 +15,7 @@ mod resource;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -21,7 +23,7 @@ use http::header::ACCEPT;
 use thv_config::disk::FileLock;
 use thv_config::holder::{Hold, lock_holder, port_holder};
 use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore, RegistrySource, World};
-use thv_http::{Http, HttpError, Limits, Policy, Reply, Request};
+use thv_http::{Bearer, Http, HttpError, Limits, PlainHttp, Policy, Redirects, Reply, Request};
 use thv_secrets::{Patience, Secrets, setup_lock};
 use url::Url;
 
@@ -31,6 +33,7 @@ use crate::auth::DEFAULT_REGISTRY;
 use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::login::{DEFAULT_CALLBACK_PORT, look_at_port};
+use crate::machine::settings::ServerSettings;
 use crate::oauth::challenge::BearerChallenge;
 use crate::oauth::error::MetadataFault;
 use crate::oauth::metadata::{Sighting, sight};
@@ -44,7 +47,9 @@ use crate::relaxation::{Relaxation, Relaxations};
 use crate::rules::LoginRules;
 use crate::skew::shifted;
 use crate::status::LiveCheck;
+pub(crate) use credential::InPlaceOfLogin;
 use host::{HostSight, ISSUER, REGISTRY};
+use login::TokenFix;
 pub(crate) use login::proof_fault;
 use resource::{Held, ResourceSight, Wanted};
 
@@ -73,15 +78,6 @@ pub struct Doctor {
     http: Http,
     registries: RegistriesStore,
     engine: RefreshEngine,
-}
-
-/// A credential that counts in place of a login, as far as it is known without fetching a token.
-#[derive(Clone, Debug)]
-pub(crate) struct InPlaceOfLogin {
-    /// What it is and why it counts, for people.
-    pub(crate) words: String,
-    /// Why it cannot be used.
-    pub(crate) fault: Option<String>,
 }
 
 /// What was learnt on the network.
@@ -135,15 +131,16 @@ impl Doctor {
         if checks.len() == 1 {
             checks.push(machine::config_values(&config));
         }
-        checks.extend(instead.as_ref().map(login::in_place_of_login));
-        let is_replaced = instead.is_some();
-        let binding = Binding::of(&config).ok().filter(|_| !is_replaced);
+        let instead = instead.map(Arc::new);
+        checks.extend(self.credential(instead.as_ref()).await);
+        let instead = instead.as_deref();
+        let binding = Binding::of(&config).ok().filter(|_| instead.is_none());
         let (store, locks, trust, port, abroad) = tokio::join!(
             self.store(),
             self.locks(binding.as_ref()),
             self.http.trust(),
             self.callback_port(&config, binding.as_ref(), is_logging_in),
-            self.abroad(&config, binding.as_ref(), where_to_ask, is_replaced),
+            self.abroad(&config, binding.as_ref(), where_to_ask, instead),
         );
         checks.extend(store);
         checks.extend(locks);
@@ -168,7 +165,23 @@ impl Doctor {
         };
         let (_, stored) = self.grant_of(&binding).await;
         Ok(match stored.filter(|grant| self.is_usable(grant)) {
-            Some(grant) => LiveCheck::of(&self.ask(&config, &url, Some((&binding, &grant))).await),
+            Some(grant) => {
+                let bearer = self.engine.inner().bearer_of(&grant, &binding);
+                LiveCheck::of(&self.ask(&config, &url, bearer).await)
+            }
+            None => LiveCheck::no_token(),
+        })
+    }
+
+    /// What the registry says to `bearer`.
+    pub(crate) async fn ask_with(
+        &self,
+        where_to_ask: WhereToAsk,
+        bearer: Bearer,
+    ) -> Result<LiveCheck, ConfigError> {
+        let config = self.config.load_async().await?;
+        Ok(match where_to_ask(&config) {
+            Some(url) => LiveCheck::of(&self.ask(&config, &url, Some(bearer)).await),
             None => LiveCheck::no_token(),
         })
     }
@@ -254,18 +267,40 @@ impl Doctor {
         config: &Config,
         binding: Option<&Binding>,
         where_to_ask: WhereToAsk,
-        is_replaced: bool,
+        instead: Option<&InPlaceOfLogin>,
     ) -> Abroad {
         let (issuer, registry) = tokio::join!(
-            self.issuer(binding),
-            self.registry(config, binding, where_to_ask, is_replaced),
+            self.issuer(binding, instead),
+            self.registry(config, binding, where_to_ask, instead),
         );
         Abroad { registry, issuer }
     }
 
-    async fn issuer(&self, binding: Option<&Binding>) -> Vec<Check> {
+    /// What is said of a credential that counts in place of a login, from this machine alone.
+    async fn credential(&self, instead: Option<&Arc<InPlaceOfLogin>>) -> Vec<Check> {
+        let Some(instead) = instead.cloned() else {
+            return Vec::new();
+        };
+        let (env, now) = (Arc::clone(&self.world.env), self.world.clock.now());
+        blocking(move || instead.examine(env.as_ref(), now)).await
+    }
+
+    async fn issuer(
+        &self,
+        binding: Option<&Binding>,
+        instead: Option<&InPlaceOfLogin>,
+    ) -> Vec<Check> {
+        if let Some(instead) = instead
+            && let Some(server) = instead.server()
+        {
+            return self.server(server, instead).await;
+        }
         let Some(binding) = binding else {
-            let why = NO_LOGIN;
+            let why = if instead.is_some() {
+                "the credential in use asks no identity provider"
+            } else {
+                NO_LOGIN
+            };
             let mut checks = issuer::skipped(why);
             checks.extend(ISSUER.skipped(why));
             return checks;
@@ -295,12 +330,73 @@ impl Doctor {
         checks
     }
 
+    /// The authorization server of a credential that needs no login. Where its token endpoint is named outright, metadata do not count, and
+    /// its host is asked for some to see that it answers.
+    async fn server(&self, server: &ServerSettings, instead: &InPlaceOfLogin) -> Vec<Check> {
+        let describe = &instead.described();
+        let mut checks = vec![issuer::url(server.name())];
+        if let Ok(Some(endpoint)) = server.endpoint() {
+            let mut asked = endpoint;
+            asked.set_path("/.well-known/oauth-authorization-server");
+            asked.set_query(None);
+            let request = Request::get(asked.clone())
+                .policy(Policy {
+                    allow_private_ip: true,
+                    plain_http: PlainHttp::Loopback,
+                    redirects: Redirects::SameHost,
+                })
+                .limits(Limits::PROBE.with_total(QUESTION));
+            checks.extend(ISSUER.judge(&self.host(asked, request).await));
+            let why = "the token endpoint is named outright; it was asked for no token";
+            checks.extend(issuer::skipped(why).into_iter().skip(1));
+            return checks;
+        }
+        let Ok(url) = parse_issuer(server.name()) else {
+            let why = "the issuer is none";
+            checks.extend(ISSUER.skipped(why));
+            checks.extend(issuer::skipped(why).into_iter().skip(1));
+            return checks;
+        };
+        let policy = DiscoveryPolicy::DEFAULT;
+        let (way, seen) = tokio::join!(
+            self.http.way_to(&url, LOOKUP),
+            sight(&self.http, &*self.world.clock, server.name(), policy),
+        );
+        match best(&seen, way) {
+            Some(host) => checks.extend(ISSUER.judge(&host)),
+            None => checks.extend(ISSUER.skipped("it was not asked")),
+        }
+        checks.extend(issuer::judge_server(server.name(), describe, &seen));
+        let endpoint = issuer::token_endpoint(server.name(), &seen);
+        checks.extend(endpoint.map(|endpoint| {
+            credential::token_host(instead.token_host.as_deref(), &endpoint, describe)
+        }));
+        checks
+    }
+
+    /// The host at `url` as `request` finds it.
+    async fn host(&self, url: Url, request: Request) -> HostSight {
+        let clock = &self.world.clock;
+        let (way, (answer, took, at)) = tokio::join!(self.http.way_to(&url, LOOKUP), async {
+            let asked = clock.monotonic();
+            let answer = self.http.send(request).await;
+            (answer, clock.monotonic().saturating_sub(asked), clock.now())
+        });
+        HostSight {
+            url,
+            way,
+            answer,
+            took,
+            at,
+        }
+    }
+
     async fn registry(
         &self,
         config: &Config,
         binding: Option<&Binding>,
         where_to_ask: WhereToAsk,
-        is_replaced: bool,
+        instead: Option<&InPlaceOfLogin>,
     ) -> Vec<Check> {
         let Some(url) = where_to_ask(config) else {
             let why = "the registry is on this machine";
@@ -310,19 +406,7 @@ impl Doctor {
             checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
             return checks;
         };
-        let (way, (host, answer)) = tokio::join!(self.http.way_to(&url, LOOKUP), async {
-            let asked = self.world.clock.monotonic();
-            let answer = self.ask(config, &url, None).await;
-            let took = self.world.clock.monotonic().saturating_sub(asked);
-            ((took, self.world.clock.now()), answer)
-        });
-        let host = HostSight {
-            url: url.clone(),
-            way,
-            answer,
-            took: host.0,
-            at: host.1,
-        };
+        let host = self.host(url.clone(), question(config, &url, None)).await;
         let mut checks = REGISTRY.judge(&host);
         let stored = match binding {
             Some(binding) => Some(self.grant_of(binding).await),
@@ -340,11 +424,16 @@ impl Doctor {
         };
         let wanted = match binding {
             Some(binding) => Wanted::Login(binding, &held),
-            None if is_replaced => Wanted::Credential,
+            None if instead.is_some() => Wanted::Credential,
             None => Wanted::Nothing,
         };
         checks.push(login::challenge(&host.answer, wanted));
         checks.extend(self.resource(config, &host.answer, wanted).await);
+        if let Some(instead) = instead {
+            checks.push(Check::skipped("login.grant", NO_LOGIN));
+            checks.push(self.token_of(instead, config, &url).await);
+            return checks;
+        }
         let (Some(binding), Some((check, grant))) = (binding, stored) else {
             let why = NO_LOGIN;
             checks.extend(["login.grant", "registry.token"].map(|id| Check::skipped(id, why)));
@@ -353,12 +442,30 @@ impl Doctor {
         checks.push(check);
         let answer = match grant.filter(|grant| self.is_usable(grant)) {
             Some(grant) if host.answer.is_ok() => {
-                Some(self.ask(config, &url, Some((binding, &grant))).await)
+                let bearer = self.engine.inner().bearer_of(&grant, binding);
+                Ok(self.ask(config, &url, bearer).await)
             }
-            _ => None,
+            _ => Err("there is no token that is good now"),
         };
-        checks.push(login::token(answer.as_ref()));
+        checks.push(login::token(
+            answer.as_ref().map_err(|why| *why),
+            TokenFix::of_login,
+        ));
         checks
+    }
+
+    /// What the registry says to the token of a credential that needs no login, where one is at hand.
+    async fn token_of(&self, instead: &InPlaceOfLogin, config: &Config, url: &Url) -> Check {
+        let answer = match &instead.at_hand {
+            Ok(bearer) => Ok(self.ask(config, url, Some(bearer.clone())).await),
+            Err(why) => Err(why.as_str()),
+        };
+        let fixing = instead.clone();
+        let refused = blocking(move || fixing.if_refused()).await;
+        login::token(answer.as_ref().map_err(|why| *why), || TokenFix {
+            refused,
+            forbidden: "ask the registry's operator for access".to_owned(),
+        })
     }
 
     /// The rules that are settled for logins to what `binding` names. A file that cannot be read settles nothing.
@@ -412,23 +519,26 @@ impl Doctor {
         resource::judge(&sight, wanted)
     }
 
-    /// One question to the registry, with the token of `login` if there is one. It goes to the registry's own origin or
+    /// One question to the registry, with `bearer` if there is one. It goes to the registry's own origin or
     /// nowhere.
     async fn ask(
         &self,
         config: &Config,
         url: &Url,
-        login: Option<(&Binding, &Grant)>,
+        bearer: Option<Bearer>,
     ) -> Result<Reply, HttpError> {
-        let mut request = Request::get(url.clone())
-            .header(ACCEPT, HeaderValue::from_static("application/json"))
-            .policy(Policy::for_registry(config.allow_private_ip))
-            .limits(Limits::PROBE.with_total(QUESTION));
-        let inner = self.engine.inner();
-        if let Some(bearer) = login.and_then(|(binding, grant)| inner.bearer_of(grant, binding)) {
-            request = request.bearer(bearer);
-        }
-        self.http.send(request).await
+        self.http.send(question(config, url, bearer)).await
+    }
+}
+
+fn question(config: &Config, url: &Url, bearer: Option<Bearer>) -> Request {
+    let request = Request::get(url.clone())
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+        .policy(Policy::for_registry(config.allow_private_ip))
+        .limits(Limits::PROBE.with_total(QUESTION));
+    match bearer {
+        Some(bearer) => request.bearer(bearer),
+        None => request,
     }
 }
 

@@ -61,6 +61,9 @@ struct Record {
     account: Option<Account>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<RefreshIntent>,
+    /// Programs before this one do not know it, and lose nothing by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forced_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pin: Option<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +127,7 @@ impl Grant {
             scopes: self.scopes.clone(),
             account: self.account.clone(),
             intent: self.intent.clone(),
+            forced_at: self.forced_at,
             pin: self.pin.clone(),
             dead: self.dead.clone(),
         };
@@ -165,6 +169,7 @@ impl Grant {
             scopes: record.scopes,
             account: record.account,
             intent: record.intent,
+            forced_at: record.forced_at,
             pin: record.pin,
             dead: record.dead,
         })
@@ -234,6 +239,13 @@ mod tests {
         };
         let mut grant = grant("a", Some("r"), Some(60));
         assert_eq!(version(&grant).0, 1);
+        grant.forced_at = Timestamp::from_second(1_000_000).ok();
+        let (noted, opened) = version(&grant);
+        assert_eq!(
+            noted, 1,
+            "whoever does not know when a renewal was forced loses nothing"
+        );
+        assert_eq!(opened.unwrap().forced_at, grant.forced_at);
         grant.proof_key = Some(ProofKey::generate().unwrap());
         let (version, opened) = version(&grant);
         assert_eq!(version, 2);

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::secret::read_file;
+use super::file::read_file;
 use crate::limits::ASSERTION_LIFETIME;
 
 /// The media type in the header (RFC 7523bis): an assertion made for this is taken for nothing else.

@@ -19,6 +19,7 @@ use super::settings::{
     ClientAuthentication, CredentialSettings, ServerSettings, SubjectSource, TargetSettings,
 };
 use super::subject;
+use super::token_host::TokenHost;
 use crate::limits::DISCOVERY_TTL;
 use crate::oauth::direct::DirectRequest;
 use crate::oauth::token_server::{TokenServer, discover_token_server};
@@ -45,9 +46,12 @@ pub(crate) struct ClientFetch {
     pub(crate) client_id: Option<String>,
     pub(crate) authentication: Option<ClientAuthentication>,
     pub(crate) target: TargetSettings,
+    /// The registry's URL as the configuration spells it: the resource, where the target names none.
+    pub(crate) registry: String,
     pub(crate) grant: Grant,
     pub(crate) allow_private_ip: bool,
     pub(crate) memory: Memory,
+    pub(crate) token_host: TokenHost,
 }
 
 /// What the token is given for.
@@ -83,7 +87,8 @@ pub(crate) struct ClientFacts {
 }
 
 impl ClientFacts {
-    pub(crate) fn of(settings: &CredentialSettings) -> Self {
+    /// Those of `settings` for the registry at `configured_url`.
+    pub(crate) fn of(settings: &CredentialSettings, configured_url: &str) -> Self {
         let (server, client_id, target) = match settings {
             CredentialSettings::ClientCredentials(client) => {
                 (&client.server, Some(&client.client_id), &client.target)
@@ -101,7 +106,7 @@ impl ClientFacts {
         Self {
             issuer: Some(server.name().to_owned()),
             client_id: client_id.cloned(),
-            resource: target.resource.clone(),
+            resource: target.resource_for(configured_url),
             audience: target.audience.clone(),
             scopes: target.scopes.clone(),
         }
@@ -127,6 +132,8 @@ impl Fetch for ClientFetch {
         if let Some(subject) = self.grant.subject() {
             marks.extend(subject::marks(subject));
         }
+        // Where another host is confirmed.
+        marks.push(fingerprint(&self.token_host.file()));
         marks
     }
 
@@ -147,6 +154,16 @@ impl Grant {
 impl ClientFetch {
     async fn ask(&self) -> Result<Fetched, FetchError> {
         let server = self.server().await?;
+        if self.server.token_endpoint.is_none() {
+            let checked = self.token_host.check(&server.token_endpoint).await;
+            checked.map_err(|changed| {
+                // Whoever confirms it confirms what the metadata say then.
+                *self.lock() = None;
+                FetchError::OtherHost {
+                    cause: changed.to_string(),
+                }
+            })?;
+        }
         let mut request = DirectRequest {
             policy: self.policy(&server),
             endpoint: server.token_endpoint.clone(),
@@ -311,8 +328,8 @@ impl ClientFetch {
     }
 
     fn add_target(&self, request: &mut DirectRequest) {
-        if let Some(resource) = &self.target.resource {
-            request.parameters.push(("resource", resource.clone()));
+        if let Some(resource) = self.target.resource_for(&self.registry) {
+            request.parameters.push(("resource", resource));
         }
         if let Some(audience) = &self.target.audience {
             request.parameters.push(("audience", audience.clone()));

@@ -169,6 +169,26 @@ impl FetchedCredentials {
         }
     }
 
+    /// What the last fetch met, where it failed, and the words for it.
+    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
+        let state = self.inner.lock();
+        let error = &state.failure.as_ref()?.error;
+        Some((error.clone().into_error(), error.to_string()))
+    }
+
+    /// The token that was fetched last, where it is good still, or why there is none.
+    pub(crate) fn at_hand(&self) -> Result<Bearer, String> {
+        let state = self.inner.lock();
+        let is_good = self.inner.need(&state) != Need::Fresh;
+        match state.live.as_ref().filter(|_| is_good) {
+            Some(live) => Ok(Bearer::for_url(live.token.clone(), &self.inner.url)),
+            None => Err(
+                "this process has fetched none that is good now, and a check fetches none; `thv registry list` does"
+                    .to_owned(),
+            ),
+        }
+    }
+
     /// What is known, without asking anybody.
     pub(crate) fn standing(&self) -> Standing {
         let state = self.inner.lock();

@@ -39,7 +39,7 @@ struct Inner {
 
 /// Where the value is.
 pub(crate) enum Place {
-    /// It is here, and never changes.
+    /// It is here, injected by the environment, and never changes.
     Here(SecretString),
     /// It is read.
     At {
@@ -144,9 +144,15 @@ impl GivenCredentials {
         blocking(move || inner.read()).await;
     }
 
+    /// The value as it was last read, or why there is none.
+    pub(crate) fn at_hand(&self) -> Result<Bearer, String> {
+        let bearer = self.inner.bearer(&self.inner.lock());
+        bearer.map_err(|error| error.to_string())
+    }
+
     /// What stands in the way of using it, as far as is known.
     pub(crate) fn trouble(&self) -> Option<AuthError> {
-        self.inner.lock().trouble()
+        self.inner.trouble(&self.inner.lock())
     }
 }
 
@@ -182,6 +188,22 @@ impl Inner {
         state.known = Some(value.map(|secret| Value::new(secret, &self.url)));
     }
 
+    /// What stands in the way of using the value, as far as is known.
+    fn trouble(&self, state: &State) -> Option<AuthError> {
+        match &state.known {
+            None => None,
+            Some(Err(fault)) => Some(fault.clone().into_error()),
+            Some(Ok(value)) => {
+                let refused = state.refused?;
+                let reason = match self.place {
+                    Place::Here(_) => LoginReason::InjectedRejected,
+                    Place::At { .. } => LoginReason::CredentialRejected,
+                };
+                (refused == value.fingerprint).then_some(AuthError::LoginRequired { reason })
+            }
+        }
+    }
+
     fn bearer(&self, state: &State) -> Result<Bearer, AuthError> {
         match &state.known {
             Some(Ok(value)) => {
@@ -209,20 +231,6 @@ impl State {
                     .read_at
                     .is_none_or(|at| now.saturating_sub(at) >= RETRY_STORE)
     }
-
-    /// What stands in the way of using the value, as far as is known.
-    fn trouble(&self) -> Option<AuthError> {
-        match &self.known {
-            None => None,
-            Some(Err(fault)) => Some(fault.clone().into_error()),
-            Some(Ok(value)) => {
-                let refused = self.refused?;
-                (refused == value.fingerprint).then_some(AuthError::LoginRequired {
-                    reason: LoginReason::CredentialRejected,
-                })
-            }
-        }
-    }
 }
 
 impl SecretFault {
@@ -245,7 +253,7 @@ impl SecretFault {
 impl Credentials for GivenCredentials {
     fn status(&self) -> AuthStatus {
         let state = self.inner.lock();
-        match (&state.known, state.trouble()) {
+        match (&state.known, self.inner.trouble(&state)) {
             (Some(Ok(_)), None) => AuthStatus::Authenticated,
             _ => AuthStatus::Configured,
         }
@@ -261,7 +269,7 @@ impl Credentials for GivenCredentials {
     fn is_still(&self, reader: &str) -> bool {
         let state = self.inner.lock();
         match &state.known {
-            Some(Ok(value)) => value.identity == reader || state.trouble().is_some(),
+            Some(Ok(value)) => value.identity == reader || self.inner.trouble(&state).is_some(),
             Some(Err(_)) | None => true,
         }
     }

@@ -90,6 +90,8 @@ impl Manager {
                 .settings
                 .update(&at.name, &at.configured_url, |settings| {
                     before = settings.credential.replace(written);
+                    // Whoever describes it confirms whom its tokens come from.
+                    settings.credential_token_host = None;
                     Ok::<_, ConfigError>(())
                 })?;
             manager.forget_unless(before.as_ref(), &at, Some(&wanted))?;
@@ -107,6 +109,7 @@ impl Manager {
                 .settings
                 .update(&at.name, &at.configured_url, |settings| {
                     before = settings.credential.take();
+                    settings.credential_token_host = None;
                     Ok::<_, ConfigError>(())
                 })?;
             manager.forget_unless(before.as_ref(), &at, None)?;

@@ -9,14 +9,17 @@ pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod environment;
 pub(crate) mod fetched;
+pub(crate) mod file;
 pub(crate) mod given;
 pub mod manage;
+pub(crate) mod mend;
 pub(crate) mod program;
 pub mod registry;
 pub(crate) mod report;
 pub mod secret;
 pub mod settings;
 pub(crate) mod subject;
+pub(crate) mod token_host;
 pub mod way;
 
 pub use registry::{RegistryAt, RegistryCredentials};

@@ -100,7 +100,7 @@ impl Program {
             path: self.path.clone(),
             cause,
         };
-        let real = blocking(move || checked(&path)).await.map_err(not_run)?;
+        let real = blocking(move || may_run(&path)).await.map_err(not_run)?;
         let mut command = Command::new(&real);
         command
             .args(&self.args)
@@ -197,7 +197,7 @@ impl Drop for Group {
 }
 
 /// The program behind `path`, if nobody but its owner and the system can have put it there. Blocks.
-fn checked(path: &Path) -> Result<PathBuf, String> {
+pub(crate) fn may_run(path: &Path) -> Result<PathBuf, String> {
     if !path.is_absolute() {
         return Err("its path is not absolute".to_owned());
     }
@@ -208,6 +208,13 @@ fn checked(path: &Path) -> Result<PathBuf, String> {
     }
     #[cfg(unix)]
     {
+        use std::os::unix::fs::PermissionsExt as _;
+        if metadata.permissions().mode() & 0o111 == 0 {
+            return Err(format!(
+                "it cannot be executed; type: chmod u+x '{}'",
+                path.display()
+            ));
+        }
         check_owner(&real, &metadata)?;
         for directory in real.ancestors().skip(1) {
             let metadata = std::fs::metadata(directory).map_err(|error| error.to_string())?;
@@ -273,29 +280,29 @@ mod tests {
     fn case_82_what_others_can_replace_is_not_run() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = script(directory.path(), "#!/bin/sh\n");
-        assert!(checked(&path).is_ok());
+        assert!(may_run(&path).is_ok());
         for bad in [0o720, 0o702, 0o777] {
             mode(&path, bad);
-            assert!(checked(&path).is_err(), "{bad:o}");
+            assert!(may_run(&path).is_err(), "{bad:o}");
         }
         mode(&path, 0o700);
         let parent = directory.path().join("bin");
         mode(&parent, 0o777);
-        assert!(checked(&path).is_err(), "anybody can rename in there");
+        assert!(may_run(&path).is_err(), "anybody can rename in there");
         mode(&parent, 0o1777);
         assert!(
-            checked(&path).is_ok(),
+            may_run(&path).is_ok(),
             "a sticky directory protects what is ours"
         );
         mode(&parent, 0o700);
         let link = directory.path().join("link");
         symlink(&path, &link).expect("a link");
-        assert_eq!(checked(&link).ok(), fs::canonicalize(&path).ok());
+        assert_eq!(may_run(&link).ok(), fs::canonicalize(&path).ok());
         mode(&path, 0o702);
-        assert!(checked(&link).is_err(), "the link's target counts");
-        assert!(checked(Path::new("bin/helper")).is_err());
-        assert!(checked(&parent).is_err(), "a directory is no program");
-        assert!(checked(&directory.path().join("absent")).is_err());
+        assert!(may_run(&link).is_err(), "the link's target counts");
+        assert!(may_run(Path::new("bin/helper")).is_err());
+        assert!(may_run(&parent).is_err(), "a directory is no program");
+        assert!(may_run(&directory.path().join("absent")).is_err());
     }
 
     #[tokio::test]

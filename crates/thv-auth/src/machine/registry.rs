@@ -276,6 +276,26 @@ impl Chosen {
         }
     }
 
+    /// The token that can be shown now without asking anybody for one, or why there is none. For a credential that needs no person.
+    pub(crate) fn at_hand(&self) -> Result<Bearer, String> {
+        match &self.credential {
+            Credential::Given(given) => given.at_hand(),
+            Credential::Fetched(fetched) => fetched.at_hand(),
+            Credential::Broken(broken) => Err(broken.cause.clone()),
+            Credential::Login(_) | Credential::None(_) => {
+                Err("there is no credential that needs no person".to_owned())
+            }
+        }
+    }
+
+    /// What the last attempt to fetch a token met, where it failed, and the words for it.
+    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
+        match &self.credential {
+            Credential::Fetched(fetched) => fetched.fetch_trouble(),
+            _ => None,
+        }
+    }
+
     /// The settings of a configured credential.
     pub(crate) fn settings(&self) -> Option<&CredentialSettings> {
         self.settings.as_ref()

@@ -11,10 +11,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use thv_config::disk::{Fingerprint, ReadError, fingerprint, read_bounded};
+use thv_config::disk::{Fingerprint, fingerprint};
 use thv_config::world::Env;
 use thv_secrets::{Patience, SecretName, Secrets, SecretsError};
 
+use super::file::read_file;
 use super::settings::{ServerSettings, SettingsFault, absolute};
 use crate::limits::SECRET_MAX_BYTES;
 use crate::vault::StoreSource;
@@ -130,6 +131,14 @@ impl SecretSource {
                 "the environment variable of `{member}` has an empty name"
             ))),
             Self::Store | Self::Environment(_) => Ok(()),
+        }
+    }
+
+    /// The file, where it is in one.
+    pub(crate) fn file(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Store | Self::Secret(_) | Self::Environment(_) => None,
         }
     }
 
@@ -288,30 +297,6 @@ impl SecretReader {
             Ok(())
         })?;
         Ok(found)
-    }
-}
-
-/// The text of a file that holds one secret, without the line ends behind it.
-pub(crate) fn read_file(path: &std::path::Path) -> Result<SecretString, SecretFault> {
-    let place = format!("the file {}", path.display());
-    let bytes = match read_bounded(path, SECRET_MAX_BYTES) {
-        Ok(bytes) => zeroize::Zeroizing::new(bytes),
-        Err(error) => {
-            return Err(SecretFault::Unusable {
-                place,
-                cause: match error {
-                    ReadError::Io(error) => error.to_string(),
-                    other => other.to_string(),
-                },
-            });
-        }
-    };
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).into()),
-        Err(_) => Err(SecretFault::Unusable {
-            place,
-            cause: "it is no text".to_owned(),
-        }),
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod check;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -122,9 +122,12 @@ pub struct ServerSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSettings {
-    /// Sent as `resource` (RFC 8707).
+    /// Sent as `resource` (RFC 8707); the registry's URL without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Whether no `resource` is sent at all: for servers that refuse requests with one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_resource: bool,
     /// Sent as `audience`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
@@ -235,6 +238,19 @@ impl SettingsFault {
 // === impl TargetSettings ===
 
 impl TargetSettings {
+    /// The `resource` to send for the registry at `configured_url`, as the configuration spells it: the MCP authorization profile wants one in
+    /// every request for a token, whether or not the server knows the parameter. A query or fragment is no part of a registry's identifier.
+    pub(crate) fn resource_for(&self, configured_url: &str) -> Option<String> {
+        if self.no_resource {
+            return None;
+        }
+        let end = configured_url.find(['?', '#']);
+        let identifier = configured_url.get(..end.unwrap_or(configured_url.len()));
+        self.resource
+            .clone()
+            .or_else(|| identifier.map(str::to_owned))
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -285,6 +301,28 @@ impl CredentialSettings {
             Self::JwtBearer(_) => CredentialKind::JwtBearer,
             Self::Command(_) => CredentialKind::Command,
         }
+    }
+
+    /// The files that hold what is secret: a token, a client's secret or key, a workload's token.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let (authentication, subject) = match self {
+            Self::Bearer(bearer) => return bearer.token.file().into_iter().collect(),
+            Self::ApiKey(key) => return key.key.file().into_iter().collect(),
+            Self::Command(_) => return Vec::new(),
+            Self::ClientCredentials(client) => (Some(&client.authentication), None),
+            Self::TokenExchange(workload) | Self::JwtBearer(workload) => {
+                (workload.authentication.as_ref(), Some(&workload.subject))
+            }
+        };
+        let proof = authentication.and_then(|authentication| match authentication {
+            ClientAuthentication::PrivateKeyJwt { key_file, .. } => Some(key_file.as_path()),
+            by_secret => by_secret.secret()?.file(),
+        });
+        let subject = subject.and_then(|subject| match subject {
+            SubjectSource::File(path) => Some(path.as_path()),
+            SubjectSource::GithubActions { .. } => None,
+        });
+        proof.into_iter().chain(subject).collect()
     }
 
     /// Tells these settings from others: 64 hex digits.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{ACCEPT, HeaderValue};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use thv_config::disk::{Fingerprint, fingerprint};
@@ -15,7 +16,8 @@ use thv_http::{Bearer, Http, Limits, PlainHttp, Policy, Redirects, Request};
 use url::Url;
 
 use super::fetched::FetchError;
-use super::secret::{Alphabet, checked, read_file};
+use super::file::read_file;
+use super::secret::{Alphabet, checked};
 use super::settings::SubjectSource;
 use crate::oauth::issuer::parse_endpoint;
 use crate::oauth::json::Members;
@@ -57,19 +59,27 @@ pub(crate) fn marks(source: &SubjectSource) -> Vec<Option<Fingerprint>> {
     }
 }
 
+/// Why this is no GitHub Actions job that may ask for its token; `None` where it is one.
+pub(crate) fn github_fault(env: &dyn Env) -> Option<String> {
+    let mut names = [GITHUB_URL, GITHUB_TOKEN].into_iter();
+    names.find_map(|name| variable(env, name).err())
+}
+
+fn variable(env: &dyn Env, name: &str) -> Result<String, String> {
+    env.var(name).filter(|value| !value.is_empty()).ok_or_else(|| {
+        format!(
+            "{name} is not set: this is no GitHub Actions job, or its workflow lacks the permission `id-token: write`"
+        )
+    })
+}
+
 async fn github_token(
     audience: &str,
     http: &Http,
     env: &dyn Env,
 ) -> Result<SecretString, FetchError> {
     let unusable = |cause: String| FetchError::Unusable { cause };
-    let variable = |name: &str| {
-        env.var(name).filter(|value| !value.is_empty()).ok_or_else(|| {
-            unusable(format!(
-                "{name} is not set: this is no GitHub Actions job, or its workflow lacks the permission `id-token: write`"
-            ))
-        })
-    };
+    let variable = |name: &str| variable(env, name).map_err(unusable);
     let text = variable(GITHUB_URL)?;
     let place = format!("the environment variable {GITHUB_TOKEN}");
     let token = checked(variable(GITHUB_TOKEN)?.into(), &place, Alphabet::Token)
@@ -110,12 +120,21 @@ async fn github_token(
 
 /// Whose token it says to be, `sub` and `iss`; `None` for one that is no JWT. Nobody has checked it: it is good for noticing a change.
 pub(crate) fn account(token: &SecretString) -> Option<String> {
-    let mut parts = token.expose_secret().split('.');
-    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let claims = claims(token)?;
     let text = |name| claims.get(name).and_then(Value::as_str);
     let named = format!("{} at {}", text("sub")?, text("iss").unwrap_or("nobody"));
     crate::oauth::answer::shown(&named, 300)
+}
+
+/// When it says to end; `None` for one that is no JWT or does not say. As little checked as [`account`].
+pub(crate) fn expiry(token: &SecretString) -> Option<Timestamp> {
+    Timestamp::from_second(claims(token)?.get("exp")?.as_i64()?).ok()
+}
+
+fn claims(token: &SecretString) -> Option<Value> {
+    let mut parts = token.expose_secret().split('.');
+    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -132,6 +151,9 @@ mod tests {
             jwt(r#"{"sub":"system:serviceaccount:a:b","iss":"https://k8s"}"#).as_deref(),
             Some("system:serviceaccount:a:b at https://k8s")
         );
+        let claims = URL_SAFE_NO_PAD.encode(r#"{"exp":60}"#);
+        let ends = expiry(&format!("e30.{claims}.AAAA").into());
+        assert_eq!(ends, Timestamp::from_second(60).ok());
         assert_eq!(jwt(r#"{"sub":1}"#), None);
         assert_eq!(jwt("[]"), None);
         assert_eq!(account(&"opaque".to_owned().into()), None);

@@ -160,17 +160,6 @@ pub(super) fn endpoint_policy(issuer: &str, endpoint: &Url, allow_private_ip: bo
     }
 }
 
-#[cfg(test)]
-impl Candidate {
-    /// The place of an OAuth document.
-    pub(super) fn oauth(url: Url) -> Self {
-        Self {
-            url,
-            form: Form::OAuth,
-        }
-    }
-}
-
 impl Form {
     fn as_str(self) -> &'static str {
         match self {

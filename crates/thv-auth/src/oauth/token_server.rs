@@ -12,7 +12,7 @@ use url::Url;
 use crate::oauth::answer::server_date;
 use crate::oauth::error::{DiscoveryError, MetadataFault};
 use crate::oauth::issuer::parse_endpoint;
-use crate::oauth::metadata::{Candidate, DiscoveryPolicy, document_of, endpoint_policy, look_for};
+use crate::oauth::metadata::{DiscoveryPolicy, document_of, endpoint_policy, look_for};
 
 /// A token endpoint and who is behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +45,16 @@ pub(crate) async fn discover_token_server(
         ..DiscoveryPolicy::DEFAULT
     };
     look_for(http, issuer, policy, |reply, candidate| {
-        read(reply, issuer, candidate)
+        read(reply, issuer, &candidate.url)
     })
     .await
 }
 
-fn read(
+/// What the document that was found at `url` says of the issuer `configured`.
+pub(crate) fn read(
     reply: &Reply,
     configured: &str,
-    candidate: &Candidate,
+    url: &Url,
 ) -> Result<TokenServer, MetadataFault> {
     let (members, issuer) = document_of(reply, configured)?;
     let member = "token_endpoint";
@@ -63,8 +64,8 @@ fn read(
             cause: fault.to_string(),
         })?
         .ok_or(MetadataFault::Missing { member })?;
-    let token_endpoint = parse_endpoint(&named, &candidate.url)
-        .map_err(|cause| MetadataFault::Endpoint { member, cause })?;
+    let token_endpoint =
+        parse_endpoint(&named, url).map_err(|cause| MetadataFault::Endpoint { member, cause })?;
     Ok(TokenServer {
         issuer,
         token_endpoint,
@@ -81,7 +82,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::oauth::metadata::Candidate;
 
     const ISSUER: &str = "https://login.example.com";
 
@@ -102,7 +102,7 @@ mod tests {
             body: document.to_string().into(),
             url: url.clone(),
         };
-        read(&reply, ISSUER, &Candidate::oauth(url))
+        read(&reply, ISSUER, &url)
     }
 
     #[test]

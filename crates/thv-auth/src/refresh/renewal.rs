@@ -221,7 +221,10 @@ impl Renewal {
         if is_of_somebody_else(marked, &tokens, &self.lane.binding.client_id) {
             return self.bury(marked, DeathReason::AccountMismatch).await;
         }
-        let renewed = marked.renewed(tokens, self.inner.now());
+        let renewed = Grant {
+            forced_at: matches!(self.cause, Cause::Refused(_)).then(|| self.inner.now()),
+            ..marked.renewed(tokens, self.inner.now())
+        };
         if !renewed.is_bound() && marked.pin.as_ref().is_some_and(|pin| pin.dpop_required) {
             self.give_back(renewed);
             return self.bury(marked, DeathReason::NotBound).await;

@@ -12,7 +12,7 @@ mod read;
 pub use atomic::{close_to_others, create_private_dir, prove_writable, write_atomic};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use lock::{FileLock, LockError};
-pub use read::{ReadError, read_bounded};
+pub use read::{ReadError, read_bounded, read_bounded_if};
 
 /// Device and inode: what makes two paths the same file. Always equal where the operating system
 /// does not say.

@@ -1,6 +1,6 @@
 //! Reading a whole file that may be larger than we want, or no file at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -34,6 +34,15 @@ impl From<io::Error> for ReadError {
 /// The file's bytes, at most `max_bytes` of them. Only regular files are read (a pipe could block
 /// for ever); symbolic links are followed. Memory use is bounded even while the file grows.
 pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ReadError> {
+    read_bounded_if(path, max_bytes, |_| Ok(()))
+}
+
+/// The same, where `judge` has nothing against the file. It sees the file that is read, whatever the path leads to a moment later.
+pub fn read_bounded_if(
+    path: &Path,
+    max_bytes: u64,
+    judge: impl FnOnce(&Metadata) -> io::Result<()>,
+) -> Result<Vec<u8>, ReadError> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(ReadError::Io(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -41,7 +50,9 @@ pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, ReadError> {
         )));
     }
     let file = File::open(path)?;
-    let expected = file.metadata()?.len();
+    let metadata = file.metadata()?;
+    judge(&metadata)?;
+    let expected = metadata.len();
     if expected > max_bytes {
         return Err(ReadError::TooLarge { limit: max_bytes });
     }

@@ -110,9 +110,13 @@ pub(crate) enum SecretIn {
 /// What the token is for.
 #[derive(Debug, Default, Args)]
 pub(crate) struct TargetArgs {
-    /// Resource to ask a token for (RFC 8707)
+    /// Resource to ask a token for (RFC 8707); the registry's address without it
     #[arg(long, value_name = "URI")]
     pub(crate) resource: Option<String>,
+
+    /// Name no resource, for a server that refuses requests with one
+    #[arg(long, conflicts_with = "resource")]
+    pub(crate) no_resource: bool,
 
     /// Audience to ask a token for, where the server wants that name
     #[arg(long, value_name = "NAME")]

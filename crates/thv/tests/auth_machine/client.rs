@@ -307,3 +307,98 @@ async fn the_doctor_names_a_credential_that_counts_in_place_of_a_login_and_fetch
     assert_eq!(outcome_of("login.grant"), "skipped");
     assert_eq!(grants(&stage), 0, "a token was fetched");
 }
+
+#[tokio::test]
+async fn the_registry_is_the_resource_unless_the_settings_say_otherwise() {
+    let stage = stage().await;
+    stage
+        .provider
+        .register(Client::public("ci", &[]).basic(SECRET));
+    let (issuer, url) = (stage.provider.issuer(), stage.registry.url());
+    let base = [
+        "config",
+        "set-registry-credential",
+        "client-credentials",
+        "--issuer",
+        &issuer,
+        "--client-id",
+        "ci",
+        "--secret-stdin",
+    ];
+    for (more, expected) in [
+        (&[][..], Some(url.as_str())),
+        (&["--audience", "somebody"], Some(&url)),
+        (
+            &["--resource", "https://other.example"],
+            Some("https://other.example"),
+        ),
+        (&["--no-resource"], None),
+    ] {
+        done(&stage, &[&base[..], more].concat(), SECRET).await;
+        let before = grants(&stage);
+        let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+        let is_for_it = expected == Some(url.as_str());
+        assert_eq!(ran.code == 0, is_for_it, "{more:?}: {}", ran.transcript());
+        let asked = stage.provider.requests_for(paths::TOKEN);
+        assert!(grants(&stage) > before, "{more:?}");
+        let sent = asked.last().unwrap().field("resource");
+        assert_eq!(sent.as_deref(), expected, "{more:?}");
+        let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+        assert_eq!(ran.json()["login"]["resource"].as_str(), expected);
+    }
+}
+
+#[tokio::test]
+async fn case_12_a_client_asks_no_other_host_for_tokens_before_somebody_confirms_it() {
+    let stage = stage().await;
+    use_client_secret(&stage).await;
+    let list = ["registry", "list", "--refresh"];
+    let ran = stage.cli(&list).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let other = thv_testkit::provider::Provider::for_resources(&[&stage.registry.url()]).await;
+    stage.provider.behave(|behaviour| {
+        behaviour
+            .metadata
+            .insert("token_endpoint".to_owned(), other.at(paths::TOKEN).into());
+    });
+    let server = stage.server().await;
+    let asked = || other.requests_for(paths::TOKEN).len();
+    for _ in 0..2 {
+        let answer = server.post(REFRESH, &json!({})).await;
+        assert_needs_login(&answer, "issuer_changed");
+        let ran = stage.cli(&list).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        assert_eq!(asked(), 0, "a secret was sent elsewhere");
+        assert!(
+            ran.stderr.contains("set-registry-credential"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let told = report(&server).await;
+    assert_eq!(told["reason"], "issuer_changed", "{told}");
+    let detail = told["detail"].as_str().unwrap_or_default();
+    let host = |url: &str| url.trim_start_matches("http://").to_owned();
+    assert!(detail.contains(&host(&stage.provider.issuer())), "{told}");
+    assert!(detail.contains(&host(&other.issuer())), "{told}");
+    let step = told["next_step"].as_str().unwrap_or_default();
+    assert!(
+        step.contains("set-registry-credential client-credentials"),
+        "{told}"
+    );
+    let ran = stage.cli(&["doctor", "--format", "json"]).await;
+    assert_eq!(ran.code, 1, "{}", ran.transcript());
+    assert!(
+        ran.stdout.contains("\"credential.token_host\""),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(asked(), 0);
+    // Describing it again confirms it; the server notices.
+    use_client_secret(&stage).await;
+    until_true("the other host to be asked", || {
+        drop(crate::auth_kit::posted(server.address(), REFRESH));
+        asked() > 0
+    })
+    .await;
+}

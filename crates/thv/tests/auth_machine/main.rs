@@ -12,6 +12,7 @@
 
 #[path = "../auth_kit/mod.rs"]
 mod auth_kit;
+mod checks;
 mod client;
 #[cfg(unix)]
 mod command;

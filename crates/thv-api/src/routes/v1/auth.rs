@@ -8,7 +8,7 @@ use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde::Serialize;
 use thv_auth::machine::Way;
-use thv_auth::status::{AuthReport, AuthState, next_step};
+use thv_auth::status::{AuthReport, AuthState};
 use thv_auth::{AuthFailure, LoginReason};
 use thv_registry::{CatalogStatus, Fault, Registry};
 use utoipa::ToSchema;
@@ -113,14 +113,12 @@ impl<'a> RegistryAuthBody<'a> {
                 reason,
                 LoginReason::Rejected
                     | LoginReason::CredentialRejected
+                    | LoginReason::InjectedRejected
                     | LoginReason::NotConfigured
             )
             && matches!(report.state, AuthState::None | AuthState::Authenticated)
         {
-            report.state = AuthState::LoginRequired;
-            report.reason = Some(reason.as_str());
-            report.detail = Some(reason.to_string());
-            report.next_step = next_step(report.state);
+            report.refused(*reason);
         }
         let is_met = |fault: &Fault| match report.state {
             AuthState::LoginRequired => matches!(fault, Fault::AuthRequired { .. }),

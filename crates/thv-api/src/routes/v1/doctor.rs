@@ -32,7 +32,7 @@ pub(crate) struct DiagnosisBody<'a> {
 /// Find out why a registry cannot be read
 ///
 /// Looks at the configuration, the secret store, the locks, the ways to the registry and to its identity provider, the rules of
-/// the provider's metadata, the clocks and the token. Takes up to a minute, changes nothing and starts no login. Who asks while an
+/// the provider's metadata, the clocks and the token, or at what a credential needs that is used in place of a login. No token is fetched. Takes up to a minute, changes nothing and starts no login. Who asks while an
 /// examination is made, or within two seconds after it, is told what that one finds.
 #[utoipa::path(
     get,

@@ -75,7 +75,10 @@ pub(crate) struct AuthReportSchema {
     queued_revocations: Option<u64>,
     #[schema(nullable = false, inline)]
     live: Option<LiveSchema>,
-    /// What a person types next, when something is to be done.
+    /// What works and could do harm, for people: a token's file that others can read, for example.
+    #[schema(required = false)]
+    warnings: Vec<String>,
+    /// What a person types next, when something is to be done: a command, or words with commands between backticks.
     #[schema(nullable = false, example = "thv registry login")]
     next_step: Option<String>,
 }
@@ -248,7 +251,9 @@ mod tests {
                 status: Some(200),
                 detail: text(),
             }),
-            next_step: Some("x"),
+            warnings: vec!["x".to_owned()],
+            next_step: Some("x".into()),
+            if_refused: None,
             ..AuthReport::anonymous()
         }
     }

@@ -25,6 +25,12 @@ pub(crate) enum FetchError {
         /// Whose.
         cause: String,
     },
+    /// Tokens are to come from another host than at first, which nobody has confirmed.
+    #[error("{cause}")]
+    OtherHost {
+        /// Which.
+        cause: String,
+    },
     /// Nothing is known to be wrong with us.
     #[error("{cause}")]
     Transient {
@@ -51,7 +57,10 @@ pub(crate) enum FetchError {
 
 impl FetchError {
     pub(super) fn is_definite(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::OtherAccount { .. })
+        matches!(
+            self,
+            Self::Refused { .. } | Self::OtherAccount { .. } | Self::OtherHost { .. }
+        )
     }
 
     /// Whether a change on this machine may mend it.
@@ -64,6 +73,7 @@ impl FetchError {
         match self {
             Self::Refused { .. } | Self::RefusedForNow { .. } => "credential_refused",
             Self::OtherAccount { .. } => "account_mismatch",
+            Self::OtherHost { .. } => "issuer_changed",
             Self::Transient { .. } => "identity_provider_unavailable",
             Self::Unusable { .. } => "credential_unusable",
             Self::Store { .. } => "store_unavailable",
@@ -76,7 +86,10 @@ impl FetchError {
                 reason: LoginReason::CredentialRefused,
             },
             Self::OtherAccount { .. } => AuthError::LoginRequired {
-                reason: LoginReason::AccountMismatch,
+                reason: LoginReason::CredentialOfAnother,
+            },
+            Self::OtherHost { .. } => AuthError::LoginRequired {
+                reason: LoginReason::CredentialMoved,
             },
             Self::Transient { cause, .. } => AuthError::Unreachable { cause },
             Self::Unusable { cause } => AuthError::Unusable { cause },

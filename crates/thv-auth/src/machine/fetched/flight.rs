@@ -65,7 +65,9 @@ impl Inner {
                 state.last = Some((self.clock.now(), error.word()));
                 state.failures = state.failures.saturating_add(1);
                 let wait = match &error {
-                    FetchError::Refused { .. } | FetchError::OtherAccount { .. } => None,
+                    FetchError::Refused { .. }
+                    | FetchError::OtherAccount { .. }
+                    | FetchError::OtherHost { .. } => None,
                     FetchError::Store { .. } => Some(RETRY_STORE),
                     FetchError::Transient { retry_after, .. } => {
                         Some(pause(state.failures, *retry_after, self.jitter))

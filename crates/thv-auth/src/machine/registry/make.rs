@@ -16,6 +16,7 @@ use crate::machine::given::{GivenCredentials, Place};
 use crate::machine::program::Program;
 use crate::machine::secret::Slot;
 use crate::machine::settings::{CredentialKind, CredentialSettings, header_name};
+use crate::machine::token_host::TokenHost;
 use crate::machine::way::{ConfiguredFact, EnvironmentFact, Facts, Way, choose};
 use crate::tokens::GrantCredentials;
 
@@ -155,9 +156,11 @@ fn configured_credential(
             client_id,
             authentication,
             target,
+            registry: at.configured_url.clone(),
             grant,
             allow_private_ip: at.allow_private_ip,
             memory: Memory::default(),
+            token_host: TokenHost::new(parts.settings.clone(), &at.name, &at.configured_url),
         }))
     };
     match settings.clone() {

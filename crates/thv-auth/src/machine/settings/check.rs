@@ -152,6 +152,11 @@ impl TargetSettings {
         if let Some(scope) = self.scopes.iter().find(|scope| !fits(scope)) {
             return Err(SettingsFault::new(format!("`{scope}` is no scope")));
         }
+        if self.no_resource && self.resource.is_some() {
+            return Err(SettingsFault::new(
+                "`resource` is given, and `no_resource` says to send none",
+            ));
+        }
         if let Some(resource) = &self.resource {
             // RFC 8707 section 2.
             let is_fit = Url::parse(resource).is_ok_and(|url| url.fragment().is_none());

@@ -17,7 +17,7 @@ use crate::cli::credential::{
 };
 use crate::failure::CommandError;
 use crate::input;
-use crate::output::Output;
+use crate::output::{NOTICE, Output};
 use crate::wire_up;
 
 pub(super) async fn set(
@@ -34,11 +34,14 @@ pub(super) async fn set(
     };
     let catalogs = wire_up::catalogs(world, Revalidation::Before).await?;
     let kind = wanted.kind();
-    catalogs.auth.set_credential(wanted, secret).await?;
+    let remarks = catalogs.auth.set_credential(wanted, secret).await?;
     output.remark(&format!(
         "The registry is read with this credential from now on ({}). `thv registry status` shows whether it works.",
         kind.as_str()
     ));
+    for remark in remarks {
+        output.remark_styled(NOTICE, "Note", &remark);
+    }
     Ok(())
 }
 
@@ -152,6 +155,7 @@ fn server(server: ServerArgs) -> ServerSettings {
 fn target(target: TargetArgs) -> TargetSettings {
     TargetSettings {
         resource: target.resource,
+        no_resource: target.no_resource,
         audience: target.audience,
         scopes: target.scopes,
     }
@@ -243,6 +247,11 @@ mod tests {
                     "authentication": {"method": "private_key_jwt", "key_file": "/k.pem", "key_id": "k1"}}),
             ),
             (
+                "client-credentials --issuer https://id.example --client-id ci --secret-name s --no-resource",
+                json!({"type": "client_credentials", "server": {"issuer": "https://id.example"}, "client_id": "ci",
+                    "authentication": {"method": "client_secret", "secret": {"secret": "s"}}, "target": {"no_resource": true}}),
+            ),
+            (
                 "token-exchange --token-endpoint https://sts.example/token --token-file /var/run/token --audience registry",
                 json!({"type": "token_exchange", "server": {"token_endpoint": "https://sts.example/token"},
                     "subject": {"file": "/var/run/token"}, "target": {"audience": "registry"}}),
@@ -279,6 +288,7 @@ mod tests {
             "client-credentials --issuer https://id.example --client-id ci",
             "client-credentials --issuer https://id.example --client-id ci --secret-stdin --private-key /k",
             "client-credentials --issuer https://id.example --client-id ci --secret-in post",
+            "client-credentials --issuer https://id.example --client-id ci --secret-name s --resource https://r.example --no-resource",
             "token-exchange --issuer https://id.example",
             "token-exchange --token-file /a",
             "token-exchange --issuer https://id.example --token-file /a --github-actions",

@@ -69,7 +69,14 @@ pub(super) async fn run(
         Plan::AsConfigured => None,
         Plan::Set(request, login) => Some((request, login)),
         Plan::Search(searched) => {
-            let found = login_search::run(&searched, args, &catalogs, world, output).await?;
+            let found = login_search::run(&searched, args, &catalogs, world, output).await;
+            if found.is_err()
+                && configured_url(&config).is_some_and(|url| *url == searched.registry_url)
+                && let Some(used) = catalogs.auth.credential_in_use().await
+            {
+                output.remark_styled(NOTICE, "Note", &format!("{used}."));
+            }
+            let found = found?;
             how.metadata_url = found.1;
             configured = Some(Configured::Found(args.relax.iter().copied().collect()));
             if is_only_client_new(&searched, &found.0, args, &config) {

@@ -202,8 +202,11 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
     if let Some(live) = &login.live {
         fields.push(("Registry", live_words(live)));
     }
-    if let Some(next) = login.next_step {
-        fields.push(("To do", format!("`{next}`")));
+    for warning in &login.warnings {
+        fields.push(("Warning", warning.clone()));
+    }
+    if let Some(next) = &login.next_step {
+        fields.push(("To do", to_do(next)));
     }
     fields
 }
@@ -219,6 +222,15 @@ fn rules_words(rules: &ReportedRules) -> String {
         words.push_str(rules.dpop);
     }
     words
+}
+
+/// A command alone stands between backticks, words have theirs in them.
+fn to_do(step: &str) -> String {
+    if step.starts_with("thv ") {
+        format!("`{step}`")
+    } else {
+        step.to_owned()
+    }
 }
 
 fn store(store: &ReportedStore) -> String {
