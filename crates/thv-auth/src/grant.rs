@@ -56,6 +56,8 @@ pub struct Grant {
     /// When the registry's refusal of the access token before this one forced the renewal that brought it, by our clock. Another process
     /// does not force the next one at once.
     pub forced_at: Option<Timestamp>,
+    /// When the tokens were last renewed, by our clock; absent where they are those of the login.
+    pub renewed_at: Option<Timestamp>,
     /// What must stay as it was at the login; absent for tokens that came another way.
     pub pin: Option<Pin>,
     /// Why it can be used no longer. A dead grant is kept until the next login, so that it is not tried again.
@@ -140,6 +142,7 @@ impl Grant {
             account,
             intent: None,
             forced_at: None,
+            renewed_at: None,
             pin: None,
             dead: None,
         }
@@ -161,6 +164,7 @@ impl Grant {
             refresh_token: tokens.refresh_token.or_else(|| self.refresh_token.clone()),
             intent: None,
             forced_at: None,
+            renewed_at: Some(now),
             dead: None,
             ..self.clone()
         }
@@ -212,6 +216,19 @@ impl Grant {
         let ago = self.forced_at.map(|at| now.duration_since(at));
         ago.and_then(|ago| Duration::try_from(ago).ok())
             .is_some_and(|ago| ago < FORCED_FLOOR_ACROSS)
+    }
+
+    /// When the last renewal ended of which the grant tells, whichever process made it, and how: `renewed`, or the word of what
+    /// is missing since.
+    pub fn last_renewal(&self) -> Option<(Timestamp, &'static str)> {
+        match &self.dead {
+            Some(Death {
+                reason: DeathReason::IssuerChanged,
+                ..
+            })
+            | None => self.renewed_at.map(|at| (at, "renewed")),
+            Some(death) => Some((death.at, death.reason.login_reason().as_str())),
+        }
     }
 
     /// Whether a renewal with this very refresh token began and was never heard of again.
@@ -344,6 +361,25 @@ pub(crate) mod tests {
         }
         let renewed = grant.renewed(tokens("b", None, Some(60)), at(1001));
         assert_eq!(renewed.forced_at, None);
+    }
+
+    #[test]
+    fn a_grant_tells_of_its_last_renewal() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let login = grant("a", Some("r"), Some(60));
+        assert_eq!(login.last_renewal(), None);
+        let mut renewed = login.renewed(tokens("b", None, Some(60)), at(1001));
+        assert_eq!(renewed.last_renewal(), Some((at(1001), "renewed")));
+        for (reason, told) in [
+            (DeathReason::IssuerChanged, (at(1001), "renewed")),
+            (DeathReason::Revoked, (at(2000), "grant_revoked")),
+        ] {
+            renewed.dead = Some(Death {
+                reason,
+                at: at(2000),
+            });
+            assert_eq!(renewed.last_renewal(), Some(told));
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub struct AuthReport {
     pub refreshable: bool,
     /// Whether it is being renewed by this process now.
     pub refreshing: bool,
-    /// The end of the last renewal in this process.
+    /// The end of the last renewal: in this process, or in the one that stored the grant, whichever was later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_refresh: Option<ReportedRefresh>,
     /// A renewal began at this time, and nothing is known of its end.
@@ -312,10 +312,7 @@ impl AuthReport {
             audience: binding.audience.clone(),
             store,
             refreshing: lane.is_renewing(),
-            last_refresh: view.last_refresh.as_ref().map(|last| ReportedRefresh {
-                at: last.at,
-                result: last.result,
-            }),
+            last_refresh: last_refresh(&view),
             retry_after_s: retry_after(engine, &view),
             clock_skew_s: engine.skew().offset().map(seconds),
             relaxations: relaxations_of(
@@ -531,6 +528,16 @@ fn state(view: &View, error: Option<&AuthError>) -> AuthState {
         None if view.grant().is_some() => AuthState::Authenticated,
         Some(AuthError::LoginRequired { .. }) | None => AuthState::LoginRequired,
     }
+}
+
+fn last_refresh(view: &View) -> Option<ReportedRefresh> {
+    let ours = view
+        .last_refresh
+        .as_ref()
+        .map(|last| (last.at, last.result));
+    let stored = view.grant().and_then(|grant| grant.last_renewal());
+    let (at, result) = ours.into_iter().chain(stored).max_by_key(|(at, _)| *at)?;
+    Some(ReportedRefresh { at, result })
 }
 
 fn retry_after(engine: &RefreshEngine, view: &View) -> Option<u64> {

@@ -104,6 +104,7 @@ impl GoLogin {
             intent: None,
             pin: None,
             forced_at: None,
+            renewed_at: None,
             dead: None,
         }
     }

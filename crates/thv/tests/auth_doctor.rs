@@ -473,6 +473,10 @@ async fn a_status_that_asks_the_registry_never_asks_for_tokens() {
     let ran = stage.cli(&["registry", "refresh"]).await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());
     assert_eq!(stage.refreshes(), 1);
+    // Another process has renewed; this one tells of it.
+    let told = stage.cli(&["registry", "status", "--format", "json"]).await;
+    let renewal = &told.json()["login"]["last_refresh"];
+    assert_eq!(renewal["result"], "renewed", "{}", told.transcript());
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ const DPOP: &str = "issuer.dpop";
 /// What a person types to name the issuer of a login.
 const BY_HAND: &str = "thv registry login --issuer URL --client-id ID";
 
+/// What helps where the provider itself is in the way.
+const BACK_LATER: &str = "see issuer.reachable; `thv doctor` again when the identity provider is back, and tell its operator if it stays so";
+
 /// The checks that look into the document.
 const OF_DOCUMENT: [&str; 10] = [
     IDENTITY,
@@ -65,13 +68,14 @@ pub(super) fn judge(issuer: &str, scopes: &[String], seen: &[Sighting]) -> Vec<C
             attempts: seen.iter().filter_map(Sighting::attempt).collect(),
         };
         let why = "there is no document to look at";
-        return std::iter::once(Check::failed(
-            METADATA,
-            tried.to_string(),
-            "check the issuer's spelling, byte by byte, with the operator of the identity provider; then `thv registry login --issuer URL --client-id ID`",
-        ))
-        .chain(OF_DOCUMENT.into_iter().map(|id| Check::skipped(id, why)))
-        .collect();
+        let fix = if tried.is_transient() {
+            BACK_LATER
+        } else {
+            "check the issuer's spelling, byte by byte, with the operator of the identity provider; then `thv registry login --issuer URL --client-id ID`"
+        };
+        return std::iter::once(Check::failed(METADATA, tried.to_string(), fix))
+            .chain(OF_DOCUMENT.into_iter().map(|id| Check::skipped(id, why)))
+            .collect();
     };
     let document = Document {
         members: &members,
@@ -125,16 +129,19 @@ pub(super) fn judge_server(issuer: &str, describe: &str, seen: &[Sighting]) -> V
             METADATA,
             format!("{} metadata at {}", sighting.form(), sighting.url),
         ),
-        None => Check::failed(
-            METADATA,
-            DiscoveryError::NoDocument {
+        None => {
+            let tried = DiscoveryError::NoDocument {
                 attempts: attempts.collect(),
-            }
-            .to_string(),
-            format!(
-                "see issuer.reachable; check the issuer's spelling, byte by byte, with its operator, then `{describe}`"
-            ),
-        ),
+            };
+            let fix = if tried.is_transient() {
+                BACK_LATER.to_owned()
+            } else {
+                format!(
+                    "check the issuer's spelling, byte by byte, with its operator, then `{describe}`"
+                )
+            };
+            Check::failed(METADATA, tried.to_string(), fix)
+        }
     };
     let document = found
         .as_ref()

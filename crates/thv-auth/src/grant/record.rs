@@ -64,6 +64,9 @@ struct Record {
     /// Programs before this one do not know it, and lose nothing by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     forced_at: Option<Timestamp>,
+    /// As above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewed_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pin: Option<Pin>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +131,7 @@ impl Grant {
             account: self.account.clone(),
             intent: self.intent.clone(),
             forced_at: self.forced_at,
+            renewed_at: self.renewed_at,
             pin: self.pin.clone(),
             dead: self.dead.clone(),
         };
@@ -170,6 +174,7 @@ impl Grant {
             account: record.account,
             intent: record.intent,
             forced_at: record.forced_at,
+            renewed_at: record.renewed_at,
             pin: record.pin,
             dead: record.dead,
         })
