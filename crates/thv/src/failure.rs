@@ -68,6 +68,9 @@ pub(crate) enum CommandError {
     /// The registry's identity provider is not as it was, and nobody can be asked about it.
     #[error("nothing was changed: the registry's identity provider is not as it was at the last login ({}), and there is no terminal on which somebody could agree to that", if before == issuer { "its tokens come from another host".to_owned() } else { format!("{issuer} in place of {before}") })]
     NobodyConfirms { before: String, issuer: String },
+    /// The registry was asked about the token of a login, and refuses it.
+    #[error("the registry refuses the token of the login")]
+    TokenRefused,
     /// A login that lacks something; the Go program's clients look for these words.
     #[error("registry login is not fully described: {}{missing} missing", match local_file { Some(path) => format!("OAuth login is not supported for local file registries (path: {path}); "), None => String::new() })]
     LoginIncomplete {
@@ -192,6 +195,8 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
             .hint("ask who runs the registry; `--issuer <url>` names the identity provider that you trust"),
         CommandError::NobodyConfirms { issuer, .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint(&format!("if it belongs to this registry: the same command with `--issuer {issuer}`, or with `--yes` for whichever the registry names")),
+        CommandError::TokenRefused => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("`thv registry list` asks the identity provider for another one; if that is refused too, `thv registry login`"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)

@@ -449,6 +449,16 @@ async fn a_status_that_asks_the_registry_never_asks_for_tokens() {
     for words in ["it takes the token", "Tokens in:", "secrets_encrypted"] {
         assert!(text.stdout.contains(words), "{}", text.stdout);
     }
+    // A token that the registry refuses is told, and no other is asked for.
+    stage.registry.refuse_good_tokens(usize::MAX);
+    let refused = stage.cli(&status).await;
+    assert_eq!(refused.code, 3, "{}", refused.transcript());
+    assert_eq!(refused.json()["login"]["live"]["result"], "refused");
+    assert_eq!(refused.json()["state"], "not read");
+    for words in ["refuses the token", "`thv registry login`"] {
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+    stage.registry.refuse_good_tokens(0);
     // Whether the token can be renewed is not the question.
     assert_eq!(stage.provider.requests_for(paths::TOKEN).len(), 0);
     let plain = stage.cli(&["registry", "status", "--format", "json"]).await;

@@ -40,8 +40,9 @@ pub(super) async fn run(
     } else {
         None
     };
+    let unread = login.as_ref().and_then(why_unread);
     // A status that was asked for before anything is loaded would say nothing of use.
-    let outcome = if login.as_ref().is_some_and(needs_a_token) {
+    let outcome = if unread.is_some() {
         None
     } else {
         Some(super::catalog(&catalogs, false, world, output).await)
@@ -60,26 +61,38 @@ pub(super) async fn run(
         world.clock.now(),
     )
     .reached_through(&*world.env)
-    .unless_unread(outcome.is_none());
+    .unless_unread(unread);
     if as_json {
         output.print(json::pretty(&report).map_err(CommandError::encode)?)?;
     } else {
         output.print(report.text(output.width()))?;
     }
     // The state is told either way; the exit code tells a script whether there is a catalog.
-    outcome.map_or(Ok(()), |outcome| outcome.map(|_| ()))
+    match (outcome, unread) {
+        (Some(outcome), _) => outcome.map(|_| ()),
+        (None, Some(Unread::Refused)) => Err(CommandError::TokenRefused),
+        (None, _) => Ok(()),
+    }
 }
 
-/// Whether a read would first get a token: there is none that is good now, and no person is needed for one.
-fn needs_a_token(login: &AuthReport) -> bool {
-    let live = login.live.as_ref();
+/// Why nothing is read where the registry was asked about the token: a read would get another one first.
+#[derive(Clone, Copy)]
+enum Unread {
+    /// There is none that is good now, and no person is needed for one.
+    NoToken,
+    /// The registry refuses the one of the login.
+    Refused,
+}
+
+fn why_unread(login: &AuthReport) -> Option<Unread> {
     let way = login.credential.as_ref().map(|credential| credential.way);
-    let can_be_had = match login.state {
-        AuthState::Ready => true,
-        AuthState::Authenticated => matches!(way, None | Some(Way::Login)),
-        _ => false,
-    };
-    can_be_had && live.is_some_and(|live| live.result == LiveResult::NoToken)
+    let is_login = matches!(way, None | Some(Way::Login));
+    match (login.live.as_ref()?.result, login.state) {
+        (LiveResult::NoToken, AuthState::Ready) => Some(Unread::NoToken),
+        (LiveResult::NoToken, AuthState::Authenticated) if is_login => Some(Unread::NoToken),
+        (LiveResult::Refused, _) if is_login => Some(Unread::Refused),
+        _ => None,
+    }
 }
 
 /// A registry that is read anonymously, and for which nothing else was passed over, has no login to tell of.
@@ -342,16 +355,19 @@ impl Report {
     }
 
     /// The same, where nothing was read on purpose.
-    fn unless_unread(self, is_unread: bool) -> Self {
-        if !is_unread {
-            return self;
-        }
+    fn unless_unread(self, unread: Option<Unread>) -> Self {
+        let why = match unread {
+            None => return self,
+            Some(Unread::NoToken) => {
+                "no token is good now, and --check asks for none; `thv registry list` does"
+            }
+            Some(Unread::Refused) => {
+                "the registry refuses the token, and --check asks for no other; `thv registry list` does"
+            }
+        };
         Self {
             state: "not read",
-            why: Some(
-                "no token is good now, and --check asks for none; `thv registry list` does"
-                    .to_owned(),
-            ),
+            why: Some(why.to_owned()),
             ..self
         }
     }
