@@ -122,7 +122,11 @@ impl InPlaceOfLogin {
             let cause = format!("this process could not fetch a token the last time: {said}");
             let is_command = matches!(settings, CredentialSettings::Command(_));
             let fix = match error {
-                AuthError::Unreachable { .. } if !is_command => {
+                // Whatever stopped it, the program is what to look at.
+                AuthError::Unreachable { cause } if is_command => self.mend(&AuthError::Unusable {
+                    cause: cause.clone(),
+                }),
+                AuthError::Unreachable { .. } => {
                     "see issuer.reachable and issuer.metadata".to_owned()
                 }
                 AuthError::Unusable { .. } if !is_command => {

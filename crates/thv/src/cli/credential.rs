@@ -26,7 +26,7 @@ pub(crate) enum CredentialCommand {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct TokenPlace {
-    /// File that holds it; read again when it changes
+    /// File that holds it; read again when it changes. Nobody else may be able to write it
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
 
@@ -77,7 +77,7 @@ pub(crate) struct ProofArgs {
     #[arg(long)]
     pub(crate) secret_stdin: bool,
 
-    /// File that holds the client's secret
+    /// File that holds the client's secret; nobody else may be able to write it
     #[arg(long, value_name = "PATH", conflicts_with = "secret_stdin")]
     pub(crate) secret_file: Option<PathBuf>,
 

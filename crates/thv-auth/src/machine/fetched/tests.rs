@@ -319,7 +319,7 @@ async fn the_tokens_of_somebody_else_are_not_used() {
     assert_eq!(scene.bearer().await, Err("account_mismatch"));
     assert_eq!(
         scene.credentials.login_needed(),
-        Some(LoginReason::AccountMismatch)
+        Some(LoginReason::CredentialOfAnother)
     );
 }
 
