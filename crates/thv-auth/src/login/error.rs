@@ -61,7 +61,7 @@ pub enum LoginError {
     },
     /// Nobody could be shown where to log in.
     #[error(
-        "no browser could be opened: {cause}; log in on the command line with `thv registry login`, which prints the address"
+        "no browser could be opened: {cause}; log in with `thv registry login --device` or `--no-browser` on the command line, or start a login that opens nothing with POST to …/auth/logins"
     )]
     NothingToOpen {
         /// What was tried.

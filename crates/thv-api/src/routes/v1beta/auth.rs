@@ -96,7 +96,7 @@ pub(crate) struct TokenBody {
         (status = 409, description = "The login could not be stored, the port of its answer is in use, or it was ended by a logout or a change of the registry", body = String, content_type = "text/plain"),
         (status = 429, description = "Too many logins are under way, or too many of the last ones were answered by nobody: `Retry-After` says when there may be another", body = String, content_type = "text/plain"),
         (status = 500, description = "The login could not be finished on this machine", body = String, content_type = "text/plain"),
-        (status = 501, description = "No browser can be opened on this machine", body = String, content_type = "text/plain"),
+        (status = 501, description = "No browser can be opened on this machine, or it has no display", body = String, content_type = "text/plain"),
         (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = String, content_type = "text/plain"),
         (status = 504, description = "Nobody has logged in in time", body = String, content_type = "text/plain")
     )

@@ -11,6 +11,7 @@ use std::time::Duration;
 use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
+use thv_auth::opener::Opener;
 use thv_auth::rules::{Configured, RulesChange};
 use thv_auth::{Auth, AuthFailure, LoginReason};
 use thv_config::world::World;
@@ -384,8 +385,17 @@ async fn log_in(
     output: &mut Output,
 ) -> Result<LoginDone, CommandError> {
     let (addresses, mut announced) = mpsc::unbounded_channel();
+    let browser = Browser::new(&world.env);
+    let opener = browser
+        .has_display()
+        .then(|| Arc::new(browser) as Arc<dyn Opener>);
+    let shown = if opener.is_some() {
+        ""
+    } else {
+        "No browser was opened, because there is no display here. "
+    };
     let how = LoginHow {
-        opener: Some(Arc::new(Browser)),
+        opener,
         announce: Some(Arc::new(move |url| {
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
@@ -401,7 +411,7 @@ async fn log_in(
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
-                output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
+                output.remark(&format!("{shown}Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
             () = &mut deadline => break CommandError::LoginTimedOut { limit },
             _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
