@@ -83,10 +83,10 @@ pub enum AuthFailure {
     Login(#[from] LoginError),
     /// Logins were started one after the other, and nobody has answered one.
     #[error(
-        "the last logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
+        "the last logins were answered by nobody; no program starts another one before a person logs in or refuses, or begins one with `thv registry login` in a terminal"
     )]
     Unanswered {
-        /// When there may be one again.
+        /// When there may be one again, if no person acts before.
         retry_after: Duration,
     },
     /// The client that was registered for the login is not known any more, and there is no new one.
@@ -260,7 +260,7 @@ impl Auth {
             .await;
     }
 
-    /// A person is here and logs in: whatever went unanswered before no longer counts.
+    /// A person is here and logs in: whatever went unanswered before no longer counts. For who can be seen to be there only.
     pub async fn person_is_here(&self) {
         if let Ok(config) = self.config.load_async().await
             && let Ok(binding) = Binding::of(&config)

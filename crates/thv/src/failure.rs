@@ -372,7 +372,8 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         | AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
         AuthFailure::Vault(_) => Failure::new(text, Exit::Failure)
             .hint("`thv registry login` replaces what is stored"),
-        AuthFailure::Unanswered { .. } => Failure::new(text, Exit::Failure),
+        AuthFailure::Unanswered { .. } => Failure::new(text, Exit::AuthRequired)
+            .hint("`thv registry login` in a terminal, by whoever is to log in"),
         AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
             Failure::new(text, Exit::Usage)
                 .hint("`--help` after the command shows what belongs to it")

@@ -43,7 +43,7 @@ const ID: usize = 6;
         (status = 400, description = "No login is configured, or none can be started with its settings", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 404, description = "No registry has this name", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 409, description = "The login could not be stored, or the port of its answer is in use", body = ProblemBody<'static>, content_type = "application/problem+json"),
-        (status = 429, description = "Too many logins are under way, or the last three that programs started were answered by nobody within ten minutes: `Retry-After` says when there may be another. One that its client has ended counts half. A person who logs in by other means is one who answers", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 429, description = "Too many logins are under way, or three that programs started were answered by nobody within ten minutes: there is no other before a person logs in, refuses, or begins a login in a terminal, or before the time of `Retry-After`. One that its client has ended counts half", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 500, description = "No login can be made on this machine", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = ProblemBody<'static>, content_type = "application/problem+json")
     )

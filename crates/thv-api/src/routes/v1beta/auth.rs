@@ -83,7 +83,7 @@ pub(crate) struct TokenBody {
 /// most five minutes. A request that comes meanwhile joins the login that is under way. It ends
 /// when all who wait for it have hung up (unless it was started as a resource), when the registry is
 /// replaced, and at a logout. For a program no browser is opened after three that nobody has answered
-/// within ten minutes; for the desktop client, where each is a person's click, after ten.
+/// within ten minutes, until a person acts; for the desktop client, where each is a person's click, after ten, for ten minutes.
 #[utoipa::path(
     post,
     path = "/api/v1beta/registry/auth/login",
@@ -94,7 +94,7 @@ pub(crate) struct TokenBody {
         (status = 400, description = "No login is configured, or none can be started with its settings", body = String, content_type = "text/plain"),
         (status = 403, description = "The identity provider, or the person, refused", body = String, content_type = "text/plain"),
         (status = 409, description = "The login could not be stored, the port of its answer is in use, or it was ended by a logout or a change of the registry", body = String, content_type = "text/plain"),
-        (status = 429, description = "Too many logins are under way, or too many of the last ones were answered by nobody: `Retry-After` says when there may be another", body = String, content_type = "text/plain"),
+        (status = 429, description = "Too many logins are under way, or too many of the last ones were answered by nobody: `Retry-After` says when there may be another, if no person acts before", body = String, content_type = "text/plain"),
         (status = 500, description = "The login could not be finished on this machine", body = String, content_type = "text/plain"),
         (status = 501, description = "No browser can be opened on this machine, or it has no display", body = String, content_type = "text/plain"),
         (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = String, content_type = "text/plain"),

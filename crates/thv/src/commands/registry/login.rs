@@ -4,6 +4,7 @@
 
 mod elsewhere;
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,12 +92,15 @@ pub(super) async fn run(
         }
     }
     let before = key_file(&catalogs.secrets).await;
-    catalogs.auth.person_is_here().await;
+    let by = prompter();
+    if by == Prompter::Person {
+        catalogs.auth.person_is_here().await;
+    }
     let done = if args.elsewhere.is_meant() {
         let shown = Shown::of(&catalogs.store.load_async().await?);
-        elsewhere::log_in(args, how, &shown, &catalogs, world, output).await
+        elsewhere::log_in(args, how, by, &shown, &catalogs, world, output).await
     } else {
-        log_in(args, how, &catalogs, world, output).await
+        log_in(args, how, by, &catalogs, world, output).await
     };
     catalogs.auth.finish().await;
     let done = done?;
@@ -124,6 +128,15 @@ pub(super) async fn run(
         output.remark("`thv registry list` shows what the registry offers.");
     }
     Ok(())
+}
+
+/// Who starts the login: a person where a terminal is, else a program that runs this command.
+fn prompter() -> Prompter {
+    if io::stdin().is_terminal() || io::stderr().is_terminal() {
+        Prompter::Person
+    } else {
+        Prompter::Program
+    }
 }
 
 /// Keeps a token that somebody hands over, in place of a login. It is read before anything is changed.
@@ -380,6 +393,7 @@ async fn give_up(
 async fn log_in(
     args: &LoginArgs,
     how: LoginHow,
+    by: Prompter,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
@@ -403,7 +417,7 @@ async fn log_in(
         ..how
     };
     let limit = Duration::from_secs(args.timeout);
-    let login = catalogs.auth.login(how, Prompter::Person);
+    let login = catalogs.auth.login(how, by);
     tokio::pin!(login);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);

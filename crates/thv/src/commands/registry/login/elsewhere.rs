@@ -23,6 +23,7 @@ const MAX_ADDRESS: u64 = 64 * 1024;
 pub(super) async fn log_in(
     args: &LoginArgs,
     how: LoginHow,
+    by: Prompter,
     shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
@@ -37,7 +38,7 @@ pub(super) async fn log_in(
         },
         ..how
     };
-    let view = auth.start_login(how, Prompter::Person).await?.view;
+    let view = auth.start_login(how, by).await?.view;
     let id = view.id.as_str();
     let reads = !args.elsewhere.device && (args.elsewhere.paste || std::io::stdin().is_terminal());
     output.remark(&words(&view.methods, shown, reads));
@@ -73,8 +74,13 @@ pub(super) async fn log_in(
         }
     };
     let given_up = super::give_up(why, ended, auth, output).await;
-    if given_up.is_err() {
-        auth.withdraw_login(id).await;
+    match &given_up {
+        Ok(_) => {}
+        // Nobody came: it counts as a prompt that was not answered, and not as one that somebody took back.
+        Err(CommandError::LoginTimedOut { .. }) => auth.cancel_logins().await,
+        Err(_) => {
+            auth.withdraw_login(id).await;
+        }
     }
     given_up
 }
