@@ -222,7 +222,11 @@ impl Problem {
             *response.status_mut() = self.status;
             response
         } else {
-            text::response(self.status, &self.message)
+            match self.hint {
+                // Clients of the Go program show the text as it is, or log it: what to do next belongs to it.
+                Some(hint) => text::response(self.status, &format!("{}. {hint}", self.message)),
+                None => text::response(self.status, &self.message),
+            }
         };
         let headers = response.headers_mut();
         for method in self.allow {

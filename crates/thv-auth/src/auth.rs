@@ -587,6 +587,7 @@ impl Auth {
         let how = LoginHow {
             next_client: client.is_next.then(|| registration.clone()),
             redirect: client.form,
+            is_our_client: true,
             authentication: registration.authentication,
             secret_host: Some(registration.token_host),
             ..how

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thv_api::ClaimError;
 use thv_auth::binding::NoBinding;
-use thv_auth::login::LoginError;
+use thv_auth::login::{LoginError, PortHolder};
 use thv_auth::machine::manage::ManageError;
 use thv_auth::oauth::DiscoveryError;
 use thv_auth::oauth::error::MetadataFault;
@@ -62,8 +62,12 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Search(#[from] SearchError),
     /// There is no client to log in as.
-    #[error(transparent)]
-    Client(#[from] ClientError),
+    #[error("{client}")]
+    Client {
+        client: ClientError,
+        /// The port that the browser would come back to.
+        port: u16,
+    },
     /// The person does not want to log in where the registry says.
     #[error("nothing was changed: you did not agree to log in at {issuer}")]
     NotConfirmed { issuer: String },
@@ -183,7 +187,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::EmptySecret => Failure::new(error.to_string(), Exit::Failure)
             .hint("type a value, or pipe one in: `printf %s \"$VALUE\" | thv secret set <name>`"),
         CommandError::Search(search) => describe_search(search),
-        CommandError::Client(client) => describe_client(client),
+        CommandError::Client { client, port } => describe_client(client, Some(*port)),
         CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("ask who runs the registry; `--issuer <url>` names the identity provider that you trust"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -341,15 +345,20 @@ fn says_nothing_of_pkce(error: &DiscoveryError) -> bool {
     attempts.iter().any(|attempt| is_silent(&attempt.fault))
 }
 
-fn describe_client(client: &ClientError) -> Failure {
+/// Why there is no client, for a browser that comes back to `port`; `None` where it is the one that is configured.
+fn describe_client(client: &ClientError, port: Option<u16>) -> Failure {
     let text = client.to_string();
+    let port = port.map_or_else(|| "<callback_port>".to_owned(), |port| port.to_string());
+    let by_hand = format!(
+        "have thv registered there as a native client with the redirect URI http://localhost:{port}/callback, then add `--client-id <id>` to the command"
+    );
     match client {
         ClientError::Registration(RegistrationError::Transient { .. }) => {
             Failure::new(text, Exit::UpstreamUnavailable).hint("try again with the same command")
         }
-        ClientError::Registration(_) => Failure::new(text, Exit::AuthRequired).hint(
-            "have thv registered there as a native client with the redirect URI http://localhost:8666/callback, then add `--client-id <id>` to the command",
-        ),
+        ClientError::Registration(_) | ClientError::NoMetadataDocuments { .. } => {
+            Failure::new(text, Exit::AuthRequired).hint(&by_hand)
+        }
         ClientError::Store(VaultError::Store(error)) => describe_secrets(error),
         ClientError::Store(_) => Failure::new(text, Exit::Failure),
         ClientError::MetadataDocument { .. } => Failure::new(text, Exit::Usage)
@@ -364,7 +373,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             .hint("`thv config set-registry <url>` uses another registry"),
         AuthFailure::NoBinding(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
-        AuthFailure::Client(client) => describe_client(client),
+        AuthFailure::Client(client) => describe_client(client, None),
         AuthFailure::Config(config) | AuthFailure::Manage(ManageError::Config(config)) => {
             describe_config(config, Exit::Failure)
         }
@@ -411,6 +420,9 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
                 code: Some(code), ..
             } if code == "invalid_client" => Failure::new(text, Exit::Failure)
                 .hint("the identity provider does not know this client: `thv registry login --register` has thv registered anew, `--client-id <id>` names another"),
+            LoginError::Exchange { code: None, .. } => Failure::new(text, Exit::Failure).hint(
+                "tell who runs the identity provider what is wrong with its answer; the settings here have no part in it",
+            ),
             LoginError::Exchange { .. } => Failure::new(text, Exit::Failure).hint(
                 "`thv registry login --client-id <id>` names another client; it has to be registered as a public one, with PKCE and this machine's redirect URI",
             ),
@@ -434,7 +446,19 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             }
             LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
-            LoginError::PortBusy { .. } | LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
+            LoginError::PortBusy { holder, is_ours, .. } => {
+                let free = match holder {
+                    PortHolder::Unknown { .. } => "end that program",
+                    PortHolder::ThisProcess { .. } | PortHolder::AnotherLogin { .. } => {
+                        "finish or cancel that login"
+                    }
+                };
+                let other = if *is_ours { "another port" } else { "another registered port" };
+                Failure::new(text, Exit::Failure).hint(&format!(
+                    "{free}; or `thv registry login --callback-port <port>` with {other}; or `--device`, which needs none, where the identity provider has device codes"
+                ))
+            }
+            LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
             LoginError::Denied { code, .. } => Failure::new(text, Exit::AuthRequired).hint(match code.as_str() {
                 "invalid_scope" => "`thv registry login --scopes <list>` asks for others",
@@ -442,7 +466,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
                 "unauthorized_client" | "invalid_client" => "`thv registry login --client-id <id>` names another client",
                 _ => "`thv registry login` tries again",
             }),
-            LoginError::Expired { .. } => {
+            LoginError::Expired { .. } | LoginError::CodeExpired => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }
             _ => Failure::new(text, Exit::Failure),

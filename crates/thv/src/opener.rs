@@ -130,9 +130,15 @@ mod tests {
         assert!(!has_display(&MapEnv::new(), &interop));
         assert!(!has_display(&MapEnv::from([("DISPLAY", "")]), &interop));
         for name in DISPLAYS {
-            assert!(has_display(&MapEnv::from([(name, "x")]), &interop), "{name}");
+            assert!(
+                has_display(&MapEnv::from([(name, "x")]), &interop),
+                "{name}"
+            );
         }
-        for (text, has) in [("disabled\n", false), ("enabled\ninterpreter /init\n", true)] {
+        for (text, has) in [
+            ("disabled\n", false),
+            ("enabled\ninterpreter /init\n", true),
+        ] {
             disk::write_atomic(&interop, text.as_bytes()).expect("a file");
             assert_eq!(has_display(&MapEnv::new(), &interop), has, "{text}");
         }

@@ -116,7 +116,9 @@ async fn a_pipe_is_read_only_when_it_is_asked_for() {
     let mut running = Running::start_typing(THV, &stage.home, &arguments, stage.env());
     let url = stage.printed_url(&running).await;
     running.type_line("not for this command");
-    assert!(!running.stderr().contains("paste"), "{}", running.stderr());
+    let told = running.stderr();
+    assert!(!told.contains("paste that here"), "{told}");
+    assert!(told.contains("`--paste` reads that"), "{told}");
     browse(&url).await;
     let ran = running.ended().await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());

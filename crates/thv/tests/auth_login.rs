@@ -466,6 +466,9 @@ async fn without_a_display_no_browser_is_believed_in_and_the_answer_comes_at_onc
         .cli_with(&["registry", "login", "--timeout", "1"], &blind)
         .await;
     let told = &command.stderr;
-    assert!(told.contains("No browser was opened, because there is no display here. Log in at:"), "{told}");
+    assert!(
+        told.contains("No browser was opened, because there is no display here. Log in at:"),
+        "{told}"
+    );
     assert_eq!(stage.opener.urls(), Vec::<String>::new());
 }

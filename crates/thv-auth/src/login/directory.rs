@@ -133,7 +133,7 @@ mod tests {
             registry: "r.example".to_owned(),
             waiting: 0,
             is_held: false,
-            progress: Arc::new(Progress::new(id, binding, time, time)),
+            progress: Arc::new(Progress::new(id, binding, None, time, time)),
         };
         (name, login)
     }

@@ -14,6 +14,9 @@ use http_body_util::Full;
 /// How our listener calls itself, so that another login can tell whom it finds on its port.
 pub(super) const SERVER_NAME: &str = "thv-login";
 
+/// In which header it says which process it is, to whoever looks at `/`.
+pub(super) const PID_HEADER: HeaderName = HeaderName::from_static("x-thv-pid");
+
 /// On every answer, redirects included.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
@@ -129,6 +132,11 @@ impl Page {
             response
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        if self == Self::Waiting {
+            response
+                .headers_mut()
+                .insert(PID_HEADER, HeaderValue::from(std::process::id()));
         }
         response
     }

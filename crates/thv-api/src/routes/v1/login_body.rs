@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView};
+use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView, Requester, is_elsewhere};
 use url::Url;
 use utoipa::ToSchema;
 
@@ -23,6 +23,10 @@ pub(crate) struct LoginBody<'a> {
     /// The identity provider.
     #[schema(example = "https://id.corp.example")]
     issuer: &'a str,
+    /// Which program has asked for it, by its own word: its `X-Client-Type`, else its `User-Agent`, 100 characters at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "toolhive-studio")]
+    requested_by: Option<&'a str>,
     /// `pending`, `completing`, `authenticated`, `denied`, `expired`, `cancelled` or `failed`. The last five are ends.
     #[schema(example = "pending")]
     state: &'static str,
@@ -67,6 +71,12 @@ enum MethodBody {
     Device {
         /// Where.
         verification_uri: String,
+        /// The host of that page, to be shown plainly.
+        #[schema(example = "id.corp.example")]
+        verification_host: String,
+        /// Whether that is neither the issuer's host nor one above or below it: then whoever is to open it is warned.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        verification_host_differs: bool,
         /// The same with the code in it.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
@@ -145,12 +155,17 @@ impl<'a> LoginBody<'a> {
             registry,
             registry_url: view.registry_url(),
             issuer: &view.binding.issuer,
+            requested_by: view.requester.as_ref().map(Requester::as_str),
             state,
             joined: false,
             revision: view.revision,
             started_at: view.started_at,
             expires_at: view.expires_at,
-            methods: view.methods.iter().map(MethodBody::of).collect(),
+            methods: view
+                .methods
+                .iter()
+                .map(|method| MethodBody::of(method, &view.binding.issuer))
+                .collect(),
             outcome,
             poll_url: format!("{url}?wait=30"),
             events_url: format!("{url}/events"),
@@ -172,7 +187,7 @@ impl<'a> LoginBody<'a> {
 // === impl MethodBody ===
 
 impl MethodBody {
-    fn of(method: &LoginMethod) -> Self {
+    fn of(method: &LoginMethod, issuer: &str) -> Self {
         match method {
             LoginMethod::Browser { authorization_url } => Self::Browser {
                 authorization_url: authorization_url.to_string(),
@@ -184,6 +199,8 @@ impl MethodBody {
                 interval,
             } => Self::Device {
                 verification_uri: verification_uri.to_string(),
+                verification_host: verification_uri.host_str().unwrap_or_default().to_owned(),
+                verification_host_differs: is_elsewhere(verification_uri, issuer),
                 verification_uri_complete: verification_uri_complete.as_ref().map(Url::to_string),
                 user_code: user_code.clone(),
                 interval: interval.as_secs(),

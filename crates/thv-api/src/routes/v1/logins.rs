@@ -17,6 +17,7 @@ use crate::error::{Problem, ProblemBody};
 use crate::head::Head;
 use crate::limits;
 use crate::reply;
+use crate::routes::v1beta::auth::requester;
 use crate::state::State;
 use crate::stream::{self, Event};
 use crate::wire::input::read_object;
@@ -52,7 +53,7 @@ pub(crate) async fn start(state: State, head: Head) -> Result<Response, Problem>
     let registry = state.registry(head.segment(NAME))?;
     let started = state
         .desk
-        .start(settle(&state))
+        .start(requester(head.headers()), settle(&state))
         .await
         .map_err(|failure| Problem::login_failed(&failure))?;
     let body = LoginBody::new(registry.name(), &started.view).joined(started.joined);

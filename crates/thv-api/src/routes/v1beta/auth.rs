@@ -4,7 +4,9 @@
 
 use axum::response::Response;
 use http::HeaderMap;
+use http::header::USER_AGENT;
 use serde::Serialize;
+use thv_auth::login::Requester;
 use thv_auth::logout::LogoutReceipt;
 use utoipa::ToSchema;
 
@@ -104,7 +106,11 @@ pub(crate) struct TokenBody {
 pub(crate) async fn login(state: State, head: Head) -> Result<Response, Problem> {
     let target = target(&state)?;
     let client = client(head.headers());
-    let outcome = state.desk.log_in(target, client, settle(&state)).await;
+    let requester = requester(head.headers());
+    let outcome = state
+        .desk
+        .log_in(target, client, requester, settle(&state))
+        .await;
     outcome.map_err(|failure| Problem::login_failed(&failure))?;
     Ok(reply::ok(json::line(&LoginResponse {
         status: "authenticated",
@@ -162,6 +168,14 @@ fn client(headers: &HeaderMap) -> Client {
         Some(value) if value == "toolhive-studio" => Client::Studio,
         _ => Client::Other,
     }
+}
+
+/// What the program that asks calls itself.
+pub(crate) fn requester(headers: &HeaderMap) -> Option<Requester> {
+    [CLIENT_TYPE, USER_AGENT.as_str()]
+        .into_iter()
+        .filter_map(|name| headers.get(name))
+        .find_map(|value| Requester::new(&String::from_utf8_lossy(value.as_bytes())))
 }
 
 // === impl LogoutResponse ===

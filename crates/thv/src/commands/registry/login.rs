@@ -14,13 +14,14 @@ use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
 use thv_auth::opener::Opener;
 use thv_auth::rules::{Configured, RulesChange};
-use thv_auth::{Auth, AuthFailure, LoginReason};
+use thv_auth::{Auth, AuthFailure, LoginReason, SearchError};
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
 use thv_secrets::Secrets;
 use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
+use url::Url;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
@@ -96,11 +97,11 @@ pub(super) async fn run(
     if by == Prompter::Person {
         catalogs.auth.person_is_here().await;
     }
+    let shown = Shown::of(&catalogs.store.load_async().await?);
     let done = if args.elsewhere.is_meant() {
-        let shown = Shown::of(&catalogs.store.load_async().await?);
         elsewhere::log_in(args, how, by, &shown, &catalogs, world, output).await
     } else {
-        log_in(args, how, by, &catalogs, world, output).await
+        log_in(args, how, by, &shown, &catalogs, world, output).await
     };
     catalogs.auth.finish().await;
     let done = done?;
@@ -192,6 +193,14 @@ impl Shown {
             issuer: oauth.map(|oauth| oauth.issuer.clone()).unwrap_or_default(),
         }
     }
+
+    /// Where to log in, and to what.
+    fn at(&self, url: &str) -> String {
+        format!(
+            "Log in at:\n\n  {url}\n\nThis is for the registry {} with the issuer {}.\n\n",
+            self.registry, self.issuer
+        )
+    }
 }
 
 /// A registry that is named keeps the login that is configured where it is the configured one, or where `--registry` named it, as
@@ -248,6 +257,14 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
             issuer,
         }));
     }
+    let meant = args.url.as_ref().or(args.registry.as_ref());
+    if let Some(url) = meant.and_then(|text| unusable(text)) {
+        return Err(SearchError::BadUrl {
+            url,
+            cause: "it is not an http or https URL".to_owned(),
+        }
+        .into());
+    }
     let needed = [
         (lacks_registry, "--registry"),
         (issuer.is_none(), "--issuer"),
@@ -261,6 +278,13 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
         local_file: local_file(args, config),
         missing: missing.join(", "),
     })
+}
+
+/// What is said of an address with a scheme that no registry has. Anything without `//` may be a path.
+fn unusable(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(Url::has_authority)?;
+    let is_web = matches!(url.scheme(), "http" | "https");
+    (!is_web).then(|| thv_http::display_url(&url))
 }
 
 /// What the person settles with this login.
@@ -394,6 +418,7 @@ async fn log_in(
     args: &LoginArgs,
     how: LoginHow,
     by: Prompter,
+    shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
@@ -403,7 +428,7 @@ async fn log_in(
     let opener = browser
         .has_display()
         .then(|| Arc::new(browser) as Arc<dyn Opener>);
-    let shown = if opener.is_some() {
+    let unopened = if opener.is_some() {
         ""
     } else {
         "No browser was opened, because there is no display here. "
@@ -425,7 +450,8 @@ async fn log_in(
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
-                output.remark(&format!("{shown}Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
+                let at = shown.at(&url);
+                output.remark(&format!("{unopened}{at}Waiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
             () = &mut deadline => break CommandError::LoginTimedOut { limit },
             _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
@@ -564,5 +590,19 @@ mod tests {
     fn a_path_is_no_registry_to_log_in_to() {
         let error = plan(&args(&["./servers.json"]), &config(api(), true)).unwrap_err();
         assert!(error.to_string().contains("--issuer"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_no_registrys_is_told_and_not_what_else_is_missing() {
+        for line in [
+            &["ftp://r.example/x"][..],
+            &["--registry", "ftp://r.example/x"],
+        ] {
+            let error = plan(&args(line), &config(api(), false)).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "`ftp://r.example/x` is no registry's URL: it is not an http or https URL"
+            );
+        }
     }
 }
