@@ -621,6 +621,36 @@ async fn a_public_login_holds_no_port() {
 }
 
 #[tokio::test]
+async fn what_needs_a_login_and_what_is_known_of_one_is_told() {
+    let protected = protected().await;
+    let refused = protected.get("/v0.1/servers").await;
+    assert_eq!(refused.status, 503);
+    let refused = refused.json();
+    assert_eq!(refused["registry"], "default");
+    assert_eq!(
+        refused["login_methods"],
+        json!(["browser", "device", "paste"])
+    );
+    assert!(refused["since"].is_string(), "{refused}");
+    let login = protected.post(LOGINS, &[("user-agent", "agent/1.0")]);
+    let login = login.await.unwrap().json();
+    assert_eq!(login["requested_by"], "agent/1.0", "{login}");
+}
+
+#[tokio::test]
+async fn case_30_thousands_who_want_a_login_have_one() {
+    let protected = protected().await;
+    let login = started(&protected).await;
+    for _ in 0..2_000 {
+        let answer = start(&protected).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json()["login_id"], login["login_id"]);
+    }
+    browse(browser_url(&login).as_str()).await;
+    assert_eq!(ended(&protected, &login).await["state"], "authenticated");
+}
+
+#[tokio::test]
 async fn three_logins_that_nobody_answers_are_all_until_somebody_does() {
     let mut protected = protected().await;
     for _ in 0..3 {

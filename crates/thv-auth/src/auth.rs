@@ -307,6 +307,11 @@ impl Auth {
             .ok()
     }
 
+    /// The login that began last in this process, running or ended; none before the first one.
+    pub fn latest_login(&self) -> Option<LoginView> {
+        self.logins.latest()
+    }
+
     /// The login of this name, running or ended a while ago.
     pub fn watch_login(&self, id: &str) -> Option<LoginWatch> {
         self.logins.watch(id)

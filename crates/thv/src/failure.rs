@@ -447,16 +447,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
             LoginError::PortBusy { holder, is_ours, .. } => {
-                let free = match holder {
-                    PortHolder::Unknown { .. } => "end that program",
-                    PortHolder::ThisProcess { .. } | PortHolder::AnotherLogin { .. } => {
-                        "finish or cancel that login"
-                    }
-                };
-                let other = if *is_ours { "another port" } else { "another registered port" };
-                Failure::new(text, Exit::Failure).hint(&format!(
-                    "{free}; or `thv registry login --callback-port <port>` with {other}; or `--device`, which needs none, where the identity provider has device codes"
-                ))
+                Failure::new(text, Exit::Failure).hint(&around_the_port(holder, *is_ours))
             }
             LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
@@ -472,6 +463,24 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             _ => Failure::new(text, Exit::Failure),
         },
     }
+}
+
+/// What to do where the callback port is taken.
+fn around_the_port(holder: &PortHolder, is_ours: bool) -> String {
+    let free = match holder {
+        PortHolder::Unknown { .. } => "end that program",
+        PortHolder::ThisProcess { .. } | PortHolder::AnotherLogin { .. } => {
+            "finish or cancel that login"
+        }
+    };
+    let other = if is_ours {
+        "another port"
+    } else {
+        "another registered port"
+    };
+    format!(
+        "{free}; or `thv registry login --callback-port <port>` with {other}; or `--device`, which needs none, where the identity provider has device codes"
+    )
 }
 
 fn describe_config(error: &ConfigError, exit: Exit) -> Failure {

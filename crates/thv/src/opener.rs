@@ -62,8 +62,8 @@ impl Browser {
 
 /// Whether the environment names a display, or `wsl_interop` says that Windows has one.
 fn has_display(env: &dyn Env, wsl_interop: &Path) -> bool {
-    let is_set = |name: &&str| env.var(name).is_some_and(|value| !value.is_empty());
-    DISPLAYS.iter().any(|name| is_set(&name))
+    let is_set = |name: &str| env.var(name).is_some_and(|value| !value.is_empty());
+    DISPLAYS.iter().any(|name| is_set(name))
         || disk::read_bounded(wsl_interop, WSL_INTEROP_MAX)
             .is_ok_and(|text| text.starts_with(b"enabled"))
 }

@@ -11,7 +11,7 @@ use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::vault::VaultError;
 use thv_auth::{AuthFailure, ClientError};
 
-use super::Problem;
+use super::{Problem, whole_seconds};
 
 /// When there may be room for another login: one of those under way may end at any time.
 const FULL_PAUSE: Duration = Duration::from_secs(30);
@@ -68,7 +68,7 @@ impl Problem {
             }
             AuthFailure::Unanswered { retry_after } => {
                 return Self {
-                    retry_after: Some(*retry_after),
+                    retry_after: Some(whole_seconds(*retry_after)),
                     ..Self::by_door(
                         StatusCode::TOO_MANY_REQUESTS,
                         "login_prompts_unanswered",
@@ -90,7 +90,8 @@ impl Problem {
             AuthFailure::WrongOrigin(_) => (StatusCode::FORBIDDEN, "wrong_origin"),
             AuthFailure::BoundToken => (StatusCode::CONFLICT, "token_bound"),
         };
-        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(FULL_PAUSE);
+        let retry_after =
+            (status == StatusCode::TOO_MANY_REQUESTS).then(|| whole_seconds(FULL_PAUSE));
         Self {
             retry_after,
             hint: match failure {

@@ -67,6 +67,8 @@ pub struct LoginDone {
     pub expires_at: Option<Timestamp>,
     /// The scopes as granted; those asked for when the identity provider does not say.
     pub scopes: Vec<String>,
+    /// Those of them that were not asked for.
+    pub unrequested_scopes: Vec<String>,
     /// Whether the grant can be renewed without another login.
     pub refreshable: bool,
     /// How many answers came meanwhile that did not belong to this login.
@@ -365,6 +367,12 @@ impl Logins {
             // One that broke off has told why.
             let _ = one.await;
         }
+    }
+
+    /// The login that began last, running or ended; none before the first one.
+    pub fn latest(&self) -> Option<LoginView> {
+        let latest = self.inner.lock().latest();
+        latest.map(|progress| progress.view())
     }
 
     /// The login to what `binding` names, if one is under way.

@@ -19,8 +19,8 @@ fn on_port(port: u16) -> LoginHow {
 }
 
 /// This process, as it is told of who holds a port.
-fn told_process() -> Option<String> {
-    Some(Process::of(std::process::id()).to_string())
+fn told_process() -> String {
+    Process::of(std::process::id()).to_string()
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn w13_a_busy_port_is_named_and_no_other_is_taken() {
         LoginError::PortBusy {
             port,
             holder: PortHolder::Unknown {
-                process: told_process()
+                process: Some(told_process())
             },
             is_ours: false,
         }
@@ -133,7 +133,7 @@ async fn a_port_that_the_login_of_another_process_holds_is_known_as_such() {
         LoginError::PortBusy {
             port: running.port(),
             holder: PortHolder::AnotherLogin {
-                process: told_process()
+                process: Some(told_process())
             },
             is_ours: false,
         }

@@ -103,6 +103,10 @@ struct OutcomeBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, nullable = false)]
     expires_at: Option<Timestamp>,
+    /// The scopes that the identity provider has granted beyond those that were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unrequested_scopes: Vec<String>,
     /// Why nothing came of it, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "login_denied")]
@@ -221,6 +225,7 @@ impl OutcomeBody {
                 email: account.email.clone(),
             }),
             expires_at: done.expires_at,
+            unrequested_scopes: done.unrequested_scopes.clone(),
             ..Self::default()
         }
     }
@@ -234,5 +239,30 @@ impl From<EndOfLogin> for OutcomeBody {
             hint: end.hint,
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_a_code_is_told_by_its_host_and_whether_that_is_the_issuers() {
+        let device = |page: &str| {
+            let method = LoginMethod::Device {
+                verification_uri: Url::parse(page).expect("a URL"),
+                verification_uri_complete: None,
+                user_code: "AB-CD".to_owned(),
+                interval: std::time::Duration::from_secs(5),
+            };
+            let body = MethodBody::of(&method, "https://id.example");
+            serde_json::to_value(body).expect("JSON")
+        };
+        let honest = device("https://id.example/device");
+        assert_eq!(honest["verification_host"], "id.example");
+        assert_eq!(honest.get("verification_host_differs"), None);
+        let elsewhere = device("https://evil.example/device");
+        assert_eq!(elsewhere["verification_host"], "evil.example");
+        assert_eq!(elsewhere["verification_host_differs"], true);
     }
 }

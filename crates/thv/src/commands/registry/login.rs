@@ -469,6 +469,12 @@ fn words(done: &LoginDone) -> String {
         Some(who) => format!("Logged in as {who}."),
         None => "Logged in.".to_owned(),
     };
+    if !done.unrequested_scopes.is_empty() {
+        let more = done.unrequested_scopes.join(" ");
+        words += " The identity provider has granted more than was asked for: ";
+        words += &more;
+        words.push('.');
+    }
     if !done.refreshable {
         words.push_str(
             " The identity provider gave no refresh token: you will have to log in again when the access token expires.",
