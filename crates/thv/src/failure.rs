@@ -675,6 +675,38 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_speaks_of_whoever_can_change_it() {
+        let exchange = |code: Option<&str>| LoginError::Exchange {
+            cause: "why".to_owned(),
+            code: code.map(str::to_owned),
+            transient: false,
+        };
+        let no_client = || ClientError::from(RegistrationError::NotOffered);
+        let table: Vec<(CommandError, &str)> = vec![
+            (AuthFailure::from(exchange(None)).into(), "its answer"),
+            (
+                AuthFailure::from(exchange(Some("invalid_grant"))).into(),
+                "--client-id",
+            ),
+            (
+                CommandError::Client {
+                    client: no_client(),
+                    port: 8999,
+                },
+                "http://localhost:8999/callback",
+            ),
+            (
+                AuthFailure::from(no_client()).into(),
+                "http://localhost:<callback_port>/callback",
+            ),
+        ];
+        for (error, words) in table {
+            let hint = describe(&error).hint.unwrap_or_default();
+            assert!(hint.contains(words), "{error}: {hint}");
+        }
+    }
+
+    #[test]
     fn a_missing_server_is_named_and_a_way_on_is_shown() {
         let (mut output, out, err) = capture::output();
         let exit = report(
