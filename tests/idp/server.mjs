@@ -10,6 +10,8 @@
 // PAGES: auto (everybody signs in as ACCOUNT, alice at first, and agrees), deny, or forms (a person fills them in).
 // ISSUER is what it calls itself behind a reverse proxy, which has to pass the host on and name the scheme in
 // x-forwarded-proto. REDIRECT_URIS are further ones of the public client, space-separated.
+// With CLIENT_DOCUMENT, a client-id metadata document, clients may be known by such: the document is what is found at its client_id, an
+// https URL. Nothing else is fetched.
 // DPOP is on (tokens are bound to the key of a proof that comes along) or nonce (and proofs need a nonce).
 // Orders: rotate-keys, revoke-all, pages auto, pages deny, pages forms.
 
@@ -130,6 +132,16 @@ function resourceServer(_context, resource) {
   };
 }
 
+// What the provider finds where it fetches a client-id metadata document.
+async function fetchDocument(url) {
+  const document = process.env.CLIENT_DOCUMENT;
+  const found = document && JSON.parse(document).client_id === String(url);
+  say({ event: 'fetched', url: String(url), found: Boolean(found) });
+  return found
+    ? new Response(document, { headers: { 'content-type': 'application/json' } })
+    : new Response('', { status: 404 });
+}
+
 const account = (_context, name) => ({
   accountId: name,
   claims: () => ({ sub: name, email: `${name}@example.test`, email_verified: true }),
@@ -147,6 +159,7 @@ function configuration() {
       ...(process.env.ROBOT_KEY_FILE ? [robot()] : []),
       ...(process.env.WORKLOAD_KEYS ? [workload] : []),
     ],
+    fetch: fetchDocument,
     responseTypes: ['code'],
     clockTolerance: 0,
     findAccount: account,
@@ -160,6 +173,7 @@ function configuration() {
         requireNonce: () => process.env.DPOP === 'nonce',
       },
       deviceFlow: { enabled: true },
+      ...(process.env.CLIENT_DOCUMENT ? { clientIdMetadataDocument: { enabled: true, ack: 'draft-02' } } : {}),
       revocation: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },
       registration: { enabled: true },

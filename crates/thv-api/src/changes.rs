@@ -5,13 +5,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use serde::Serialize;
+use thv_auth::Auth;
+use thv_auth::login::{LoginState, LoginView, Requester};
 use thv_config::world::Clock;
-use thv_registry::{Fault, Registries, Registry};
+use thv_registry::{DEFAULT_REGISTRY, Fault, Registries, Registry};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::discovery::Nonce;
+use crate::error::EndOfLogin;
 use crate::limits::CHANGES_POLL;
 use crate::stream::Event;
 use crate::wire::json;
@@ -20,6 +24,7 @@ use crate::wire::json;
 #[derive(Debug)]
 pub(crate) struct Changes {
     registries: Arc<Registries>,
+    auth: Arc<Auth>,
     clock: Arc<dyn Clock>,
     /// Tells the numbers of this run of the server from those of another one.
     run: String,
@@ -97,12 +102,44 @@ pub(crate) struct AuthChange<'a> {
     auth_type: &'a str,
 }
 
+/// A login that has begun, as `login_started` events tell it: nothing by which it could be answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoginStarted)]
+pub(crate) struct LoginStarted<'a> {
+    /// Name of the registry.
+    #[schema(example = "default")]
+    registry: &'a str,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// Which program has asked for it, by its own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    requested_by: Option<&'a str>,
+}
+
+/// A login that has ended, as `login_ended` events tell it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoginEnded)]
+pub(crate) struct LoginEnded<'a> {
+    /// Name of the registry.
+    #[schema(example = "default")]
+    registry: &'a str,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// `authenticated`, `denied`, `expired`, `cancelled` or `failed`.
+    #[schema(example = "authenticated")]
+    state: &'static str,
+}
+
 // === impl Changes ===
 
 impl Changes {
-    pub(crate) fn new(registries: Arc<Registries>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(registries: Arc<Registries>, auth: Arc<Auth>, clock: Arc<dyn Clock>) -> Self {
         Self {
             registries,
+            auth,
             clock,
             // Without randomness all that a client loses is that it may miss what a restart has changed.
             run: Nonce::random().map_or_else(|_| "0".to_owned(), |nonce| nonce.as_str().to_owned()),
@@ -151,6 +188,12 @@ impl Changes {
                 }
             }
         }
+        if let Some(login) = self.auth.latest_login() {
+            // Logins are to the registry that the configuration describes.
+            for (kind, data) in ends_of(DEFAULT_REGISTRY, &login) {
+                board.set(DEFAULT_REGISTRY, kind, data);
+            }
+        }
         let entry = board
             .entries
             .iter()
@@ -191,6 +234,30 @@ impl Board {
             }
         }
     }
+}
+
+/// What is told of a login: that it has begun, and that it has ended once it has.
+fn ends_of(registry: &str, login: &LoginView) -> Vec<(&'static str, Vec<u8>)> {
+    let started = LoginStarted {
+        registry,
+        started_at: login.started_at,
+        requested_by: login.requester.as_ref().map(Requester::as_str),
+    };
+    let mut told = vec![("login_started", json::line(&started))];
+    let state = match &login.state {
+        LoginState::Pending | LoginState::Completing => None,
+        LoginState::Succeeded(_) => Some("authenticated"),
+        LoginState::Failed(error) => Some(EndOfLogin::of(error).state),
+    };
+    if let Some(state) = state {
+        let ended = LoginEnded {
+            registry,
+            started_at: login.started_at,
+            state,
+        };
+        told.push(("login_ended", json::line(&ended)));
+    }
+    told
 }
 
 /// All that is told of a registry.

@@ -13,12 +13,18 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use thv_registry::{DEFAULT_REGISTRY, Fault, Registry};
 
 use crate::wire::{json, text};
-pub(crate) use body::{Action, ErrorBody, ProblemBody};
+pub(crate) use body::{Action, ActionBody, ErrorBody, ProblemBody};
+use causes::AUTH_REQUIRED_CODE;
 pub(crate) use causes::what_helps;
 pub(crate) use door::Door;
 pub(crate) use login::EndOfLogin;
+
+/// The ways of a login as they are known without asking the identity provider.
+const LOGIN_METHODS: [&str; 3] = ["browser", "device", "paste"];
 
 /// Something that went wrong, as a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +36,20 @@ pub(crate) struct Problem {
     reason: Option<&'static str>,
     hint: Option<&'static str>,
     actions: &'static [Action],
-    retry_after: Option<Duration>,
+    met: Option<Box<Met>>,
+    /// In seconds: every problem is carried by value, and has to stay small.
+    retry_after: Option<u32>,
     allow: &'static [&'static str],
     close: bool,
+}
+
+/// Where a read has met a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Met {
+    /// Name of the registry.
+    registry: String,
+    /// Since when reads of it have met that a login is needed, if they have.
+    since: Option<Timestamp>,
 }
 
 /// How a problem is written for a client that did not name a form.
@@ -60,6 +77,7 @@ impl Problem {
             reason: None,
             hint: None,
             actions: &[],
+            met: None,
             retry_after: None,
             allow: &[],
             close: false,
@@ -181,7 +199,7 @@ impl Problem {
     /// [`MAX_FOLLOWING`](crate::limits::MAX_FOLLOWING).
     pub(crate) fn too_many_waiting() -> Self {
         Self {
-            retry_after: Some(Duration::from_secs(5)),
+            retry_after: Some(5),
             ..Self::by_door(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_waiting",
@@ -198,6 +216,23 @@ impl Problem {
             "the answer took too long",
             Form::Empty,
         )
+    }
+
+    /// The same of a read of `registry`.
+    pub(crate) fn of_read<E: Into<Self>>(registry: &Registry) -> impl FnOnce(E) -> Self {
+        move |error| {
+            let problem = error.into();
+            let fault = registry.status().fault;
+            let fault = fault.filter(|(fault, _)| matches!(fault, Fault::AuthRequired { .. }));
+            let met = Met {
+                registry: registry.name().to_owned(),
+                since: fault.map(|(_, since)| since),
+            };
+            Self {
+                met: Some(Box::new(met)),
+                ..problem
+            }
+        }
     }
 
     #[cfg(test)]
@@ -222,14 +257,18 @@ impl Problem {
             *response.status_mut() = self.status;
             response
         } else {
-            text::response(self.status, &self.message)
+            match self.hint {
+                // Clients of the Go program show the text as it is, or log it: what to do next belongs to it.
+                Some(hint) => text::response(self.status, &format!("{}. {hint}", self.message)),
+                None => text::response(self.status, &self.message),
+            }
         };
         let headers = response.headers_mut();
         for method in self.allow {
             headers.append(header::ALLOW, HeaderValue::from_static(method));
         }
         if let Some(pause) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(pause)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(pause));
         }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -239,13 +278,23 @@ impl Problem {
 
     /// The problem's body as JSON, and its media type.
     fn as_json(&self, door: Door) -> Response {
+        let needs_login = self.code == AUTH_REQUIRED_CODE;
+        let met = self.met.as_deref();
+        let name = met.map_or(DEFAULT_REGISTRY, |met| &*met.registry);
         let body = ErrorBody {
             code: self.code,
             message: &self.message,
             error: (door == Door::Standard).then_some(&*self.message),
             reason: self.reason,
             hint: self.hint,
-            actions: self.actions,
+            actions: Action::all_for(self.actions, name),
+            registry: needs_login.then_some(name),
+            since: met.and_then(|met| met.since).filter(|_| needs_login),
+            login_methods: if self.actions.contains(&Action::StartLogin) {
+                &LOGIN_METHODS
+            } else {
+                &[]
+            },
         };
         let (body, media_type) = if door == Door::V1 {
             let problem = ProblemBody::new(self.status, body);
@@ -264,8 +313,9 @@ impl Problem {
 }
 
 /// At least one second: a zero would ask the client to try at once.
-fn whole_seconds(pause: Duration) -> u64 {
-    pause.as_secs() + u64::from(pause.subsec_nanos() > 0 || pause.is_zero())
+fn whole_seconds(pause: Duration) -> u32 {
+    let begun = u64::from(pause.subsec_nanos() > 0 || pause.is_zero());
+    u32::try_from(pause.as_secs().saturating_add(begun)).unwrap_or(u32::MAX)
 }
 
 /// Leaves the problem to the edge, which knows the door and what the client asked for.

@@ -83,7 +83,11 @@ impl Api {
     pub fn new(registries: Arc<Registries>, options: ApiOptions) -> Self {
         let metrics = options.metrics.then(|| Arc::new(metrics::Metrics::new()));
         let shared = state::Shared {
-            changes: changes::Changes::new(Arc::clone(&registries), Arc::clone(&options.clock)),
+            changes: changes::Changes::new(
+                Arc::clone(&registries),
+                Arc::clone(&options.auth),
+                Arc::clone(&options.clock),
+            ),
             registries,
             auth: Arc::clone(&options.auth),
             desk: login_desk::LoginDesk::new(

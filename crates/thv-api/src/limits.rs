@@ -36,6 +36,10 @@ pub const REFRESH_TIME: Duration = Duration::from_mins(10);
 pub const MAX_WAIT: Duration = Duration::from_secs(50);
 
 /// How many clients may wait for logins at a time, by polling or on a stream. Each costs a connection and a small task.
+///
+/// The cap is one for all: clients on loopback and on the socket are the programs of one user, and nothing that they send tells one from
+/// the other that could not be sent differently. Who has no place is told at once and can poll without waiting, so that none is shut out;
+/// those who follow all changes take places of their own.
 pub const MAX_WAITING: usize = 32;
 
 /// How many clients may follow all changes at a time. They have places of their own: a client that opens one stream after the

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thv_auth::login::{
-    DeviceUse, LoginError, LoginHow, Prompter, PublicUrl, RESOURCE_LOGIN_TIME, Settle, StartedLogin,
+    DeviceUse, LoginError, LoginHow, Prompter, PublicUrl, RESOURCE_LOGIN_TIME, Requester, Settle,
+    StartedLogin,
 };
 use thv_auth::logout::LogoutReceipt;
 use thv_auth::opener::Opener;
@@ -87,9 +88,11 @@ impl LoginDesk {
         &self,
         target: LoginTarget,
         client: Client,
+        requester: Option<Requester>,
         settle: Settle,
     ) -> Result<(), AuthFailure> {
         let how = LoginHow {
+            requester,
             opener: self.opener.clone(),
             public: self.public.clone(),
             settle: Some(settle),
@@ -119,10 +122,12 @@ impl LoginDesk {
     /// that is there.
     pub(crate) async fn start(
         &self,
+        requester: Option<Requester>,
         settle: Settle,
         switch_account: bool,
     ) -> Result<StartedLogin, AuthFailure> {
         let how = LoginHow {
+            requester,
             time: Some(RESOURCE_LOGIN_TIME),
             device: DeviceUse::Offer,
             public: self.public.clone(),

@@ -100,7 +100,8 @@ impl Shared {
         segment: Result<std::borrow::Cow<'_, str>, BadEscape>,
     ) -> Result<Served, Problem> {
         let registry = self.registry(segment)?;
-        Ok(registry.catalog(limits::CATALOG_PATIENCE).await?)
+        let served = registry.catalog(limits::CATALOG_PATIENCE).await;
+        served.map_err(Problem::of_read(&registry))
     }
 
     /// The registry that the doors without a registry name stand for.
@@ -111,7 +112,8 @@ impl Shared {
     /// Its catalog.
     pub(crate) async fn default_catalog(&self) -> Result<Served, Problem> {
         let registry = self.default_registry()?;
-        Ok(registry.catalog(limits::CATALOG_PATIENCE).await?)
+        let served = registry.catalog(limits::CATALOG_PATIENCE).await;
+        served.map_err(Problem::of_read(&registry))
     }
 
     /// After a login, the next read must not meet the refusal that made somebody log in: where one

@@ -17,7 +17,7 @@ use common::protected::{Street, protected, street};
 use common::{CATALOG, House, house, request};
 use http::Method;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use thv_api::Drained;
 use thv_api::limits::{MAX_FOLLOWING, MAX_WAITING};
 use thv_config::disk;
@@ -136,6 +136,20 @@ async fn a_login_and_a_logout_show() {
     let needed = |auth: &Value| auth["auth_status"] == "configured";
     following.until("auth", needed).await;
     assert_eq!(protected.log_in().await.status, 200);
+    let started = following.until("login_started", |_| true).await.data;
+    let ended = following.until("login_ended", |_| true).await.data;
+    assert_eq!(
+        (&ended["registry"], &ended["state"]),
+        (&json!("default"), &json!("authenticated"))
+    );
+    assert_eq!(started["started_at"], ended["started_at"]);
+    let members: Vec<_> = started.as_object().unwrap().keys().collect();
+    assert_eq!(
+        members,
+        ["registry", "started_at"],
+        "nothing to answer it with"
+    );
+    let mut following = follow(&protected.house, None).await;
     let authenticated = |auth: &Value| auth["auth_status"] == "authenticated";
     following.until("auth", authenticated).await;
     assert_eq!(protected.get("/v0.1/servers").await.status, 200);

@@ -87,10 +87,10 @@ pub enum AuthFailure {
     Login(#[from] LoginError),
     /// Logins were started one after the other, and nobody has answered one.
     #[error(
-        "the last logins were answered by nobody; finish one on the command line with `thv registry login`, or wait"
+        "the last logins were answered by nobody; no program starts another one before a person logs in or refuses, or begins one with `thv registry login` in a terminal"
     )]
     Unanswered {
-        /// When there may be one again.
+        /// When there may be one again, if no person acts before.
         retry_after: Duration,
     },
     /// The client that was registered for the login is not known any more, and there is no new one.
@@ -290,7 +290,7 @@ impl Auth {
             .await;
     }
 
-    /// A person is here and logs in: whatever went unanswered before no longer counts.
+    /// A person is here and logs in: whatever went unanswered before no longer counts. For who can be seen to be there only.
     pub async fn person_is_here(&self) {
         if let Ok(config) = self.config.load_async().await
             && let Ok(binding) = Binding::of(&config)
@@ -335,6 +335,11 @@ impl Auth {
         tokio::task::spawn_blocking(move || work(&budget, &key))
             .await
             .ok()
+    }
+
+    /// The login that began last in this process, running or ended; none before the first one.
+    pub fn latest_login(&self) -> Option<LoginView> {
+        self.logins.latest()
     }
 
     /// The login of this name, running or ended a while ago.
@@ -634,6 +639,7 @@ impl Auth {
         let how = LoginHow {
             next_client: client.is_next.then(|| registration.clone()),
             redirect: client.form,
+            is_our_client: true,
             authentication: registration.authentication,
             secret_host: Some(registration.token_host),
             ..how

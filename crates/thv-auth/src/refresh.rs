@@ -43,7 +43,7 @@ use crate::oauth::{Prover, Servers};
 use crate::skew::{Skew, shifted};
 use crate::vault::{Vault, VaultError, Wiped};
 use renewal::Renewal;
-use window::need;
+use window::{due, need};
 
 /// Keeps the grants of one process fresh. Clones are the same engine.
 #[derive(Clone)]
@@ -154,6 +154,11 @@ impl RefreshEngine {
         self.inner.ahead.store(yes, Ordering::Relaxed);
     }
 
+    /// Whether it is.
+    pub(crate) fn renews_ahead(&self) -> bool {
+        self.inner.ahead.load(Ordering::Relaxed)
+    }
+
     /// Asks the provider for nothing from now on: for a program that wants to know how things stand, and changes none.
     pub fn renew_nothing(&self) {
         self.inner.renews.store(false, Ordering::Relaxed);
@@ -251,6 +256,11 @@ impl Inner {
 
     pub(crate) fn need(&self, grant: &Grant) -> Need {
         need(grant, self.provider_now(grant), self.jitter)
+    }
+
+    /// When `grant` is renewed in the background, by the provider's clock.
+    pub(crate) fn renewal_due(&self, grant: &Grant) -> Option<Timestamp> {
+        due(grant, self.jitter)
     }
 
     pub(crate) fn is_usable(&self, grant: &Grant) -> bool {

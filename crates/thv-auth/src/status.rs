@@ -19,6 +19,7 @@ use crate::doctor::proof_fault;
 use crate::grant::{Grant, GrantOrigin};
 use crate::machine::settings::CredentialKind;
 use crate::machine::way::{Choice, Way};
+use crate::oauth::unrequested_scopes;
 use crate::pin::Pin;
 use crate::refresh::{Need, RefreshEngine, View, blocking};
 use crate::relaxation::Relaxation;
@@ -87,6 +88,9 @@ pub struct AuthReport {
     pub expires_at: Option<Timestamp>,
     /// Whether the grant can be renewed without anybody.
     pub refreshable: bool,
+    /// From when on this process renews it behind the back of its users; only in one that does so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_refresh_at: Option<Timestamp>,
     /// Whether it is being renewed by this process now.
     pub refreshing: bool,
     /// The end of the last renewal: in this process, or in the one that stored the grant, whichever was later.
@@ -198,6 +202,9 @@ pub struct ReportedScopes {
     pub requested: Vec<String>,
     /// Granted, as far as the provider named them.
     pub granted: Vec<String>,
+    /// Granted, and not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unrequested: Vec<String>,
     /// What the registry wanted beyond those; the next login asks for them too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<String>,
@@ -246,7 +253,8 @@ pub struct ReportedRefresh {
     pub result: &'static str,
 }
 
-/// A login that waits for a person.
+/// A login that waits for a person. Its name is not told here, because whoever knows it can answer and end it: who may start a login
+/// joins this one, and is told then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PendingLogin {
     /// When it began.
@@ -273,6 +281,7 @@ impl AuthReport {
             token_type: None,
             expires_at: None,
             refreshable: false,
+            next_refresh_at: None,
             refreshing: false,
             last_refresh: None,
             refresh_outcome_unknown_since: None,
@@ -414,6 +423,7 @@ impl AuthReport {
             email: account.email.clone(),
         });
         self.scopes.granted.clone_from(&grant.scopes);
+        self.scopes.unrequested = unrequested_scopes(&self.scopes.requested, &grant.scopes);
         self.source = Some(grant.origin);
         self.token_type = Some(grant.token_type.clone());
         self.expires_at = grant.expires_at.map(|expiry| shifted(expiry, -offset));
@@ -427,6 +437,10 @@ impl AuthReport {
                 .push(Relaxation::BearerDespiteDpop.as_str());
         }
         self.refreshable = grant.refresh_token.is_some() && grant.dead.is_none();
+        if self.refreshable && engine.renews_ahead() {
+            let due = engine.inner().renewal_due(grant);
+            self.next_refresh_at = due.map(|due| shifted(due, -offset));
+        }
         self.refresh_outcome_unknown_since = grant
             .intent
             .as_ref()

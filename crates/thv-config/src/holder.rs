@@ -131,7 +131,8 @@ fn listening_inodes(table: &str, port: u16) -> Vec<u64> {
 }
 
 impl Process {
-    fn of(pid: u32) -> Self {
+    /// The process of this number, with its name where the system tells it.
+    pub fn of(pid: u32) -> Self {
         let name = table(&format!("/proc/{pid}/comm"))
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty() && !name.chars().any(char::is_control));

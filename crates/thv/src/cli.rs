@@ -125,12 +125,6 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) openapi: bool,
 
-    #[command(flatten)]
-    pub(crate) callers: CallerArgs,
-
-    #[command(flatten)]
-    pub(crate) sentry: SentryArgs,
-
     /// Origin whose pages may read the standard registry API under /v0.1; repeatable
     #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) cors_origins: Vec<String>,
@@ -147,6 +141,13 @@ pub(crate) struct ServeArgs {
     /// Stop when the process that started this one is gone
     #[arg(long)]
     pub(crate) exit_with_parent: bool,
+
+    // A heading holds for all flags behind it, so that these come last.
+    #[command(flatten)]
+    pub(crate) callers: CallerArgs,
+
+    #[command(flatten)]
+    pub(crate) sentry: SentryArgs,
 }
 
 /// Who may call the server.
@@ -395,7 +396,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "NAME", requires = "with_token")]
     pub(crate) header: Option<String>,
 
-    /// How long to wait for the login, in seconds
+    /// How long to wait for the login, in seconds; 300 at most
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) timeout: u64,
 }

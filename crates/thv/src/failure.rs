@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thv_api::ClaimError;
 use thv_auth::binding::NoBinding;
-use thv_auth::login::LoginError;
+use thv_auth::login::{LoginError, PortHolder};
 use thv_auth::machine::manage::ManageError;
 use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::oauth::resource::{ResourceError, ResourceFault};
@@ -60,8 +60,12 @@ pub(crate) enum CommandError {
     #[error(transparent)]
     Search(#[from] SearchError),
     /// There is no client to log in as.
-    #[error(transparent)]
-    Client(#[from] ClientError),
+    #[error("{client}")]
+    Client {
+        client: ClientError,
+        /// The port that the browser would come back to.
+        port: u16,
+    },
     /// The person does not want to log in where the registry says.
     #[error("nothing was changed: you did not agree to log in at {issuer}")]
     NotConfirmed { issuer: String },
@@ -190,7 +194,7 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
         CommandError::EmptySecret => Failure::new(error.to_string(), Exit::Failure)
             .hint("type a value, or pipe one in: `printf %s \"$VALUE\" | thv secret set <name>`"),
         CommandError::Search(search) => describe_search(search),
-        CommandError::Client(client) => describe_client(client),
+        CommandError::Client { client, port } => describe_client(client, Some(*port)),
         CommandError::NotConfirmed { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("ask who runs the registry; `--issuer <url>` names the identity provider that you trust"),
         CommandError::NobodyConfirms { issuer, .. } => Failure::new(error.to_string(), Exit::AuthRequired)
@@ -360,15 +364,20 @@ fn names_a_parent(error: &ResourceError) -> bool {
     error.attempts.iter().any(|(_, fault)| is_other(fault))
 }
 
-fn describe_client(client: &ClientError) -> Failure {
+/// Why there is no client, for a browser that comes back to `port`; `None` where it is the one that is configured.
+fn describe_client(client: &ClientError, port: Option<u16>) -> Failure {
     let text = client.to_string();
+    let port = port.map_or_else(|| "<callback_port>".to_owned(), |port| port.to_string());
+    let by_hand = format!(
+        "have thv registered there as a native client with the redirect URI http://localhost:{port}/callback, then add `--client-id <id>` to the command"
+    );
     match client {
         ClientError::Registration(RegistrationError::Transient { .. }) => {
             Failure::new(text, Exit::UpstreamUnavailable).hint("try again with the same command")
         }
-        ClientError::Registration(_) => Failure::new(text, Exit::AuthRequired).hint(
-            "have thv registered there as a native client with the redirect URI http://localhost:8666/callback, then add `--client-id <id>` to the command",
-        ),
+        ClientError::Registration(_) | ClientError::NoMetadataDocuments { .. } => {
+            Failure::new(text, Exit::AuthRequired).hint(&by_hand)
+        }
         ClientError::Store(VaultError::Store(error)) => describe_secrets(error),
         ClientError::Store(_) => Failure::new(text, Exit::Failure),
         ClientError::MetadataDocument { .. } => Failure::new(text, Exit::Usage)
@@ -383,7 +392,7 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             .hint("`thv config set-registry <url>` uses another registry"),
         AuthFailure::NoBinding(_) | AuthFailure::CredentialInUse(_) => Failure::new(text, Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
-        AuthFailure::Client(client) => describe_client(client),
+        AuthFailure::Client(client) => describe_client(client, None),
         AuthFailure::Config(config) | AuthFailure::Manage(ManageError::Config(config)) => {
             describe_config(config, Exit::Failure)
         }
@@ -391,7 +400,8 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
         | AuthFailure::Manage(ManageError::Store(error)) => describe_secrets(error),
         AuthFailure::Vault(_) => Failure::new(text, Exit::Failure)
             .hint("`thv registry login` replaces what is stored"),
-        AuthFailure::Unanswered { .. } => Failure::new(text, Exit::Failure),
+        AuthFailure::Unanswered { .. } => Failure::new(text, Exit::AuthRequired)
+            .hint("`thv registry login` in a terminal, by whoever is to log in"),
         AuthFailure::Manage(ManageError::Settings(_) | ManageError::Secret { .. }) => {
             Failure::new(text, Exit::Usage)
                 .hint("`--help` after the command shows what belongs to it")
@@ -429,6 +439,9 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
                 code: Some(code), ..
             } if code == "invalid_client" => Failure::new(text, Exit::Failure)
                 .hint("the identity provider does not know this client: `thv registry login --register` has thv registered anew, `--client-id <id>` names another"),
+            LoginError::Exchange { code: None, .. } => Failure::new(text, Exit::Failure).hint(
+                "tell who runs the identity provider what is wrong with its answer; the settings here have no part in it",
+            ),
             LoginError::Exchange { .. } => Failure::new(text, Exit::Failure).hint(
                 "`thv registry login --client-id <id>` names another client; it has to be registered as a public one, with PKCE and this machine's redirect URI",
             ),
@@ -457,7 +470,10 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
             }
             LoginError::NoDeviceCode { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login` logs in with a browser, `--no-browser` with one on another machine"),
-            LoginError::PortBusy { .. } | LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
+            LoginError::PortBusy { holder, is_ours, .. } => {
+                Failure::new(text, Exit::Failure).hint(&around_the_port(holder, *is_ours))
+            }
+            LoginError::Listener { .. } => Failure::new(text, Exit::Failure)
                 .hint("`thv registry login --device` needs no port, where the identity provider has device codes"),
             LoginError::Denied { code, .. } => Failure::new(text, Exit::AuthRequired).hint(match code.as_str() {
                 "invalid_scope" => "`thv registry login --scopes <list>` asks for others",
@@ -465,12 +481,30 @@ fn describe_auth(failure: &AuthFailure) -> Failure {
                 "unauthorized_client" | "invalid_client" => "`thv registry login --client-id <id>` names another client",
                 _ => "`thv registry login` tries again",
             }),
-            LoginError::Expired { .. } => {
+            LoginError::Expired { .. } | LoginError::CodeExpired => {
                 Failure::new(text, Exit::AuthRequired).hint("`thv registry login` tries again")
             }
             _ => Failure::new(text, Exit::Failure),
         },
     }
+}
+
+/// What to do where the callback port is taken.
+fn around_the_port(holder: &PortHolder, is_ours: bool) -> String {
+    let free = match holder {
+        PortHolder::Unknown { .. } => "end that program",
+        PortHolder::ThisProcess { .. } | PortHolder::AnotherLogin { .. } => {
+            "finish or cancel that login"
+        }
+    };
+    let other = if is_ours {
+        "another port"
+    } else {
+        "another registered port"
+    };
+    format!(
+        "{free}; or `thv registry login --callback-port <port>` with {other}; or `--device`, which needs none, where the identity provider has device codes"
+    )
 }
 
 fn describe_config(error: &ConfigError, exit: Exit) -> Failure {
@@ -661,6 +695,38 @@ mod tests {
         ];
         for (error, exit) in table {
             assert_eq!(describe(&error).exit, exit, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_hint_speaks_of_whoever_can_change_it() {
+        let exchange = |code: Option<&str>| LoginError::Exchange {
+            cause: "why".to_owned(),
+            code: code.map(str::to_owned),
+            transient: false,
+        };
+        let no_client = || ClientError::from(RegistrationError::NotOffered);
+        let table: Vec<(CommandError, &str)> = vec![
+            (AuthFailure::from(exchange(None)).into(), "its answer"),
+            (
+                AuthFailure::from(exchange(Some("invalid_grant"))).into(),
+                "--client-id",
+            ),
+            (
+                CommandError::Client {
+                    client: no_client(),
+                    port: 8999,
+                },
+                "http://localhost:8999/callback",
+            ),
+            (
+                AuthFailure::from(no_client()).into(),
+                "http://localhost:<callback_port>/callback",
+            ),
+        ];
+        for (error, words) in table {
+            let hint = describe(&error).hint.unwrap_or_default();
+            assert!(hint.contains(words), "{error}: {hint}");
         }
     }
 

@@ -32,6 +32,7 @@ use crate::output::Output;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
+    close_to_others();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version end here too, with code 0. A closed pipe is nobody's failure.
@@ -56,6 +57,13 @@ fn main() -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(error) => failure::report(&error, &mut output).into(),
     }
+}
+
+/// Lets no other program of this user look into this one's memory, open files or environment, and no core of it be dumped: tokens are
+/// in there. What cannot be closed stays as it was. Programs that this one starts are not closed.
+fn close_to_others() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// The real world, in which a key file on the command line counts before anything that the environment says of the key.

@@ -2,11 +2,16 @@
 //!
 //! The browser is opened by a copy of this program whose environment holds no secrets: what starts
 //! a browser hands its environment on, and every page's helper would carry the store's password.
+//! Where there is no display nothing is started at all: what opens addresses says that it did, and nobody would see it.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use thv_auth::opener::Opener;
+use thv_config::disk;
+use thv_config::world::Env;
 use url::Url;
 
 use crate::failure::CommandError;
@@ -26,12 +31,48 @@ const SECRET_PREFIXES: [&str; 5] = [
 /// The longest address that the copy takes, in bytes.
 const MAX_ADDRESS: u64 = 64 * 1024;
 
+/// What a person's screen is known by: a display, or a program that stands in for it.
+const DISPLAYS: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"];
+
+/// Says whether Linux on Windows may start programs of Windows, the browser among them.
+const WSL_INTEROP: &str = "/proc/sys/fs/binfmt_misc/WSLInterop";
+
+/// What is read of that file, in bytes; its first line says it.
+const WSL_INTEROP_MAX: u64 = 4096;
+
 /// Opens URLs in the default browser.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Browser;
+#[derive(Clone, Debug)]
+pub(crate) struct Browser {
+    env: Arc<dyn Env>,
+}
+
+impl Browser {
+    /// The browser of whoever has this environment.
+    pub(crate) fn new(env: &Arc<dyn Env>) -> Self {
+        Self {
+            env: Arc::clone(env),
+        }
+    }
+
+    /// Whether somebody could see it. Systems other than Linux have no variable that would say.
+    pub(crate) fn has_display(&self) -> bool {
+        !cfg!(target_os = "linux") || has_display(&*self.env, Path::new(WSL_INTEROP))
+    }
+}
+
+/// Whether the environment names a display, or `wsl_interop` says that Windows has one.
+fn has_display(env: &dyn Env, wsl_interop: &Path) -> bool {
+    let is_set = |name: &str| env.var(name).is_some_and(|value| !value.is_empty());
+    DISPLAYS.iter().any(|name| is_set(name))
+        || disk::read_bounded(wsl_interop, WSL_INTEROP_MAX)
+            .is_ok_and(|text| text.starts_with(b"enabled"))
+}
 
 impl Opener for Browser {
     fn open(&self, url: &Url) -> Result<(), String> {
+        if !self.has_display() {
+            return Err("this machine has no display to show one on (neither DISPLAY nor WAYLAND_DISPLAY is set, nor BROWSER)".to_owned());
+        }
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
         command
@@ -74,4 +115,32 @@ pub(crate) fn open_address() -> Result<(), CommandError> {
         .ok_or_else(|| CommandError::Usage("give an http or https address".to_owned()))?;
     webbrowser::open(url.as_str())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use thv_config::world::MapEnv;
+
+    use super::*;
+
+    #[test]
+    fn a_display_is_a_variable_or_windows() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let interop = folder.path().join("WSLInterop");
+        assert!(!has_display(&MapEnv::new(), &interop));
+        assert!(!has_display(&MapEnv::from([("DISPLAY", "")]), &interop));
+        for name in DISPLAYS {
+            assert!(
+                has_display(&MapEnv::from([(name, "x")]), &interop),
+                "{name}"
+            );
+        }
+        for (text, has) in [
+            ("disabled\n", false),
+            ("enabled\ninterpreter /init\n", true),
+        ] {
+            disk::write_atomic(&interop, text.as_bytes()).expect("a file");
+            assert_eq!(has_display(&MapEnv::new(), &interop), has, "{text}");
+        }
+    }
 }

@@ -356,7 +356,28 @@ async fn every_dead_end_says_what_to_type_next() {
     stage
         .provider
         .behave(|behaviour| behaviour.registration = Registration::Off);
-    fails(&[&url], 3, &["register", "--client-id <id>"]).await;
+    fails(
+        &[&url, "--callback-port", "8999"],
+        3,
+        &[
+            "register",
+            "http://localhost:8999/callback",
+            "--client-id <id>",
+        ],
+    )
+    .await;
+    fails(
+        &[&url, "--client-metadata", "https://app.example/client.json"],
+        3,
+        &["reads no client-id metadata documents", "--client-id <id>"],
+    )
+    .await;
+    fails(
+        &["ftp://registry.example/x"],
+        2,
+        &["not an http or https URL", "thv registry login <url>"],
+    )
+    .await;
     stage.registry.describe(json!({"resource": url}));
     fails(
         &[&url],

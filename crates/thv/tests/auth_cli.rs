@@ -466,7 +466,10 @@ async fn a_busy_port_is_told_with_its_number() {
         "{}",
         ran.stderr
     );
-    assert!(ran.stderr.contains("another thv"), "{}", ran.stderr);
+    let holder = format!("(PID {}), which is waiting for a login", server.pid());
+    for words in [&*holder, "finish or cancel", "--callback-port", "--device"] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
     login.drop_it().await;
     assert_ne!(free_port(), stage.port);
 }

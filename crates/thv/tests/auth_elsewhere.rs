@@ -116,7 +116,9 @@ async fn a_pipe_is_read_only_when_it_is_asked_for() {
     let mut running = Running::start_typing(THV, &stage.home, &arguments, stage.env());
     let url = stage.printed_url(&running).await;
     running.type_line("not for this command");
-    assert!(!running.stderr().contains("paste"), "{}", running.stderr());
+    let told = running.stderr();
+    assert!(!told.contains("paste that here"), "{told}");
+    assert!(told.contains("`--paste` reads that"), "{told}");
     browse(&url).await;
     let ran = running.ended().await;
     assert_eq!(ran.code, 0, "{}", ran.transcript());
@@ -170,9 +172,35 @@ async fn a_restart_forgets_no_prompt_and_a_person_on_the_command_line_counts_as_
     }
     let server = stage.server().await;
     assert!(!prompted(&server).await, "a restart has forgotten");
-    let ran = stage
-        .cli(&["registry", "login", "--no-browser", "--timeout", "1"])
+    // Without a terminal the command line is a program like others.
+    let arguments = ["registry", "login", "--no-browser", "--timeout", "1"];
+    let ran = stage.cli(&arguments).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    for words in ["answered by nobody", "`thv registry login` in a terminal"] {
+        assert!(ran.stderr.contains(words), "{}", ran.transcript());
+    }
+    assert!(!prompted(&server).await, "nobody was there");
+    let in_terminal = format!("'{THV}' {}", arguments.join(" "));
+    let script = ["-qec", &in_terminal, "/dev/null"];
+    let ran = Running::start("script", &stage.home, &script, stage.env())
+        .ended()
         .await;
     assert_eq!(ran.code, 3, "{}", ran.transcript());
     assert!(prompted(&server).await, "somebody was there");
+}
+
+#[tokio::test]
+async fn prompts_of_commands_without_a_terminal_are_counted() {
+    let stage = stage().await;
+    for way in [&[][..], &["--no-browser"], &["--device"]] {
+        let arguments = [&["registry", "login", "--timeout", "1"], way].concat();
+        let ran = stage.cli(&arguments).await;
+        assert!(ran.stderr.contains("within 1 s"), "{}", ran.transcript());
+    }
+    let server = stage.server().await;
+    assert!(!prompted(&server).await);
+    let ran = stage.cli(&["registry", "login", "--device"]).await;
+    assert_eq!(ran.code, 3, "{}", ran.transcript());
+    let asked = stage.provider.requests_for(paths::DEVICE_AUTHORIZATION);
+    assert_eq!(asked.len(), 1, "the provider was asked for nothing");
 }

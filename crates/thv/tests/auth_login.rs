@@ -449,3 +449,29 @@ async fn without_a_browser_a_login_says_so_and_names_the_command_line() {
     assert!(!is_listening(stage.port));
     assert!(stage.provider.requests_for(paths::TOKEN).is_empty());
 }
+
+#[tokio::test]
+async fn without_a_display_no_browser_is_believed_in_and_the_answer_comes_at_once() {
+    let stage = Stage::new().await;
+    // A browser is installed, and what starts it would say that it did.
+    let blind = [("DISPLAY", ""), ("WAYLAND_DISPLAY", ""), ("BROWSER", "")];
+    let mut setup = stage.setup();
+    for (name, value) in blind {
+        setup = setup.env(name, value);
+    }
+    let server = setup.start().await;
+    let answer = server.post(LOGIN, &json!({})).await;
+    assert_eq!(answer.status, 501, "{answer:?}");
+    for what in ["no display", "--device", "--no-browser", "auth/logins"] {
+        assert!(answer.text().contains(what), "{what}: {answer:?}");
+    }
+    let command = stage
+        .cli_with(&["registry", "login", "--timeout", "1"], &blind)
+        .await;
+    let told = &command.stderr;
+    assert!(
+        told.contains("No browser was opened, because there is no display here. Log in at:"),
+        "{told}"
+    );
+    assert_eq!(stage.opener.urls(), Vec::<String>::new());
+}

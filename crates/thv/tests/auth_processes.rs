@@ -219,6 +219,7 @@ async fn kill_9_at_any_moment_of_a_login_and_a_renewal_leaves_a_readable_store()
     let stage = Stage::with_tokens_of(1).await;
     let mut kills = 0_u64;
     for delay in [0, 3, 10, 30, 60, 120] {
+        stage.a_person_comes();
         let running = stage.start_cli(&["registry", "login", "--no-browser"]);
         let url = stage.printed_url(&running).await;
         let browsing = tokio::spawn(async move { Browser::default().try_open(&url).await });
@@ -234,6 +235,7 @@ async fn kill_9_at_any_moment_of_a_login_and_a_renewal_leaves_a_readable_store()
             ran.transcript()
         );
     }
+    stage.a_person_comes();
     stage.logged_in_by_cli().await;
     for delay in [20, 50, 80, 120, 200] {
         expire(&stage).await;

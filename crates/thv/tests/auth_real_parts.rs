@@ -115,6 +115,45 @@ async fn the_certified_provider_a_login_gives_tokens_that_the_registry_takes() {
 }
 
 #[tokio::test]
+async fn the_certified_provider_reads_our_client_document_and_registers_nobody() {
+    let document = "https://app.example/thv.json";
+    let client = json!({
+        "client_id": document,
+        "client_name": "thv",
+        "application_type": "native",
+        "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "redirect_uris": ["http://localhost/callback"],
+    });
+    let real = Real::new(&[("CLIENT_DOCUMENT", &client.to_string())]).await;
+    std::fs::remove_file(real.home.config_file()).unwrap();
+    let (url, port) = (real.registry.url(), free_port().to_string());
+    let mut env = real.opener.env();
+    let password = auth_kit::PASSWORD.to_owned();
+    env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
+    let arguments = ["registry", "login", &url, "-p", "--yes", "--no-browser"];
+    let more = ["--callback-port", &port, "--client-metadata", document];
+    let arguments = [&arguments[..], &more].concat();
+    let running = Running::start(THV, &real.home, &arguments, env);
+    let authorize = format!("{}/auth", real.provider.issuer);
+    let page = browse(&running.word_on_stderr(&authorize).await).await;
+    assert_eq!(page.answer.status, 200, "{page:?}");
+    let ran = running.ended().await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    let events = real.provider.events();
+    let did = |event: &str, member: &str, value: &str| {
+        let fits = |told: &&Value| told["event"] == event && told[member] == value;
+        events.iter().filter(fits).count()
+    };
+    assert_eq!(did("fetched", "url", document), 1, "{events:?}");
+    assert_eq!(did("request", "path", "/reg"), 0, "{events:?}");
+    let server = real.server().await;
+    assert_eq!(names(&server).await, real.registry.live_names());
+    assert_eq!(report(&server).await["client_id"], document);
+}
+
+#[tokio::test]
 async fn the_certified_provider_registers_us_and_a_url_leads_to_the_catalog() {
     let real = Real::new(&[("ACCESS_TTL", "3")]).await;
     std::fs::remove_file(real.home.config_file()).unwrap();

@@ -481,6 +481,32 @@ async fn help_is_a_success_and_names_the_verbs() {
 }
 
 #[tokio::test]
+async fn no_flag_that_works_stands_under_those_without_effect() {
+    let home = Home::new();
+    let help = thv(&home, &["serve", "--help"]).await.stdout;
+    let (_, idle) = help
+        .split_once("Accepted for desktop clients, without effect")
+        .expect("the heading");
+    let flags: Vec<_> = idle
+        .split_whitespace()
+        .filter(|word| word.starts_with("--"))
+        .collect();
+    assert_eq!(flags.len(), 3, "{flags:?}");
+    assert!(flags.iter().all(|flag| flag.starts_with("--sentry-")));
+    let (first, _) = help
+        .split_once("Callers must show a token")
+        .expect("another");
+    for flag in [
+        "--cors-origin",
+        "--public-url",
+        "--metrics",
+        "--exit-with-parent",
+    ] {
+        assert!(first.contains(flag), "{flag}: {help}");
+    }
+}
+
+#[tokio::test]
 async fn a_closed_pipe_is_no_panic() {
     let home = furnished();
     let script = "\"$1\" registry list --format json | head -c 10; exit 0";

@@ -12,7 +12,7 @@
 
 mod auth_kit;
 
-use auth_kit::{DEFAULT, STANDARD, Stage, end_of};
+use auth_kit::{DEFAULT, STANDARD, Stage, end_of, this_process};
 use serde_json::{Value, json};
 use thv_testkit::binary::Server;
 use thv_testkit::browse::browse;
@@ -55,7 +55,8 @@ impl Story<'_> {
             .replace(&self.stage.registry.url(), "REGISTRY")
             .replace(&self.stage.provider.issuer(), "ISSUER")
             .replace(&self.stage.home.path().display().to_string(), "~")
-            .replace(&self.stage.port.to_string(), "PORT");
+            .replace(&self.stage.port.to_string(), "PORT")
+            .replace(&this_process(), "HOLDER (PID N)");
     }
 
     async fn posts(&mut self, why: &str, server: &Server) -> Value {

@@ -12,7 +12,7 @@
 
 mod auth_kit;
 
-use auth_kit::{PASSWORD, Stage, THV};
+use auth_kit::{PASSWORD, Stage, THV, this_process};
 use thv_testkit::binary::{Ran, cli_with};
 use thv_testkit::browse::{Browser, browse};
 use thv_testkit::provider::{CLIENT, Client, Fault, Rule, Signature, Twist, User, paths};
@@ -42,6 +42,7 @@ impl<'a> Story<'a> {
     }
 
     async fn types_with(&mut self, why: &str, line: &str, more: &[(&str, &str)]) -> Ran {
+        self.stage.a_person_comes();
         let line = self.filled(line);
         let arguments: Vec<_> = line.split(' ').collect();
         let env = self.env();
@@ -57,6 +58,7 @@ impl<'a> Story<'a> {
 
     /// Types a command that waits for a browser, which is somewhere else.
     async fn logs_in(&mut self, why: &str, line: &str) -> Ran {
+        self.stage.a_person_comes();
         let line = self.filled(line);
         let arguments: Vec<_> = line.split(' ').collect();
         let running = Running::start(THV, &self.stage.home, &arguments, self.env());
@@ -74,6 +76,7 @@ impl<'a> Story<'a> {
 
     /// Types a command that takes pasted addresses, and pastes.
     async fn pastes(&mut self, why: &str, line: &str, before: &[&str]) -> Ran {
+        self.stage.a_person_comes();
         let line = self.filled(line);
         let arguments: Vec<_> = line.split(' ').collect();
         let mut running = Running::start_typing(THV, &self.stage.home, &arguments, self.env());
@@ -109,7 +112,8 @@ impl<'a> Story<'a> {
             .replace(&stage.registry.url(), "REGISTRY")
             .replace(&stage.provider.issuer(), "ISSUER")
             .replace(&stage.home.path().display().to_string(), "~")
-            .replace(&port, "PORT");
+            .replace(&port, "PORT")
+            .replace(&this_process(), "HOLDER (PID N)");
         for seconds in 1..60 {
             text = text.replace(&format!("({seconds} s ago)"), "(0 s ago)");
         }

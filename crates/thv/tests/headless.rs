@@ -13,6 +13,7 @@
 
 mod auth_kit;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,12 @@ use thv_testkit::unprivileged;
 const LOGINS: &str = "/api/v1/registries/default/auth/logins";
 /// Less than any wait for a person, or for a keyring at a login.
 const AT_ONCE: Duration = Duration::from_secs(9);
+
+/// Whose a file of a process is.
+fn owner(pid: u32, file: &str) -> u32 {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::metadata(&path).expect("a process").uid()
+}
 
 /// A user who owns nothing, with a home that cannot be written to and a folder elsewhere that can.
 struct Headless {
@@ -316,4 +323,33 @@ async fn with_places_elsewhere_a_client_logs_in_through_the_server() {
     let ended = end_of(&server, &login).await;
     assert_eq!(ended["state"], "authenticated", "{ended}");
     assert_eq!(names(&server).await.len(), 6);
+}
+
+#[tokio::test]
+async fn case_83_no_other_program_of_the_user_looks_into_ours_and_a_busy_port_is_still_told_by_whom()
+ {
+    let machine = Headless::set_up().await;
+    let env = machine.everything_but_configuration_elsewhere();
+    let server = machine.server(env.clone()).await;
+    let login = Running::start(
+        &machine.thv,
+        &machine.stage.home,
+        &["registry", "login", "--no-browser"],
+        env.clone(),
+    );
+    machine.stage.printed_url(&login).await;
+    // The kernel gives the files of a process that must not be dumped to root.
+    for pid in [server.pid(), login.pid()] {
+        for file in ["mem", "environ", "maps", "fd"] {
+            assert_eq!(owner(pid, file), 0, "{file}");
+        }
+    }
+    let ran = machine
+        .cli(&["registry", "login", "--no-browser"], &env)
+        .await;
+    let holder = format!("(PID {}), which is waiting for a login", login.pid());
+    assert!(ran.stderr.contains(&holder), "{}", ran.transcript());
+    let doctor = machine.cli(&["doctor"], &env).await;
+    let holder = format!("a login that waits in thv-binary (PID {})", login.pid());
+    assert!(doctor.stdout.contains(&holder), "{}", doctor.transcript());
 }

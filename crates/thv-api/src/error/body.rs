@@ -2,6 +2,7 @@
 //! members added behind, and the problem document of the doors that are ours alone.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,19 +29,47 @@ pub(crate) struct ErrorBody<'a> {
     #[schema(nullable = false)]
     pub(crate) hint: Option<&'a str>,
     /// What helps, the best first.
-    #[serde(skip_serializing_if = "<[Action]>::is_empty")]
-    pub(crate) actions: &'a [Action],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) actions: Vec<ActionBody>,
+    /// Name of the registry, where a login to it is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "default")]
+    pub(crate) registry: Option<&'a str>,
+    /// Since when reads have met this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, nullable = false)]
+    pub(crate) since: Option<Timestamp>,
+    /// The ways of a login, where one helps: `browser`, `paste`, and `device`, which not every identity provider has.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false, example = json!(["browser", "device", "paste"]))]
+    pub(crate) login_methods: &'a [&'static str],
+}
+
+/// Something that helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Log in.
+    LogIn,
+    /// Start a login that nobody has to wait for, and show people what it takes.
+    StartLogin,
+    /// Log out.
+    LogOut,
+    /// Find out what is wrong.
+    Examine,
+    /// Say how to log in.
+    Configure,
 }
 
 /// A request to this server that would help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct Action {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Action)]
+pub(crate) struct ActionBody {
     /// Method.
     #[schema(example = "POST")]
     method: &'static str,
     /// Path on this server.
     #[schema(example = "/api/v1beta/registry/auth/login")]
-    href: &'static str,
+    href: String,
 }
 
 /// A problem document (RFC 9457) that is a structured error too.
@@ -64,35 +93,27 @@ pub(crate) struct ProblemBody<'a> {
 // === impl Action ===
 
 impl Action {
-    /// Log in.
-    pub(crate) const LOG_IN: Self = Self {
-        method: "POST",
-        href: "/api/v1beta/registry/auth/login",
-    };
+    /// The request, for the registry of this name. The routes of logins that a client waits for know but one registry.
+    pub(crate) fn for_registry(self, registry: &str) -> ActionBody {
+        let name = url::form_urlencoded::byte_serialize(registry.as_bytes());
+        let name: String = name.collect();
+        let (method, href) = match self {
+            Self::LogIn => ("POST", "/api/v1beta/registry/auth/login".to_owned()),
+            Self::StartLogin => ("POST", format!("/api/v1/registries/{name}/auth/logins")),
+            Self::LogOut => ("POST", "/api/v1beta/registry/auth/logout".to_owned()),
+            Self::Examine => ("GET", format!("/api/v1/registries/{name}/auth/doctor")),
+            Self::Configure => ("PUT", format!("/api/v1beta/registry/{name}")),
+        };
+        ActionBody { method, href }
+    }
 
-    /// Start a login that nobody has to wait for, and show people what it takes.
-    pub(crate) const START_LOGIN: Self = Self {
-        method: "POST",
-        href: "/api/v1/registries/default/auth/logins",
-    };
-
-    /// Log out.
-    pub(crate) const LOG_OUT: Self = Self {
-        method: "POST",
-        href: "/api/v1beta/registry/auth/logout",
-    };
-
-    /// Find out what is wrong.
-    pub(crate) const EXAMINE: Self = Self {
-        method: "GET",
-        href: "/api/v1/registries/default/auth/doctor",
-    };
-
-    /// Say how to log in.
-    pub(crate) const CONFIGURE: Self = Self {
-        method: "PUT",
-        href: "/api/v1beta/registry/default",
-    };
+    /// The requests, the best first.
+    pub(crate) fn all_for(actions: &[Self], registry: &str) -> Vec<ActionBody> {
+        let actions = actions.iter();
+        actions
+            .map(|action| action.for_registry(registry))
+            .collect()
+    }
 }
 
 // === impl ProblemBody ===

@@ -4,10 +4,13 @@ use http::StatusCode;
 use thv_auth::LoginReason;
 use thv_registry::{Blame, ChangeError, Fault, LookupError, LookupFault};
 
-use super::{Action, Form, Problem};
+use super::{Action, Form, Problem, whole_seconds};
 use crate::head::BadEscape;
 
 pub(super) const LEGACY_HINT: &str = "registry file appears to be in the legacy ToolHive format; run `thv registry convert --in <path> --in-place` to migrate to the upstream MCP format";
+
+/// What clients know a missing login by.
+pub(super) const AUTH_REQUIRED_CODE: &str = "registry_auth_required";
 
 pub(super) const AUTH_REQUIRED: &str =
     "Registry authentication required. POST to /api/v1beta/registry/auth/login to authenticate.";
@@ -43,7 +46,7 @@ impl From<Fault> for Problem {
                 actions: what_helps(reason),
                 ..Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "registry_auth_required",
+                    AUTH_REQUIRED_CODE,
                     AUTH_REQUIRED,
                     Form::Structured,
                 )
@@ -63,12 +66,12 @@ impl From<Fault> for Problem {
                 retry_after,
                 blame,
             } => Self {
-                retry_after,
+                retry_after: retry_after.map(whole_seconds),
                 reason: (blame != Blame::Registry).then_some(blame.as_str()),
                 actions: if blame == Blame::Registry {
                     &[]
                 } else {
-                    &[Action::EXAMINE]
+                    &[Action::Examine]
                 },
                 ..Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -114,14 +117,14 @@ impl From<BadEscape> for Problem {
 /// What a client can do about a missing login.
 pub(crate) fn what_helps(reason: LoginReason) -> &'static [Action] {
     match reason {
-        LoginReason::NotConfigured => &[Action::CONFIGURE, Action::EXAMINE],
+        LoginReason::NotConfigured => &[Action::Configure, Action::Examine],
         // No login changes it, and it is configured where this server runs.
         LoginReason::CredentialRefused
         | LoginReason::CredentialRejected
         | LoginReason::ScopeInVain
         | LoginReason::InjectedRejected
         | LoginReason::CredentialMoved
-        | LoginReason::CredentialOfAnother => &[Action::EXAMINE],
-        _ => &[Action::LOG_IN, Action::START_LOGIN, Action::EXAMINE],
+        | LoginReason::CredentialOfAnother => &[Action::Examine],
+        _ => &[Action::LogIn, Action::StartLogin, Action::Examine],
     }
 }

@@ -11,7 +11,7 @@ use thv_auth::oauth::registration::RegistrationError;
 use thv_auth::vault::VaultError;
 use thv_auth::{AuthFailure, ClientError};
 
-use super::Problem;
+use super::{Problem, whole_seconds};
 
 /// When there may be room for another login: one of those under way may end at any time.
 const FULL_PAUSE: Duration = Duration::from_secs(30);
@@ -75,7 +75,7 @@ impl Problem {
             }
             AuthFailure::Unanswered { retry_after } => {
                 return Self {
-                    retry_after: Some(*retry_after),
+                    retry_after: Some(whole_seconds(*retry_after)),
                     ..Self::by_door(
                         StatusCode::TOO_MANY_REQUESTS,
                         "login_prompts_unanswered",
@@ -97,7 +97,8 @@ impl Problem {
             AuthFailure::WrongOrigin(_) => (StatusCode::FORBIDDEN, "wrong_origin"),
             AuthFailure::BoundToken => (StatusCode::CONFLICT, "token_bound"),
         };
-        let retry_after = (status == StatusCode::TOO_MANY_REQUESTS).then_some(FULL_PAUSE);
+        let retry_after =
+            (status == StatusCode::TOO_MANY_REQUESTS).then(|| whole_seconds(FULL_PAUSE));
         Self {
             retry_after,
             hint: match failure {
@@ -124,7 +125,7 @@ impl EndOfLogin {
     pub(crate) fn of(error: &LoginError) -> Self {
         let state = match error {
             LoginError::Denied { .. } => "denied",
-            LoginError::Expired { .. } => "expired",
+            LoginError::Expired { .. } | LoginError::CodeExpired => "expired",
             LoginError::Cancelled | LoginError::Withdrawn | LoginError::Abandoned => "cancelled",
             _ => "failed",
         };
@@ -144,6 +145,9 @@ fn hint(error: &LoginError) -> Option<&'static str> {
             Some("Start another login, as somebody whom the identity provider lets in.")
         }
         LoginError::Expired { .. } => Some("Start another login and finish it in time."),
+        LoginError::CodeExpired => Some(
+            "Start another login, and finish it sooner or in a browser: the identity provider decides for how long a code is good.",
+        ),
         LoginError::Cancelled => Some("Start another login if it is still wanted."),
         LoginError::ForeignIssuer { .. } => Some(
             "Start another login, and if this comes again ask the registry's operator which identity provider is right.",
@@ -153,6 +157,9 @@ fn hint(error: &LoginError) -> Option<&'static str> {
         } => {
             Some("The identity provider is in trouble or out of reach; start another login later.")
         }
+        LoginError::Exchange { code: None, .. } => Some(
+            "Tell who runs the identity provider what is wrong with its answer; the settings here have no part in it.",
+        ),
         LoginError::Exchange { .. } => Some(
             "Have the client ID and its registration at the identity provider checked: public client, PKCE, this redirect URI.",
         ),
@@ -179,6 +186,12 @@ fn hint(error: &LoginError) -> Option<&'static str> {
         LoginError::NoDeviceCode { .. } => {
             Some("Log in with a browser, on this machine or another one.")
         }
+        LoginError::PortBusy { is_ours: true, .. } => Some(
+            "Finish or cancel that login, use another port with `thv registry login --callback-port`, or log in with `--device`, which needs none.",
+        ),
+        LoginError::PortBusy { is_ours: false, .. } => Some(
+            "Finish or cancel that login, or end that program; or log in with `thv registry login --device`, which needs no port, where the identity provider has device codes.",
+        ),
         LoginError::Listener { .. } => Some(
             "Log in with `thv registry login --device`, which needs no port, where the identity provider has device codes.",
         ),
@@ -199,7 +212,9 @@ fn of_login(error: &LoginError) -> (StatusCode, &'static str) {
         LoginError::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_logins"),
         LoginError::Settings { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
         LoginError::Denied { .. } => (StatusCode::FORBIDDEN, "login_denied"),
-        LoginError::Expired { .. } => (StatusCode::GATEWAY_TIMEOUT, "login_expired"),
+        LoginError::Expired { .. } | LoginError::CodeExpired => {
+            (StatusCode::GATEWAY_TIMEOUT, "login_expired")
+        }
         LoginError::NoDeviceCode { .. } => (StatusCode::BAD_GATEWAY, "device_code_unavailable"),
         LoginError::Discovery { .. } => (StatusCode::BAD_GATEWAY, "identity_provider_unavailable"),
         LoginError::ForeignIssuer { .. }
@@ -223,7 +238,9 @@ fn of_client(error: &ClientError) -> (StatusCode, &'static str) {
         }
         ClientError::Registration(_) => (StatusCode::BAD_GATEWAY, "identity_provider_refused"),
         ClientError::Store(error) => of_store(error),
-        ClientError::MetadataDocument { .. } => (StatusCode::BAD_REQUEST, "login_settings_invalid"),
+        ClientError::MetadataDocument { .. } | ClientError::NoMetadataDocuments { .. } => {
+            (StatusCode::BAD_REQUEST, "login_settings_invalid")
+        }
     }
 }
 
@@ -268,7 +285,8 @@ mod tests {
             (
                 LoginError::PortBusy {
                     port: 8666,
-                    holder: PortHolder::Unknown,
+                    holder: PortHolder::Unknown { process: None },
+                    is_ours: false,
                 },
                 409,
                 "callback_port_busy",
@@ -360,9 +378,9 @@ mod tests {
     #[test]
     fn every_end_that_a_person_can_change_says_how() {
         let text = || "why".to_owned();
-        let exchange = |transient| LoginError::Exchange {
+        let exchange = |transient: bool| LoginError::Exchange {
             cause: text(),
-            code: None,
+            code: (!transient).then(|| "invalid_client".to_owned()),
             transient,
         };
         let discovery = |transient| LoginError::Discovery {
@@ -393,6 +411,7 @@ mod tests {
             (LoginError::ForeignIssuer { cause: text() }, "failed", true),
             (exchange(true), "failed", true),
             (exchange(false), "failed", true),
+            (LoginError::CodeExpired, "expired", true),
             (LoginError::IdToken { cause: text() }, "failed", true),
             (LoginError::NotStored { cause: text() }, "failed", true),
             (LoginError::StoreUnusable { hint: text() }, "failed", true),

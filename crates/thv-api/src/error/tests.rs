@@ -102,19 +102,25 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
     let table = [
         (
             fault(LoginReason::GrantRevoked),
-            format!(r#""reason":"grant_revoked"{log_in}}}"#),
+            format!(
+                r#""reason":"grant_revoked"{log_in},"registry":"default","login_methods":["browser","device","paste"]}}"#
+            ),
         ),
         (
             fault(LoginReason::NotConfigured),
-            format!(r#""reason":"login_not_configured"{configure}}}"#),
+            format!(r#""reason":"login_not_configured"{configure},"registry":"default"}}"#),
         ),
         (
             fault(LoginReason::CredentialRefused),
-            format!(r#""reason":"credential_refused","actions":[{examine}]}}"#),
+            format!(
+                r#""reason":"credential_refused","actions":[{examine}],"registry":"default"}}"#
+            ),
         ),
         (
             fault(LoginReason::CredentialRejected),
-            format!(r#""reason":"registry_rejected_token","actions":[{examine}]}}"#),
+            format!(
+                r#""reason":"registry_rejected_token","actions":[{examine}],"registry":"default"}}"#
+            ),
         ),
         (
             unavailable(Blame::Credential),
@@ -135,6 +141,30 @@ async fn reasons_and_actions_come_behind_what_clients_know() {
         assert!(body.starts_with(r#"{"code":"registry_"#), "{body}");
         assert!(body.trim_end().ends_with(&end), "{body}");
     }
+}
+
+#[test]
+fn actions_are_for_the_registry_that_they_are_told_of() {
+    let actions = [Action::StartLogin, Action::Examine, Action::Configure];
+    let written = serde_json::to_value(Action::all_for(&actions, "of/others")).unwrap();
+    assert_eq!(
+        written,
+        serde_json::json!([
+            {"method": "POST", "href": "/api/v1/registries/of%2Fothers/auth/logins"},
+            {"method": "GET", "href": "/api/v1/registries/of%2Fothers/auth/doctor"},
+            {"method": "PUT", "href": "/api/v1beta/registry/of%2Fothers"},
+        ])
+    );
+}
+
+#[tokio::test]
+async fn text_for_people_ends_with_what_to_do() {
+    let problem = Problem {
+        hint: Some("Do this."),
+        ..Problem::bad_request("It is so")
+    };
+    let (_, _, body) = written(&problem, Door::Plain, false).await;
+    assert_eq!(body, "It is so. Do this.\n");
 }
 
 #[tokio::test]

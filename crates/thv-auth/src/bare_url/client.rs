@@ -54,6 +54,14 @@ pub enum ClientError {
         /// The rule that it breaks.
         cause: &'static str,
     },
+    /// The provider reads no such documents, and registers nobody in their place.
+    #[error(
+        "the identity provider {issuer} reads no client-id metadata documents, and lets no program register itself in place of that"
+    )]
+    NoMetadataDocuments {
+        /// The provider.
+        issuer: String,
+    },
 }
 
 /// The client identifier to configure: the one that is wanted, else the address of a metadata document where the provider reads
@@ -72,6 +80,11 @@ pub async fn client_for(
         check_metadata_document(url)?;
         if found.provider.client_id_metadata_document_supported {
             return Ok(url.clone());
+        }
+        if found.provider.registration_endpoint.is_none() {
+            return Err(ClientError::NoMetadataDocuments {
+                issuer: shown_issuer(&found.provider.issuer),
+            });
         }
     }
     let port = choice.callback_port.unwrap_or(DEFAULT_CALLBACK_PORT);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use thv_config::holder::{Hold, Process};
+use thv_config::holder::Hold;
 use thv_config::{Config, ConfigError, RegistrySource};
 use thv_http::Trust;
 use thv_secrets::{Examination, RoundTrip, SecretsError, StoreKind};
@@ -11,7 +11,7 @@ use url::Url;
 
 use super::check::Check;
 use crate::binding::{Binding, NoBinding};
-use crate::login::PortSight;
+use crate::login::{Holder, PortSight};
 
 /// The kinds of login that `registry_auth.type` can name.
 const KINDS: [&str; 2] = ["oauth", "bearer"];
@@ -189,28 +189,30 @@ pub(super) fn trust(trust: &Trust) -> Check {
 }
 
 /// Whether a login could listen for its answer.
-pub(super) fn callback_port(
-    port: u16,
-    sight: &PortSight,
-    holder: Option<&Process>,
-    ours: bool,
-) -> Check {
+pub(super) fn callback_port(port: u16, sight: &PortSight, ours: bool) -> Check {
     const ID: &str = "login.callback_port";
     match sight {
         PortSight::Free => Check::ok(ID, format!("port {port} of this machine is free")),
-        PortSight::Busy { .. } if ours => Check::ok(
+        PortSight::Busy(_) if ours => Check::ok(
             ID,
             format!("port {port} is held by a login that is running in this process"),
         ),
-        PortSight::Busy { is_login: true } => Check::warning(
+        PortSight::Busy(Holder {
+            is_login: true,
+            process,
+        }) => Check::warning(
             ID,
-            match holder {
+            match process {
                 Some(holder) => format!("port {port} is held by a login that waits in {holder}"),
                 None => format!("port {port} is held by another thv that is waiting for a login"),
             },
             "finish or cancel that login, or log in with `thv registry login --device`".to_owned(),
         ),
-        PortSight::Busy { is_login: false } => {
+        PortSight::Busy(Holder {
+            is_login: false,
+            process,
+        }) => {
+            let holder = process.as_ref();
             let who = holder.map_or_else(|| "another program".to_owned(), ToString::to_string);
             let stop = holder.map_or_else(
                 || "end it".to_owned(),

@@ -21,7 +21,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::ACCEPT;
 use thv_config::disk::FileLock;
-use thv_config::holder::{Hold, lock_holder, port_holder};
+use thv_config::holder::{Hold, lock_holder};
 use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore, RegistrySource, World};
 use thv_http::{Bearer, Http, HttpError, Limits, PlainHttp, Policy, Redirects, Reply, Request};
 use thv_secrets::{Patience, Secrets, setup_lock};
@@ -258,8 +258,7 @@ impl Doctor {
             .and_then(|oauth| oauth.callback_port)
             .unwrap_or(DEFAULT_CALLBACK_PORT);
         let sight = look_at_port(&self.http, port).await;
-        let holder = blocking(move || port_holder(port)).await;
-        machine::callback_port(port, &sight, holder.as_ref(), is_logging_in(binding))
+        machine::callback_port(port, &sight, is_logging_in(binding))
     }
 
     async fn abroad(

@@ -1,11 +1,16 @@
 //! How often people are asked to log in without anybody answering, remembered across restarts.
 //!
 //! A program that starts logins by itself, an agent for example, would otherwise put one prompt after the other in front of a
-//! person who is not there. What was answered is forgotten, and what its own client has withdrawn counts half: nobody is left
+//! person who is not there. The rule: three prompts of programs within [`PROMPT_TIME`] that nobody answers are all, until a
+//! person acts. That is one who answers a login (whoever started it, and a refusal is an answer, too), or who begins one on the command
+//! line with a terminal; without a terminal the command line is a program like others. A machine on which nobody ever does either
+//! is asked again after [`SPENT_TIME`].
+//!
+//! What was answered is forgotten, and what its own client has withdrawn counts half: nobody is left
 //! with it, but one could be opened and withdrawn after the other. A prompt of the desktop client is a person's click, of which
-//! there may be more, and counts for nobody else. It is known by a header that any program of the user could send: this is a fence
+//! there may be more, and counts for nobody else; each is forgotten after [`PROMPT_TIME`], so that its user is never locked out for long. It is known by a header that any program of the user could send: this is a fence
 //! against carelessness, not against one who may call the API and wants to annoy. The rest is a small file that all processes of a user share. Losing
-//! it costs nothing but the memory of some minutes, so that no fault of the disk ever stands in the way of a login.
+//! it costs nothing but the memory of some prompts, so that no fault of the disk ever stands in the way of a login.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use thv_config::disk;
 use thv_config::world::Clock;
 
-use crate::limits::{DESKTOP_PROMPTS_UNANSWERED, PROMPT_TIME, PROMPTS_UNANSWERED};
+use crate::limits::{DESKTOP_PROMPTS_UNANSWERED, PROMPT_TIME, PROMPTS_UNANSWERED, SPENT_TIME};
 
 /// Most bytes that the file may have; with the most prompts for a handful of registries it has some hundred.
 const FILE_MAX: u64 = 64 * 1024;
@@ -32,14 +37,17 @@ const VERSION: u32 = 1;
 const WEIGHT: usize = 2;
 const WITHDRAWN_WEIGHT: usize = 1;
 
+/// What the key of the desktop client's prompts ends in.
+const DESKTOP: &str = "-desktop";
+
 /// Who puts a prompt in front of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prompter {
-    /// The person, on the command line: it is not counted.
+    /// The person, on the command line with a terminal: it is not counted.
     Person,
     /// The desktop client.
     Desktop,
-    /// Any other program.
+    /// Any other program, and the command line where no terminal is.
     Program,
 }
 
@@ -81,7 +89,7 @@ impl Prompter {
     /// Under which name its prompts of the login `key` are counted.
     fn key(self, key: &str) -> String {
         match self {
-            Self::Desktop => format!("{key}-desktop"),
+            Self::Desktop => format!("{key}{DESKTOP}"),
             Self::Person | Self::Program => key.to_owned(),
         }
     }
@@ -210,7 +218,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    fn take(&mut self, key: &str, most: usize, now: Timestamp) -> Result<(), Duration> {
+    /// The prompts of `key` and what each weighs, the oldest first.
+    fn counted(&self, key: &str) -> Vec<(Timestamp, usize)> {
         let weighed = |prompts: &BTreeMap<String, Vec<Timestamp>>, weight: usize| {
             let prompts = prompts.get(key).into_iter().flatten();
             prompts.map(|at| (*at, weight)).collect::<Vec<_>>()
@@ -218,6 +227,23 @@ impl Ledger {
         let mut counted = weighed(&self.unanswered, WEIGHT);
         counted.extend(weighed(&self.withdrawn, WITHDRAWN_WEIGHT));
         counted.sort_unstable();
+        counted
+    }
+
+    /// When the last prompt of programs was, if there may be none after it before a person acts.
+    fn spent_since(&self, key: &str) -> Option<Timestamp> {
+        let counted = self.counted(key);
+        let weight: usize = counted.iter().map(|(_, weight)| weight).sum();
+        let is_spent = !key.ends_with(DESKTOP) && weight + WEIGHT > PROMPTS_UNANSWERED * WEIGHT;
+        counted.last().map(|(at, _)| *at).filter(|_| is_spent)
+    }
+
+    fn take(&mut self, key: &str, most: usize, now: Timestamp) -> Result<(), Duration> {
+        if let Some(since) = self.spent_since(key) {
+            let passed = now.duration_since(since).unsigned_abs();
+            return Err(SPENT_TIME.saturating_sub(passed));
+        }
+        let counted = self.counted(key);
         let mut weight: usize = counted.iter().map(|(_, weight)| weight).sum();
         // The oldest ones have to pass until there is room for another.
         let mut last_to_pass = None;
@@ -246,15 +272,26 @@ impl Ledger {
         self.unanswered.is_empty() && self.withdrawn.is_empty()
     }
 
-    /// Drops what is over, and what a clock that was ahead has written: it would count for ever.
+    /// Drops what is over, and what a clock that was ahead has written: it would count for ever. Where all are spent, none is over
+    /// before the last is.
     fn forget_old(&mut self, now: Timestamp) {
-        let counts = |at: &Timestamp| {
+        let lasts = |at: &Timestamp, time: Duration| {
             let passed = now.duration_since(*at);
-            !passed.is_negative() && passed.unsigned_abs() < PROMPT_TIME
+            !passed.is_negative() && passed.unsigned_abs() < time
         };
+        let keys = self.unanswered.keys().chain(self.withdrawn.keys());
+        let spent: Vec<String> = keys
+            .filter(|key| {
+                let since = self.spent_since(key);
+                since.is_some_and(|since| lasts(&since, SPENT_TIME))
+            })
+            .cloned()
+            .collect();
         for prompts in [&mut self.unanswered, &mut self.withdrawn] {
-            prompts.retain(|_, prompts| {
-                prompts.retain(counts);
+            prompts.retain(|key, prompts| {
+                if !spent.contains(key) {
+                    prompts.retain(|at| lasts(at, PROMPT_TIME));
+                }
                 !prompts.is_empty()
             });
         }
@@ -294,25 +331,64 @@ mod tests {
     }
 
     #[test]
-    fn three_prompts_that_nobody_answers_are_all_for_ten_minutes_and_across_restarts() {
+    fn three_prompts_within_ten_minutes_that_nobody_answers_are_all_across_restarts() {
         let house = House::new();
         for _ in 0..PROMPTS_UNANSWERED {
             assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
             house.clock.advance(MINUTE);
         }
-        assert_eq!(house.budget().take("a", PROGRAM), Err(MINUTE * 7));
+        let rest = SPENT_TIME.saturating_sub(MINUTE);
+        assert_eq!(house.budget().take("a", PROGRAM), Err(rest));
         assert_eq!(
             house.budget().take("b", PROGRAM),
             Ok(()),
             "another login is free"
         );
-        house.clock.advance(MINUTE * 7);
+        // The prompts are long over, and nobody has acted.
+        house.clock.advance(Duration::from_hours(1));
+        assert!(house.budget().take("a", PROGRAM).is_err());
+        house.clock.advance(rest);
         assert_eq!(
             house.budget().take("a", PROGRAM),
             Ok(()),
-            "the first one is over"
+            "nobody is locked out for good"
         );
-        assert_eq!(house.budget().take("a", PROGRAM), Err(MINUTE));
+    }
+
+    #[test]
+    fn prompts_that_are_further_apart_are_never_all() {
+        let house = House::new();
+        for _ in 0..3 * PROMPTS_UNANSWERED {
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+            house.clock.advance(MINUTE * 5);
+        }
+    }
+
+    #[test]
+    fn spent_prompts_end_with_a_person_and_not_with_a_late_withdrawal() {
+        let house = House::new();
+        for _ in 0..PROMPTS_UNANSWERED {
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+            house.clock.advance(MINUTE * 4);
+        }
+        house.budget().withdrawn("a");
+        assert!(house.budget().take("a", PROGRAM).is_err());
+        house.budget().answered("a");
+        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+    }
+
+    #[test]
+    fn the_desktop_client_is_locked_out_for_ten_minutes_at_most() {
+        let house = House::new();
+        for _ in 0..DESKTOP_PROMPTS_UNANSWERED {
+            assert_eq!(house.budget().take("a", Prompter::Desktop), Ok(()));
+        }
+        assert_eq!(
+            house.budget().take("a", Prompter::Desktop),
+            Err(PROMPT_TIME)
+        );
+        house.clock.advance(PROMPT_TIME);
+        assert_eq!(house.budget().take("a", Prompter::Desktop), Ok(()));
     }
 
     #[test]
@@ -338,12 +414,9 @@ mod tests {
             house.budget().withdrawn("a");
             house.clock.advance(Duration::from_secs(1));
         }
-        // There is room for half a prompt, until the first one is over.
-        let rest = PROMPT_TIME.saturating_sub(Duration::from_secs(5));
+        // There is room for half a prompt only.
+        let rest = SPENT_TIME.saturating_sub(Duration::from_secs(1));
         assert_eq!(house.budget().take("a", PROGRAM), Err(rest));
-        house.clock.advance(rest);
-        assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
-        assert!(house.budget().take("a", PROGRAM).is_err());
         house.budget().answered("a");
         assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
         // What nobody has opened cannot be withdrawn.

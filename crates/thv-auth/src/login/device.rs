@@ -70,14 +70,13 @@ impl Flow {
         let mut deadline = clock.sleep(device.lifetime);
         let mut pace = Pace::of(device);
         let mut pause = pace.interval();
-        let expired = || LoginError::Expired {
-            limit: device.lifetime,
-            turned_away: 0,
-        };
         loop {
             tokio::select! {
                 biased;
-                () = deadline.as_mut() => return Err(expired()),
+                () = deadline.as_mut() => return Err(LoginError::Expired {
+                    limit: device.lifetime,
+                    turned_away: 0,
+                }),
                 () = clock.sleep(pause) => {}
             }
             let poll = poll_device(
@@ -98,7 +97,7 @@ impl Flow {
                         description,
                     });
                 }
-                Poll::Expired => return Err(expired()),
+                Poll::Expired => return Err(LoginError::CodeExpired),
                 Poll::Failed(error) => return Err(not_exchanged(&error)),
                 Poll::Pending | Poll::SlowDown | Poll::NoAnswer { .. } => {}
             }

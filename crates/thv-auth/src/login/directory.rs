@@ -24,6 +24,8 @@ pub(super) struct Directory {
     running: HashMap<String, Running>,
     /// The latest last.
     ended: VecDeque<Ended>,
+    /// The one that began last.
+    latest: Option<Arc<Progress>>,
 }
 
 /// A login that runs.
@@ -54,6 +56,7 @@ impl Directory {
     }
 
     pub(super) fn insert(&mut self, key: String, login: Running) {
+        self.latest = Some(Arc::clone(&login.progress));
         self.running.insert(key, login);
     }
 
@@ -70,6 +73,10 @@ impl Directory {
         }
         let mut running = self.running.values_mut();
         running.find(|login| login.asks_for == key)
+    }
+
+    pub(super) fn latest(&self) -> Option<Arc<Progress>> {
+        self.latest.clone()
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Running> {
@@ -133,7 +140,7 @@ mod tests {
             registry: "r.example".to_owned(),
             waiting: 0,
             is_held: false,
-            progress: Arc::new(Progress::new(id, binding, time, time)),
+            progress: Arc::new(Progress::new(id, binding, None, time, time)),
         };
         (name, login)
     }

@@ -34,14 +34,21 @@ pub enum LoginError {
     },
     /// Somebody else listens where the identity provider would send the browser.
     #[error(
-        "port {port} on this machine is in use{}; it is registered with the identity provider, so no other will do: free it, or set another registered one as `callback_port`",
-        holder.clause()
+        "port {port} on this machine is in use{}; {}",
+        holder.clause(),
+        if *is_ours {
+            "thv has registered its client with it, and can do so with another"
+        } else {
+            "the client is registered with it at the identity provider, and only another registered one will do"
+        }
     )]
     PortBusy {
         /// The port.
         port: u16,
         /// Who has it, as far as can be told.
         holder: PortHolder,
+        /// Whether the client is one that this program has registered.
+        is_ours: bool,
     },
     /// The identity provider gives no code for another device, and nothing else was wanted.
     #[error("no login with a device code can be made: {cause}")]
@@ -61,7 +68,7 @@ pub enum LoginError {
     },
     /// Nobody could be shown where to log in.
     #[error(
-        "no browser could be opened: {cause}; log in on the command line with `thv registry login`, which prints the address"
+        "no browser could be opened: {cause}; log in with `thv registry login --device` or `--no-browser` on the command line, or start a login that opens nothing with POST to …/auth/logins"
     )]
     NothingToOpen {
         /// What was tried.
@@ -89,6 +96,9 @@ pub enum LoginError {
         /// How many answers came meanwhile that did not belong to it.
         turned_away: u64,
     },
+    /// The identity provider gave its device code up before anybody had typed it in.
+    #[error("the identity provider ended the code before anybody had finished the login with it")]
+    CodeExpired,
     /// Everybody who waited for it has left.
     #[error("the login was given up")]
     Abandoned,
@@ -186,9 +196,15 @@ pub enum PortHolder {
         registry: String,
     },
     /// A login of another process of ours.
-    AnotherLogin,
+    AnotherLogin {
+        /// Which one, as far as can be told: its name and number.
+        process: Option<String>,
+    },
     /// Somebody else.
-    Unknown,
+    Unknown {
+        /// The same.
+        process: Option<String>,
+    },
 }
 
 impl PortHolder {
@@ -197,8 +213,13 @@ impl PortHolder {
             Self::ThisProcess { registry } => {
                 format!(" by the login to {registry} that is still waiting")
             }
-            Self::AnotherLogin => " by another thv that is waiting for a login".to_owned(),
-            Self::Unknown => " by another program".to_owned(),
+            Self::AnotherLogin { process } => match process {
+                Some(process) => format!(" by {process}, which is waiting for a login"),
+                None => " by another thv that is waiting for a login".to_owned(),
+            },
+            Self::Unknown { process } => {
+                format!(" by {}", process.as_deref().unwrap_or("another program"))
+            }
         }
     }
 }
@@ -233,9 +254,20 @@ mod tests {
             (
                 LoginError::PortBusy {
                     port: 8666,
-                    holder: PortHolder::AnotherLogin,
+                    holder: PortHolder::AnotherLogin {
+                        process: Some("thv (PID 4711)".to_owned()),
+                    },
+                    is_ours: false,
                 },
-                "port 8666 on this machine is in use by another thv that is waiting for a login; it is registered with the identity provider, so no other will do: free it, or set another registered one as `callback_port`",
+                "port 8666 on this machine is in use by thv (PID 4711), which is waiting for a login; the client is registered with it at the identity provider, and only another registered one will do",
+            ),
+            (
+                LoginError::PortBusy {
+                    port: 8666,
+                    holder: PortHolder::Unknown { process: None },
+                    is_ours: true,
+                },
+                "port 8666 on this machine is in use by another program; thv has registered its client with it, and can do so with another",
             ),
             (
                 LoginError::Denied {

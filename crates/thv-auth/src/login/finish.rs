@@ -17,6 +17,7 @@ use crate::logout::unrevoked;
 use crate::oauth::registration::Registration;
 use crate::oauth::{
     self, Account, Attempt, DpopUse, Provider, TokenError, TokenHint, TokenSet, requested_scopes,
+    unrequested_scopes,
 };
 use crate::skew::believed;
 use crate::vault::{Vault, new_login_id};
@@ -75,6 +76,10 @@ impl Flow {
             replaced_account,
             account: grant.account,
             expires_at: grant.expires_at,
+            unrequested_scopes: unrequested_scopes(
+                &requested_scopes(provider, &self.binding.scopes),
+                &grant.scopes,
+            ),
             scopes: grant.scopes,
             refreshable: grant.refresh_token.is_some(),
             turned_away: session.map(Session::turned_away).unwrap_or_default(),

@@ -18,7 +18,7 @@ use url::Url;
 use super::callback::Refusal;
 use super::error::{LoginError, PortHolder};
 use super::finish::Won;
-use super::holder::is_another_login;
+use super::holder::{Holder, holder_of};
 use super::loopback::{BindError, Loopback};
 use super::page::Page;
 use super::resource::LoginMethod;
@@ -306,6 +306,7 @@ impl Flow {
             Err(BindError::Busy { port }) => Err(LoginError::PortBusy {
                 port,
                 holder: self.holder_of(port).await,
+                is_ours: self.how.is_our_client,
             }),
             Err(BindError::Refused { port, cause }) => Err(LoginError::Listener {
                 port,
@@ -319,10 +320,12 @@ impl Flow {
         if let Some(registry) = self.logins.registry_listening_on(port) {
             return PortHolder::ThisProcess { registry };
         }
-        if is_another_login(&self.logins.http, port).await {
-            PortHolder::AnotherLogin
+        let Holder { is_login, process } = holder_of(&self.logins.http, port).await;
+        let process = process.map(|process| process.to_string());
+        if is_login {
+            PortHolder::AnotherLogin { process }
         } else {
-            PortHolder::Unknown
+            PortHolder::Unknown { process }
         }
     }
 

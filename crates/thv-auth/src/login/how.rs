@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use super::PublicUrl;
+use super::{PublicUrl, Requester};
 use crate::binding::Binding;
 use crate::oauth::ClientAuthentication;
 use crate::oauth::redirect_uri::{LoopbackName, RedirectUri};
@@ -58,6 +58,8 @@ pub struct Asked {
 /// [`opener`](Self::opener) to a login that nothing was opened for yet.
 #[derive(Clone, Default)]
 pub struct LoginHow {
+    /// Which program asks for it.
+    pub requester: Option<Requester>,
     /// What opens the browser.
     pub opener: Option<Arc<dyn Opener>>,
     /// Who is told the address. Without it a browser that cannot be opened ends the login.
@@ -66,6 +68,8 @@ pub struct LoginHow {
     pub callback_port: Option<u16>,
     /// The rest of the redirect URI.
     pub redirect: RedirectForm,
+    /// Whether this program has registered the client itself, and can do so for another port.
+    pub is_our_client: bool,
     /// How the client proves itself.
     pub authentication: ClientAuthentication,
     /// The only host with its port that may see the client's secret, where it has one: that of the token endpoint at registration.

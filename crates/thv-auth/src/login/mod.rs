@@ -44,12 +44,15 @@ pub use how::{
     RESOURCE_LOGIN_TIME, RedirectForm, Replaced, Settle, StillWanted,
 };
 pub use progress::Outcome;
-pub use resource::{LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotTaken};
+pub use resource::{
+    LoginId, LoginMethod, LoginState, LoginView, LoginWatch, NotTaken, Requester, is_elsewhere,
+};
 
 use crate::binding::Binding;
 use crate::oauth::{Account, KeyCache, Servers};
 use crate::vault::Vault;
 use directory::Directory;
+pub(crate) use holder::Holder;
 use progress::Progress;
 use seat::{Obstacle, Seat, open};
 
@@ -64,6 +67,8 @@ pub struct LoginDone {
     pub expires_at: Option<Timestamp>,
     /// The scopes as granted; those asked for when the identity provider does not say.
     pub scopes: Vec<String>,
+    /// Those of them that were not asked for.
+    pub unrequested_scopes: Vec<String>,
     /// Whether the grant can be renewed without another login.
     pub refreshable: bool,
     /// How many answers came meanwhile that did not belong to this login.
@@ -100,10 +105,7 @@ pub(crate) enum PortSight {
     /// A login could listen.
     Free,
     /// Somebody listens there.
-    Busy {
-        /// Whether it is a login of another process of ours.
-        is_login: bool,
-    },
+    Busy(Holder),
     /// The system refuses.
     Refused {
         /// What it says.
@@ -115,9 +117,9 @@ pub(crate) enum PortSight {
 pub(crate) async fn look_at_port(http: &Http, port: u16) -> PortSight {
     match loopback::Loopback::bind(port).await {
         Ok(_) => PortSight::Free,
-        Err(loopback::BindError::Busy { port }) => PortSight::Busy {
-            is_login: holder::is_another_login(http, port).await,
-        },
+        Err(loopback::BindError::Busy { port }) => {
+            PortSight::Busy(holder::holder_of(http, port).await)
+        }
         Err(loopback::BindError::Refused { cause, .. }) => PortSight::Refused {
             cause: cause.to_string(),
         },
@@ -288,7 +290,12 @@ impl Logins {
         let now = self.inner.world.clock.monotonic();
         let progress = self.inner.lock().find(id, now)?;
         let session = progress.stage().session.clone();
-        Some(session.map_or(Err(NotTaken::Used), |session| session.hand_over(redirect)))
+        let taken = session.map_or(Err(NotTaken::Used), |session| session.hand_over(redirect));
+        if taken.is_ok() {
+            // Whoever has handed it over sees that it counts, however soon the login itself looks at it.
+            progress.complete();
+        }
+        Some(taken)
     }
 
     /// Whether the login of this name waits for somebody, and nothing was opened for them on this machine.
@@ -360,6 +367,12 @@ impl Logins {
             // One that broke off has told why.
             let _ = one.await;
         }
+    }
+
+    /// The login that began last, running or ended; none before the first one.
+    pub fn latest(&self) -> Option<LoginView> {
+        let latest = self.inner.lock().latest();
+        latest.map(|progress| progress.view())
     }
 
     /// The login to what `binding` names, if one is under way.

@@ -14,6 +14,9 @@ use http_body_util::Full;
 /// How our listener calls itself, so that another login can tell whom it finds on its port.
 pub(super) const SERVER_NAME: &str = "thv-login";
 
+/// In which header it says which process it is, to whoever looks at `/`.
+pub(super) const PID_HEADER: HeaderName = HeaderName::from_static("x-thv-pid");
+
 /// On every answer, redirects included.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
@@ -53,6 +56,8 @@ pub(super) enum Page {
     MethodNotAllowed,
     /// The response belongs to no login of ours.
     Forged,
+    /// So many responses belonged to no login of ours that no more are explained.
+    TooMany,
     /// The response is ours, but is none that can be read.
     Malformed,
     /// The response is from another identity provider.
@@ -75,6 +80,7 @@ impl Page {
             Self::Waiting | Self::Stored => StatusCode::OK,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Used => StatusCode::GONE,
             Self::Forged
             | Self::Malformed
@@ -96,6 +102,10 @@ impl Page {
             Self::Forged => page!(
                 "Not the answer to this login",
                 "This page was opened with an answer that the waiting login did not ask for. Nothing was changed, and the login still waits."
+            ),
+            Self::TooMany => page!(
+                "Too many answers",
+                "Too many answers came that do not belong to this login. It still waits for the right one."
             ),
             Self::Malformed => page!(
                 "Unreadable answer",
@@ -139,6 +149,11 @@ impl Page {
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET"));
         }
+        if self == Self::Waiting {
+            response
+                .headers_mut()
+                .insert(PID_HEADER, HeaderValue::from(std::process::id()));
+        }
         response
     }
 }
@@ -165,11 +180,12 @@ fn with_headers(status: StatusCode, body: Full<Bytes>) -> Response<Full<Bytes>> 
 mod tests {
     use super::*;
 
-    const ALL: [Page; 10] = [
+    const ALL: [Page; 11] = [
         Page::Waiting,
         Page::NotFound,
         Page::MethodNotAllowed,
         Page::Forged,
+        Page::TooMany,
         Page::Malformed,
         Page::ForeignIssuer,
         Page::Refused,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::resource::{LoginId, LoginMethod, LoginState, LoginView};
+use super::resource::{LoginId, LoginMethod, LoginState, LoginView, Requester};
 use super::session::Session;
 use super::{LoginDone, LoginError};
 use crate::binding::Binding;
@@ -23,6 +23,7 @@ pub type Outcome = Result<LoginDone, LoginError>;
 pub(super) struct Progress {
     id: LoginId,
     binding: Binding,
+    requester: Option<Requester>,
     started_at: Timestamp,
     expires_at: Timestamp,
     /// The last caller has left.
@@ -66,12 +67,14 @@ impl Progress {
     pub(super) fn new(
         id: LoginId,
         binding: Binding,
+        requester: Option<Requester>,
         started_at: Timestamp,
         expires_at: Timestamp,
     ) -> Self {
         Self {
             id,
             binding,
+            requester,
             started_at,
             expires_at,
             abandoned: CancellationToken::new(),
@@ -137,9 +140,14 @@ impl Progress {
 
     /// A person has answered: nothing else counts any more.
     pub(super) fn complete(&self) {
-        self.show(|stage| {
-            stage.completing = true;
-            stage.methods.clear();
+        self.stage.send_if_modified(|stage| {
+            let is_first = !stage.completing && stage.outcome.is_none();
+            if is_first {
+                stage.completing = true;
+                stage.methods.clear();
+                stage.revision += 1;
+            }
+            is_first
         });
     }
 
@@ -220,6 +228,7 @@ impl Progress {
         LoginView {
             id: self.id.clone(),
             binding: self.binding.clone(),
+            requester: self.requester.clone(),
             started_at: self.started_at,
             expires_at: stage.expires_at.unwrap_or(self.expires_at),
             revision: stage.revision,

@@ -28,6 +28,8 @@ pub struct LoginView {
     /// What it is for. Whoever shows an address or a code shows registry and issuer beside it, so that nobody finishes a login
     /// that somebody else has started.
     pub binding: Binding,
+    /// Which program has asked for it, by its own word.
+    pub requester: Option<Requester>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ends by itself if nobody finishes it.
@@ -39,6 +41,11 @@ pub struct LoginView {
     /// The ways in which it can be finished; none once it is not [`LoginState::Pending`].
     pub methods: Vec<LoginMethod>,
 }
+
+/// What a program that asks for a login calls itself: no more than [`Requester::MAX_CHARS`] characters, none of them a control character.
+/// Nobody has checked it; it helps a person to tell their own login from somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requester(String);
 
 /// How far a login is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +133,29 @@ impl fmt::Debug for LoginId {
     }
 }
 
+// === impl Requester ===
+
+impl Requester {
+    /// The most that is kept of a name: a product and its version, and not a browser's whole history.
+    pub const MAX_CHARS: usize = 100;
+
+    /// What is left of a name when only what can be shown is kept; `None` when nothing is.
+    pub fn new(said: &str) -> Option<Self> {
+        let name: String = said
+            .chars()
+            .filter(|char| char.is_ascii_graphic() || *char == ' ')
+            .take(Self::MAX_CHARS)
+            .collect();
+        let name = name.trim();
+        (!name.is_empty()).then(|| Self(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 // === impl LoginView ===
 
 impl LoginView {
@@ -155,6 +185,21 @@ impl LoginState {
 }
 
 // === impl LoginMethod ===
+
+/// Whether the page for a code is at another host than the issuer: neither the same one, nor one below or above it. Many honest
+/// providers have such a page elsewhere, so that it is told and not refused.
+pub fn is_elsewhere(verification_uri: &Url, issuer: &str) -> bool {
+    let issuer = Url::parse(issuer).ok();
+    let Some(issuer) = issuer.as_ref().and_then(Url::host_str) else {
+        return true;
+    };
+    let page = verification_uri.host_str().unwrap_or_default();
+    let is_below = |host: &str, above: &str| {
+        host.strip_suffix(above)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    !is_below(page, issuer) && !is_below(issuer, page)
+}
 
 /// Addresses and codes are for the person who logs in, not for logs.
 impl fmt::Debug for LoginMethod {
@@ -187,5 +232,51 @@ impl LoginWatch {
     /// How the login ended, when it has; by then its sockets are closed.
     pub async fn outcome(&self) -> Outcome {
         self.progress.outcome().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_elsewhere_unless_it_is_at_the_issuer_or_below_or_above_it() {
+        for (page, issuer, elsewhere) in [
+            ("https://id.example/device", "https://id.example", false),
+            (
+                "https://id.example:8443/device",
+                "https://id.example/tenant",
+                false,
+            ),
+            (
+                "https://www.google.com/device",
+                "https://accounts.google.com",
+                true,
+            ),
+            (
+                "https://google.com/device",
+                "https://accounts.google.com",
+                false,
+            ),
+            ("https://device.id.example/", "https://id.example", false),
+            ("https://evil.example/device", "https://id.example", true),
+            ("https://evilid.example/device", "https://id.example", true),
+            ("https://id.example/device", "no URL", true),
+        ] {
+            let page = Url::parse(page).expect("a URL");
+            assert_eq!(is_elsewhere(&page, issuer), elsewhere, "{page} {issuer}");
+        }
+    }
+
+    #[test]
+    fn what_a_program_calls_itself_is_bounded_and_can_be_shown() {
+        let kept = |said: &str| Requester::new(said).map(|name| name.as_str().to_owned());
+        assert_eq!(kept("agent/1.0 (x)").as_deref(), Some("agent/1.0 (x)"));
+        assert_eq!(
+            kept("a\r\n\u{1b}[31mb\u{202e}c").as_deref(),
+            Some("a[31mbc")
+        );
+        assert_eq!(kept(" \n"), None);
+        assert_eq!(kept(&"x".repeat(5000)).map(|name| name.len()), Some(100));
     }
 }

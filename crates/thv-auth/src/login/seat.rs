@@ -11,7 +11,7 @@ use super::error::LoginError;
 use super::flow::Flow;
 use super::how::LoginHow;
 use super::progress::{Opening, Outcome, Progress, lost};
-use super::resource::LoginId;
+use super::resource::{LoginId, Requester};
 use super::{Inner, Logins};
 use crate::binding::Binding;
 use crate::opener::Opener;
@@ -122,11 +122,19 @@ impl Logins {
         let id = LoginId::new().map_err(|cause| LoginError::Internal { cause })?;
         let now = self.inner.world.clock.now();
         let ends = now.checked_add(how.time()).unwrap_or(Timestamp::MAX);
-        let progress = Arc::new(Progress::new(id, binding.clone(), now, ends));
+        let progress = Arc::new(Progress::new(
+            id,
+            binding.clone(),
+            how.requester.clone(),
+            now,
+            ends,
+        ));
         tracing::info!(
             registry = %thv_http::display_url(&binding.registry_url),
             issuer = binding.issuer,
             client_id = binding.client_id,
+            requester = how.requester.as_ref().map(Requester::as_str),
+            audit = true,
             "a login was started"
         );
         let flow = Flow {

@@ -18,6 +18,10 @@ use super::page::{Page, see_other};
 use super::resource::NotTaken;
 use crate::oauth::Attempt;
 
+/// How many responses that do not belong to the login are told why. Those after them are a flood, which gets 429 and is not logged. None
+/// is kept waiting: that would hold the connections which the right one needs.
+const EXPLAINED: u64 = 1_000;
+
 /// What the flow is told about the one response that counts.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -197,6 +201,9 @@ impl Session {
 
     fn turn_away(&self, page: Page) -> http::Response<Full<Bytes>> {
         let count = self.turned_away.fetch_add(1, Ordering::Relaxed) + 1;
+        if count > EXPLAINED {
+            return Page::TooMany.response();
+        }
         tracing::debug!(count, ?page, "a login callback was turned away");
         page.response()
     }

@@ -27,7 +27,7 @@ pub mod token;
 pub(crate) mod token_server;
 
 pub use authentication::ClientAuthentication;
-pub use client::{Attempt, begin, exchange, refresh, requested_scopes};
+pub use client::{Attempt, begin, exchange, refresh, requested_scopes, unrequested_scopes};
 pub use device::{DeviceAuthorization, DeviceError, Pace, Poll, begin_device, poll_device};
 pub use dpop::{DpopUse, ProofKey, ProofKeyFault, Prover, Servers};
 pub use error::{BeginError, DiscoveryError, IdTokenError, TokenError};

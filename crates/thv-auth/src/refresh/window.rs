@@ -67,6 +67,12 @@ pub(crate) fn need(grant: &Grant, now: Timestamp, jitter: u8) -> Need {
     }
 }
 
+/// When a renewal of `grant` is due, by the provider's clock; `None` where its token has no known end.
+pub(crate) fn due(grant: &Grant, jitter: u8) -> Option<Timestamp> {
+    let (soft, _) = windows(grant.lifetime()?, jitter);
+    grant.expires_at?.checked_sub(soft).ok()
+}
+
 /// The pause after the `count`th failure in a row: doubling from [`RETRY_FIRST`] to [`RETRY_LONGEST`], lengthened by up to
 /// [`JITTER_PERCENT`], and never shorter than what the provider asked for.
 pub(crate) fn pause(count: u32, asked: Option<Duration>, jitter: u8) -> Duration {

@@ -187,6 +187,23 @@ async fn a_code_that_nobody_types_in_ends_with_its_life() {
 }
 
 #[tokio::test]
+async fn a_code_that_the_provider_ends_is_not_said_to_have_lasted() {
+    let machine = machine().await;
+    machine.provider.break_with(
+        Rule::always(Fault::Error {
+            status: 400,
+            error: "expired_token".to_owned(),
+        })
+        .on(paths::TOKEN),
+    );
+    let view = started(&machine, DeviceUse::Only).await;
+    poll_after(&machine, 5).await;
+    let error = outcome(&machine, &view).await.expect_err("no code");
+    assert_eq!(error, LoginError::CodeExpired);
+    assert!(!error.to_string().contains("minutes"), "{error}");
+}
+
+#[tokio::test]
 async fn of_a_browser_and_a_code_whichever_comes_first_counts() {
     let machine = machine().await;
     let view = started(&machine, DeviceUse::Offer).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use thv_auth::login::{
     LOGIN_TIME, LoginError, LoginHow, LoginState, PortHolder, RESOURCE_LOGIN_TIME,
 };
+use thv_config::holder::Process;
 
 use crate::support::{Machine, RecordingOpener, authorizations, until_free};
 
@@ -15,6 +16,11 @@ fn on_port(port: u16) -> LoginHow {
         callback_port: Some(port),
         ..LoginHow::default()
     }
+}
+
+/// This process, as it is told of who holds a port.
+fn told_process() -> String {
+    Process::of(std::process::id()).to_string()
 }
 
 #[tokio::test]
@@ -76,7 +82,10 @@ async fn w13_a_busy_port_is_named_and_no_other_is_taken() {
         error,
         LoginError::PortBusy {
             port,
-            holder: PortHolder::Unknown
+            holder: PortHolder::Unknown {
+                process: Some(told_process())
+            },
+            is_ours: false,
         }
     );
     assert!(error.to_string().contains(&port.to_string()), "{error}");
@@ -105,7 +114,8 @@ async fn a_port_that_another_login_of_this_process_holds_is_named_with_its_regis
             port: running.port(),
             holder: PortHolder::ThisProcess {
                 registry: "registry.example".to_owned()
-            }
+            },
+            is_ours: false,
         }
     );
     running.browse().await;
@@ -122,7 +132,10 @@ async fn a_port_that_the_login_of_another_process_holds_is_known_as_such() {
         error,
         LoginError::PortBusy {
             port: running.port(),
-            holder: PortHolder::AnotherLogin
+            holder: PortHolder::AnotherLogin {
+                process: Some(told_process())
+            },
+            is_ours: false,
         }
     );
     running.browse().await;

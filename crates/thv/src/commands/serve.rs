@@ -154,7 +154,7 @@ fn api(
         clock: Arc::clone(&world.clock),
         auth: catalogs.auth,
         secrets: UserSecrets::new(catalogs.secrets, Patience::Request),
-        opener: Some(Arc::new(Browser)),
+        opener: Some(Arc::new(Browser::new(&world.env))),
     };
     Api::new(catalogs.registries, options)
 }

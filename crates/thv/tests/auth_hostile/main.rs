@@ -55,7 +55,7 @@ const HERE: &[(u8, &str)] = &[
         16,
         "discovery::case_16_tokens_that_could_be_bound_and_are_not",
     ),
-    (17, "callback::b17_forged_callbacks_in_their_hundreds"),
+    (17, "callback::b17_ten_thousand_forged_callbacks"),
     (18, "callback::b18_a_forged_error"),
     (20, "callback::b20_no_iss_although_promised"),
     (21, "callback::b21_odd_requests"),

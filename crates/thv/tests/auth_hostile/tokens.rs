@@ -3,10 +3,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
+use thv_testkit::browse::browse;
 use thv_testkit::client::Answer;
 use thv_testkit::provider::{Behaviour, Fault, Rule, paths};
 
-use crate::auth_kit::{AUTH, LOGOUT, REFRESH, STANDARD, Stage, assert_needs_login, names, report};
+use crate::auth_kit::{
+    AUTH, LOGOUT, REFRESH, STANDARD, Stage, assert_needs_login, end_of, names, report,
+};
 
 fn raw(status: u16, media_type: &str, body: impl Into<String>) -> Fault {
     Fault::Raw {
@@ -94,6 +97,12 @@ async fn c42_lifetimes_that_make_no_sense_are_unknown_ones() {
     }
     let report = report_with(|behaviour| behaviour.answer_with("expires_in", "3600")).await;
     assert!(report["expires_at"].is_string(), "{report}");
+    let moment = |member: &str| report[member].as_str().map(str::to_owned);
+    assert!(moment("next_refresh_at") < moment("expires_at"), "{report}");
+    assert!(
+        moment("next_refresh_at") > moment("received_at"),
+        "{report}"
+    );
     let report = report_with(|behaviour| behaviour.answer_without("expires_in")).await;
     assert_eq!(report["expires_at"], Value::Null, "{report}");
 }
@@ -112,6 +121,37 @@ async fn c42_a_scope_that_is_wider_than_asked_shows() {
     assert!(
         !report["scopes"]["requested"].to_string().contains("admin"),
         "{report}"
+    );
+    assert_eq!(report["scopes"]["unrequested"], json!(["admin:everything"]));
+}
+
+#[tokio::test]
+async fn c42_a_scope_that_is_wider_than_asked_is_told_at_the_login_and_in_the_status() {
+    let stage = Stage::new().await;
+    stage
+        .provider
+        .behave(|behaviour| behaviour.answer_with("scope", "registry:read admin:everything"));
+    let login = stage.start_cli(&["registry", "login", "--no-browser"]);
+    let _ = browse(&stage.printed_url(&login).await).await;
+    let ran = login.ended().await;
+    assert!(
+        ran.stderr
+            .contains("granted more than was asked for: admin:everything."),
+        "{}",
+        ran.transcript()
+    );
+    let status = stage.cli(&["registry", "status"]).await;
+    assert!(status.stdout.contains("Unasked"), "{}", status.transcript());
+    let server = stage.server().await;
+    let login = server
+        .post("/api/v1/registries/default/auth/logins", &json!({}))
+        .await;
+    let login = login.json();
+    let _ = browse(login["methods"][0]["authorization_url"].as_str().unwrap()).await;
+    let ended = end_of(&server, &login).await;
+    assert_eq!(
+        ended["outcome"]["unrequested_scopes"],
+        json!(["admin:everything"])
     );
 }
 

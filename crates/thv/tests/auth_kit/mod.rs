@@ -137,6 +137,12 @@ impl Stage {
         PendingLogin { url, request }
     }
 
+    /// A person comes to the machine: what programs have left unanswered no longer counts. No command of a test has a terminal,
+    /// which is what a person is known by.
+    pub(crate) fn a_person_comes(&self) {
+        let _ = std::fs::remove_file(self.home.join("state/toolhive/login-prompts.json"));
+    }
+
     /// Runs a command of this user.
     pub(crate) async fn cli(&self, arguments: &[&str]) -> Ran {
         self.cli_with(arguments, &[]).await
@@ -409,3 +415,9 @@ pub(crate) async fn until_status(server: &Server, path: &str, status: u16) -> An
 
 /// The deadline within which a change by another process must show, and what a busy machine adds.
 pub(crate) const SHOWS_WITHIN: Duration = Duration::from_secs(15);
+
+/// How this test is named where it holds a port: its name ends in a number of the compiler's.
+pub(crate) fn this_process() -> String {
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    format!("{} (PID {})", name.trim(), std::process::id())
+}

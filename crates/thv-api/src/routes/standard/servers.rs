@@ -95,8 +95,10 @@ pub(crate) async fn list(state: State, head: Head) -> Result<Response, Problem> 
 pub(crate) async fn versions(state: State, head: Head) -> Result<Response, Problem> {
     let name = head.segment(SERVER_NAME)?;
     let registry = state.default_registry()?;
-    let versions = registry.versions(&name, limits::CATALOG_PATIENCE).await?;
-    let served = registry.catalog(limits::CATALOG_PATIENCE).await?;
+    let versions = registry.versions(&name, limits::CATALOG_PATIENCE).await;
+    let versions = versions.map_err(Problem::of_read(&registry))?;
+    let served = registry.catalog(limits::CATALOG_PATIENCE).await;
+    let served = served.map_err(Problem::of_read(&registry))?;
     let body = Rows::take("servers", versions.iter(), usize::MAX, write_row).into_body();
     let tag = reply::tag_of(&body);
     Ok(reply::rendered(&head, &tag, &served, || body).await)
@@ -127,7 +129,8 @@ pub(crate) async fn version(state: State, head: Head) -> Result<Response, Proble
     let name = head.segment(SERVER_NAME)?;
     let version = head.segment(VERSION)?;
     let registry = state.default_registry()?;
-    let served = registry.catalog(limits::CATALOG_PATIENCE).await?;
+    let served = registry.catalog(limits::CATALOG_PATIENCE).await;
+    let served = served.map_err(Problem::of_read(&registry))?;
     let latest = served.snapshot.get(&name);
     if let Some(entry) = latest.filter(|entry| version == "latest" || entry.version() == version) {
         return Ok(answer_row(&head, &served, entry).await);
@@ -135,7 +138,8 @@ pub(crate) async fn version(state: State, head: Head) -> Result<Response, Proble
     if version == "latest" {
         return Err(Problem::not_found("Server not found"));
     }
-    let versions = registry.versions(&name, limits::CATALOG_PATIENCE).await?;
+    let versions = registry.versions(&name, limits::CATALOG_PATIENCE).await;
+    let versions = versions.map_err(Problem::of_read(&registry))?;
     let entry = versions
         .iter()
         .find(|entry| entry.version() == version)

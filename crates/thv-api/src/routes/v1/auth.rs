@@ -14,7 +14,7 @@ use thv_registry::{CatalogStatus, Fault, Registry};
 use utoipa::ToSchema;
 
 use super::report::AuthReportSchema;
-use crate::error::{Action, Problem, ProblemBody, what_helps};
+use crate::error::{Action, ActionBody, Problem, ProblemBody, what_helps};
 use crate::head::Head;
 use crate::reply;
 use crate::state::{About, Shared, State};
@@ -38,7 +38,7 @@ pub(crate) struct RegistryAuthBody<'a> {
     #[schema(value_type = String, format = DateTime, nullable = false)]
     since: Option<Timestamp>,
     /// What can be done about it.
-    actions: &'a [Action],
+    actions: Vec<ActionBody>,
 }
 
 /// Get the state of a registry's login
@@ -134,7 +134,7 @@ impl<'a> RegistryAuthBody<'a> {
             since: fault
                 .filter(|(fault, _)| is_met(fault))
                 .map(|(_, since)| *since),
-            actions: actions(&report),
+            actions: Action::all_for(actions(&report), registry),
             report,
         }
     }
@@ -148,12 +148,12 @@ fn actions(report: &AuthReport) -> &'static [Action] {
     }
     match report.state {
         AuthState::None | AuthState::Ready => &[],
-        AuthState::StoreUnavailable | AuthState::CredentialUnusable => &[Action::EXAMINE],
+        AuthState::StoreUnavailable | AuthState::CredentialUnusable => &[Action::Examine],
         AuthState::LoginRequired if report.issuer.is_none() => {
             what_helps(LoginReason::NotConfigured)
         }
-        AuthState::LoginRequired => &[Action::LOG_IN, Action::START_LOGIN, Action::EXAMINE],
-        AuthState::Authenticated => &[Action::LOG_OUT, Action::LOG_IN],
-        AuthState::ProviderUnavailable => &[Action::LOG_OUT, Action::LOG_IN, Action::EXAMINE],
+        AuthState::LoginRequired => &[Action::LogIn, Action::StartLogin, Action::Examine],
+        AuthState::Authenticated => &[Action::LogOut, Action::LogIn],
+        AuthState::ProviderUnavailable => &[Action::LogOut, Action::LogIn, Action::Examine],
     }
 }

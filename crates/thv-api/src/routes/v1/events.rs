@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 
-use crate::changes::{AuthChange, CatalogChange, RegistryChange};
+use crate::changes::{AuthChange, CatalogChange, LoginEnded, LoginStarted, RegistryChange};
 use crate::error::{Problem, ProblemBody};
 use crate::head::Head;
 use crate::state::State;
@@ -22,11 +22,16 @@ pub(crate) enum Change<'a> {
     Catalog(CatalogChange<'a>),
     /// Data of `auth` events.
     Auth(AuthChange<'a>),
+    /// Data of `login_started` events.
+    LoginStarted(LoginStarted<'a>),
+    /// Data of `login_ended` events.
+    LoginEnded(LoginEnded<'a>),
 }
 
 /// Follow all changes
 ///
-/// Server-sent events of the types `registry`, `catalog` and `auth`, each with the whole new state of what has changed. The
+/// Server-sent events of the types `registry`, `catalog` and `auth`, each with the whole new state of what has changed, and
+/// `login_started` and `login_ended` of the login that began last, if there was one. The
 /// stream begins with the state of everything; with `Last-Event-ID` it begins with what has changed since that event.
 #[utoipa::path(
     get,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView};
+use thv_auth::login::{LoginDone, LoginMethod, LoginState, LoginView, Requester, is_elsewhere};
 use thv_auth::oauth::Account;
 use url::Url;
 use utoipa::ToSchema;
@@ -24,6 +24,10 @@ pub(crate) struct LoginBody<'a> {
     /// The identity provider.
     #[schema(example = "https://id.corp.example")]
     issuer: &'a str,
+    /// Which program has asked for it, by its own word: its `X-Client-Type`, else its `User-Agent`, 100 characters at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "toolhive-studio")]
+    requested_by: Option<&'a str>,
     /// `pending`, `completing`, `authenticated`, `denied`, `expired`, `cancelled` or `failed`. The last five are ends.
     #[schema(example = "pending")]
     state: &'static str,
@@ -68,6 +72,12 @@ enum MethodBody {
     Device {
         /// Where.
         verification_uri: String,
+        /// The host of that page, to be shown plainly.
+        #[schema(example = "id.corp.example")]
+        verification_host: String,
+        /// Whether that is neither the issuer's host nor one above or below it: then whoever is to open it is warned.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        verification_host_differs: bool,
         /// The same with the code in it.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
@@ -98,6 +108,10 @@ struct OutcomeBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, nullable = false)]
     expires_at: Option<Timestamp>,
+    /// The scopes that the identity provider has granted beyond those that were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unrequested_scopes: Vec<String>,
     /// Why nothing came of it, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "login_denied")]
@@ -150,12 +164,17 @@ impl<'a> LoginBody<'a> {
             registry,
             registry_url: view.registry_url(),
             issuer: &view.binding.issuer,
+            requested_by: view.requester.as_ref().map(Requester::as_str),
             state,
             joined: false,
             revision: view.revision,
             started_at: view.started_at,
             expires_at: view.expires_at,
-            methods: view.methods.iter().map(MethodBody::of).collect(),
+            methods: view
+                .methods
+                .iter()
+                .map(|method| MethodBody::of(method, &view.binding.issuer))
+                .collect(),
             outcome,
             poll_url: format!("{url}?wait=30"),
             events_url: format!("{url}/events"),
@@ -177,7 +196,7 @@ impl<'a> LoginBody<'a> {
 // === impl MethodBody ===
 
 impl MethodBody {
-    fn of(method: &LoginMethod) -> Self {
+    fn of(method: &LoginMethod, issuer: &str) -> Self {
         match method {
             LoginMethod::Browser { authorization_url } => Self::Browser {
                 authorization_url: authorization_url.to_string(),
@@ -189,6 +208,8 @@ impl MethodBody {
                 interval,
             } => Self::Device {
                 verification_uri: verification_uri.to_string(),
+                verification_host: verification_uri.host_str().unwrap_or_default().to_owned(),
+                verification_host_differs: is_elsewhere(verification_uri, issuer),
                 verification_uri_complete: verification_uri_complete.as_ref().map(Url::to_string),
                 user_code: user_code.clone(),
                 interval: interval.as_secs(),
@@ -218,6 +239,7 @@ impl OutcomeBody {
             account: done.account.as_ref().map(AccountBody::of),
             replaced_account: done.replaced_account.as_ref().map(AccountBody::of),
             expires_at: done.expires_at,
+            unrequested_scopes: done.unrequested_scopes.clone(),
             ..Self::default()
         }
     }
@@ -231,5 +253,30 @@ impl From<EndOfLogin> for OutcomeBody {
             hint: end.hint,
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_a_code_is_told_by_its_host_and_whether_that_is_the_issuers() {
+        let device = |page: &str| {
+            let method = LoginMethod::Device {
+                verification_uri: Url::parse(page).expect("a URL"),
+                verification_uri_complete: None,
+                user_code: "AB-CD".to_owned(),
+                interval: std::time::Duration::from_secs(5),
+            };
+            let body = MethodBody::of(&method, "https://id.example");
+            serde_json::to_value(body).expect("JSON")
+        };
+        let honest = device("https://id.example/device");
+        assert_eq!(honest["verification_host"], "id.example");
+        assert_eq!(honest.get("verification_host_differs"), None);
+        let elsewhere = device("https://evil.example/device");
+        assert_eq!(elsewhere["verification_host"], "evil.example");
+        assert_eq!(elsewhere["verification_host_differs"], true);
     }
 }

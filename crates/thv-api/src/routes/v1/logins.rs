@@ -17,6 +17,7 @@ use crate::error::{Problem, ProblemBody};
 use crate::head::Head;
 use crate::limits;
 use crate::reply;
+use crate::routes::v1beta::auth::requester;
 use crate::state::State;
 use crate::stream::{self, Event};
 use crate::wire::input::read_object;
@@ -45,7 +46,7 @@ const ID: usize = 6;
         (status = 400, description = "No login is configured, or none can be started with its settings", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 404, description = "No registry has this name", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 409, description = "The login could not be stored, or the port of its answer is in use", body = ProblemBody<'static>, content_type = "application/problem+json"),
-        (status = 429, description = "Too many logins are under way, or the last three that programs started were answered by nobody within ten minutes: `Retry-After` says when there may be another. One that its client has ended counts half. A person who logs in by other means is one who answers", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 429, description = "Too many logins are under way, or three that programs started were answered by nobody within ten minutes: there is no other before a person logs in, refuses, or begins a login in a terminal, or before the time of `Retry-After`. One that its client has ended counts half", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 500, description = "No login can be made on this machine", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = ProblemBody<'static>, content_type = "application/problem+json")
     )
@@ -55,7 +56,11 @@ pub(crate) async fn start(state: State, request: Request) -> Result<Response, Pr
     let registry = state.registry(head.segment(NAME))?;
     let started = state
         .desk
-        .start(settle(&state), switches_account(&body)?)
+        .start(
+            requester(head.headers()),
+            settle(&state),
+            switches_account(&body)?,
+        )
         .await
         .map_err(|failure| Problem::login_failed(&failure))?;
     let body = LoginBody::new(registry.name(), &started.view).joined(started.joined);

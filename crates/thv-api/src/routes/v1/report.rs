@@ -48,6 +48,9 @@ pub(crate) struct AuthReportSchema {
     expires_at: Option<String>,
     /// Whether the login can be renewed without anybody.
     refreshable: bool,
+    /// From when on this server renews it in the background.
+    #[schema(nullable = false, format = DateTime)]
+    next_refresh_at: Option<String>,
     /// Whether it is being renewed now.
     refreshing: bool,
     #[schema(nullable = false, inline)]
@@ -133,6 +136,9 @@ struct ScopesSchema {
     requested: Vec<String>,
     /// Granted.
     granted: Vec<String>,
+    /// Granted, and not asked for.
+    #[schema(nullable = false)]
+    unrequested: Option<Vec<String>>,
     /// What the registry wanted beyond those; the next login asks for them too.
     #[schema(nullable = false)]
     wanted: Option<Vec<String>>,
@@ -170,7 +176,8 @@ struct RefreshSchema {
     result: String,
 }
 
-/// A login that waits for a person.
+/// A login that waits for a person. Its id, which lets whoever knows it answer and end it, is not told here: `POST …/auth/logins` joins it
+/// and tells.
 #[derive(ToSchema)]
 struct PendingSchema {
     /// When it began.
@@ -213,6 +220,7 @@ mod tests {
             resource: text(),
             audience: text(),
             scopes: ReportedScopes {
+                unrequested: vec!["x".to_owned()],
                 wanted: vec!["x".to_owned()],
                 ..ReportedScopes::default()
             },
@@ -240,6 +248,7 @@ mod tests {
                 why: "x".to_owned(),
                 passed_over: vec!["x".to_owned()],
             }),
+            next_refresh_at: Some(time),
             pending_login: Some(PendingLogin {
                 started_at: time,
                 expires_at: time,

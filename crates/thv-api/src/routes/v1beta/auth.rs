@@ -4,7 +4,9 @@
 
 use axum::response::Response;
 use http::HeaderMap;
+use http::header::USER_AGENT;
 use serde::Serialize;
+use thv_auth::login::Requester;
 use thv_auth::logout::LogoutReceipt;
 use utoipa::ToSchema;
 
@@ -83,7 +85,7 @@ pub(crate) struct TokenBody {
 /// most five minutes. A request that comes meanwhile joins the login that is under way. It ends
 /// when all who wait for it have hung up (unless it was started as a resource), when the registry is
 /// replaced, and at a logout. For a program no browser is opened after three that nobody has answered
-/// within ten minutes; for the desktop client, where each is a person's click, after ten.
+/// within ten minutes, until a person acts; for the desktop client, where each is a person's click, after ten, for ten minutes.
 #[utoipa::path(
     post,
     path = "/api/v1beta/registry/auth/login",
@@ -94,9 +96,9 @@ pub(crate) struct TokenBody {
         (status = 400, description = "No login is configured, or none can be started with its settings", body = String, content_type = "text/plain"),
         (status = 403, description = "The identity provider, or the person, refused", body = String, content_type = "text/plain"),
         (status = 409, description = "The login could not be stored, the port of its answer is in use, or it was ended by a logout or a change of the registry", body = String, content_type = "text/plain"),
-        (status = 429, description = "Too many logins are under way, or too many of the last ones were answered by nobody: `Retry-After` says when there may be another", body = String, content_type = "text/plain"),
+        (status = 429, description = "Too many logins are under way, or too many of the last ones were answered by nobody: `Retry-After` says when there may be another, if no person acts before", body = String, content_type = "text/plain"),
         (status = 500, description = "The login could not be finished on this machine", body = String, content_type = "text/plain"),
-        (status = 501, description = "No browser can be opened on this machine", body = String, content_type = "text/plain"),
+        (status = 501, description = "No browser can be opened on this machine, or it has no display", body = String, content_type = "text/plain"),
         (status = 502, description = "The identity provider cannot be asked, or its answers cannot be used", body = String, content_type = "text/plain"),
         (status = 504, description = "Nobody has logged in in time", body = String, content_type = "text/plain")
     )
@@ -104,7 +106,11 @@ pub(crate) struct TokenBody {
 pub(crate) async fn login(state: State, head: Head) -> Result<Response, Problem> {
     let target = target(&state)?;
     let client = client(head.headers());
-    let outcome = state.desk.log_in(target, client, settle(&state)).await;
+    let requester = requester(head.headers());
+    let outcome = state
+        .desk
+        .log_in(target, client, requester, settle(&state))
+        .await;
     outcome.map_err(|failure| Problem::login_failed(&failure))?;
     Ok(reply::ok(json::line(&LoginResponse {
         status: "authenticated",
@@ -162,6 +168,14 @@ fn client(headers: &HeaderMap) -> Client {
         Some(value) if value == "toolhive-studio" => Client::Studio,
         _ => Client::Other,
     }
+}
+
+/// What the program that asks calls itself.
+pub(crate) fn requester(headers: &HeaderMap) -> Option<Requester> {
+    [CLIENT_TYPE, USER_AGENT.as_str()]
+        .into_iter()
+        .filter_map(|name| headers.get(name))
+        .find_map(|value| Requester::new(&String::from_utf8_lossy(value.as_bytes())))
 }
 
 // === impl LogoutResponse ===

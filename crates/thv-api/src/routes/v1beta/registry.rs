@@ -105,7 +105,8 @@ pub(crate) struct RefreshResponse {
 )]
 pub(crate) async fn list(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.default_registry()?;
-    let served = registry.catalog(limits::OVERVIEW_PATIENCE).await?;
+    let served = registry.catalog(limits::OVERVIEW_PATIENCE).await;
+    let served = served.map_err(Problem::of_read(&registry))?;
     let info = registry.info();
     let body = json::line(&RegistryListResponse {
         registries: vec![describe(&info, &served.snapshot)],
@@ -131,7 +132,8 @@ pub(crate) async fn list(state: State, head: Head) -> Result<Response, Problem> 
 )]
 pub(crate) async fn get(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.registry(head.segment(NAME))?;
-    let served = registry.catalog(limits::CATALOG_PATIENCE).await?;
+    let served = registry.catalog(limits::CATALOG_PATIENCE).await;
+    let served = served.map_err(Problem::of_read(&registry))?;
     let mut before = json::line(&describe(&registry.info(), &served.snapshot));
     let tag = reply::tag_within(&served.snapshot, &before);
     before.truncate(before.len().saturating_sub(b"}\n".len()));
@@ -164,7 +166,8 @@ pub(crate) async fn get(state: State, head: Head) -> Result<Response, Problem> {
 )]
 pub(crate) async fn refresh(state: State, head: Head) -> Result<Response, Problem> {
     let registry = state.registry(head.segment(NAME))?;
-    registry.refresh().await?;
+    let read = registry.refresh().await;
+    read.map_err(Problem::of_read(&registry))?;
     Ok(reply::ok(json::line(&RefreshResponse {
         status: "refreshed",
     })))

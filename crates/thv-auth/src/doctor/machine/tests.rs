@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use thv_config::holder::Process;
 use thv_config::{OAuthSettings, RegistryAuth, SecretsSettings};
 use thv_http::HttpError;
 use thv_secrets::StoreReport;
@@ -191,21 +192,29 @@ fn a_port_that_is_held_says_by_whom_and_what_to_do() {
         pid: 4711,
         name: Some("python3".to_owned()),
     };
-    let busy = PortSight::Busy { is_login: true };
+    let busy = |is_login, process: Option<&Process>| {
+        PortSight::Busy(Holder {
+            is_login,
+            process: process.cloned(),
+        })
+    };
     let table = [
-        (PortSight::Free, None, false, Outcome::Ok, "is free"),
+        (PortSight::Free, false, Outcome::Ok, "is free"),
         (
-            busy.clone(),
-            Some(&holder),
+            busy(true, Some(&holder)),
             false,
             Outcome::Warning,
             "python3 (PID 4711)",
         ),
-        (busy.clone(), None, false, Outcome::Warning, "another thv"),
-        (busy, Some(&holder), true, Outcome::Ok, "in this process"),
+        (busy(true, None), false, Outcome::Warning, "another thv"),
         (
-            PortSight::Busy { is_login: false },
-            None,
+            busy(true, Some(&holder)),
+            true,
+            Outcome::Ok,
+            "in this process",
+        ),
+        (
+            busy(false, None),
             false,
             Outcome::Warning,
             "another program",
@@ -214,14 +223,13 @@ fn a_port_that_is_held_says_by_whom_and_what_to_do() {
             PortSight::Refused {
                 cause: "permission denied".to_owned(),
             },
-            None,
             false,
             Outcome::Failed,
             "permission denied",
         ),
     ];
-    for (sight, holder, ours, outcome, words) in table {
-        let check = callback_port(8666, &sight, holder, ours);
+    for (sight, ours, outcome, words) in table {
+        let check = callback_port(8666, &sight, ours);
         assert_eq!(check.outcome, outcome, "{check:?}");
         assert!(check.evidence.contains(words), "{check:?}");
     }

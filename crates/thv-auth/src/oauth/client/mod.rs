@@ -283,6 +283,21 @@ const LOGIN_SCOPES: [&str; 6] = [
     "phone",
 ];
 
+/// What was granted beyond what was `asked`. Scopes that are about the login do not count, and nothing does where nothing was asked:
+/// then the provider chooses (RFC 6749 section 3.3).
+pub fn unrequested_scopes(asked: &[String], granted: &[String]) -> Vec<String> {
+    let asked: Vec<&str> = asked
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .collect();
+    let is_beyond = |scope: &&String| {
+        !asked.is_empty()
+            && !asked.contains(&scope.as_str())
+            && !LOGIN_SCOPES.contains(&scope.as_str())
+    };
+    granted.iter().filter(is_beyond).cloned().collect()
+}
+
 /// Those of the asked scopes that may be asked again. Providers name the scopes of the access token only, so that those
 /// that are not for it stay.
 fn refreshed_scopes(asked: Vec<String>, granted: Option<&[String]>) -> Vec<String> {

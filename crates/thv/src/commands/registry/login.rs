@@ -4,6 +4,7 @@
 
 mod elsewhere;
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +13,17 @@ use thv_auth::login::{LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
 use thv_auth::oauth::Account;
+use thv_auth::opener::Opener;
 use thv_auth::relaxation::Relaxation;
 use thv_auth::rules::{Configured, RulesChange};
-use thv_auth::{Auth, AuthFailure, LoginReason};
+use thv_auth::{Auth, AuthFailure, LoginReason, SearchError};
 use thv_config::world::World;
 use thv_config::{Config, OAuthSettings, RegistrySource};
 use thv_registry::{LoginRequest, Revalidation, SourceRequest};
 use thv_secrets::Secrets;
 use thv_secrets::select::KeySource;
 use tokio::sync::mpsc;
+use url::Url;
 
 use crate::cli::LoginArgs;
 use crate::failure::CommandError;
@@ -101,12 +104,15 @@ pub(super) async fn run(
             catalogs.auth.note_configured(configured).await?;
         }
     }
-    catalogs.auth.person_is_here().await;
+    let by = prompter();
+    if by == Prompter::Person {
+        catalogs.auth.person_is_here().await;
+    }
+    let shown = Shown::of(&catalogs.store.load_async().await?);
     let done = if args.elsewhere.is_meant() {
-        let shown = Shown::of(&catalogs.store.load_async().await?);
-        elsewhere::log_in(args, how, &shown, &catalogs, world, output).await
+        elsewhere::log_in(args, how, by, &shown, &catalogs, world, output).await
     } else {
-        log_in(args, how, &catalogs, world, output).await
+        log_in(args, how, by, &shown, &catalogs, world, output).await
     };
     catalogs.auth.finish().await;
     if done.is_err()
@@ -144,6 +150,15 @@ pub(super) async fn run(
         output.remark("`thv registry list` shows what the registry offers.");
     }
     Ok(())
+}
+
+/// Who starts the login: a person where a terminal is, else a program that runs this command.
+fn prompter() -> Prompter {
+    if io::stdin().is_terminal() || io::stderr().is_terminal() {
+        Prompter::Person
+    } else {
+        Prompter::Program
+    }
 }
 
 /// Keeps a token that somebody hands over, in place of a login. It is read before anything is changed.
@@ -198,6 +213,14 @@ impl Shown {
             registry: configured_url(config).cloned().unwrap_or_default(),
             issuer: oauth.map(|oauth| oauth.issuer.clone()).unwrap_or_default(),
         }
+    }
+
+    /// Where to log in, and to what.
+    fn at(&self, url: &str) -> String {
+        format!(
+            "Log in at:\n\n  {url}\n\nThis is for the registry {} with the issuer {}.\n\n",
+            self.registry, self.issuer
+        )
     }
 }
 
@@ -256,6 +279,14 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
             issuer,
         }));
     }
+    let meant = args.url.as_ref().or(args.registry.as_ref());
+    if let Some(url) = meant.and_then(|text| unusable(text)) {
+        return Err(SearchError::BadUrl {
+            url,
+            cause: "it is not an http or https URL".to_owned(),
+        }
+        .into());
+    }
     let needed = [
         (lacks_registry, "--registry"),
         (issuer.is_none(), "--issuer"),
@@ -269,6 +300,13 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
         local_file: local_file(args, config),
         missing: missing.join(", "),
     })
+}
+
+/// What is said of an address with a scheme that no registry has. Anything without `//` may be a path.
+fn unusable(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok().filter(Url::has_authority)?;
+    let is_web = matches!(url.scheme(), "http" | "https");
+    (!is_web).then(|| thv_http::display_url(&url))
 }
 
 /// What the person settles with this login.
@@ -435,13 +473,24 @@ async fn give_up(
 async fn log_in(
     args: &LoginArgs,
     how: LoginHow,
+    by: Prompter,
+    shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
     output: &mut Output,
 ) -> Result<LoginDone, CommandError> {
     let (addresses, mut announced) = mpsc::unbounded_channel();
+    let browser = Browser::new(&world.env);
+    let opener = browser
+        .has_display()
+        .then(|| Arc::new(browser) as Arc<dyn Opener>);
+    let unopened = if opener.is_some() {
+        ""
+    } else {
+        "No browser was opened, because there is no display here. "
+    };
     let how = LoginHow {
-        opener: Some(Arc::new(Browser)),
+        opener,
         announce: Some(Arc::new(move |url| {
             // Nobody listens any more only when the login is over.
             let _ = addresses.send(url.to_string());
@@ -449,7 +498,7 @@ async fn log_in(
         ..how
     };
     let limit = Duration::from_secs(args.timeout);
-    let login = catalogs.auth.login(how, Prompter::Person);
+    let login = catalogs.auth.login(how, by);
     tokio::pin!(login);
     let deadline = world.clock.sleep(limit);
     tokio::pin!(deadline);
@@ -457,7 +506,8 @@ async fn log_in(
         tokio::select! {
             done = &mut login => return Ok(done?),
             Some(url) = announced.recv() => {
-                output.remark(&format!("Log in at:\n\n  {url}\n\nWaiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
+                let at = shown.at(&url);
+                output.remark(&format!("{unopened}{at}Waiting for the browser to come back (Ctrl-C gives up; for a browser on another machine: --no-browser or --device) …"));
             }
             () = &mut deadline => break CommandError::LoginTimedOut { limit },
             _ = tokio::signal::ctrl_c() => break CommandError::Interrupted,
@@ -474,6 +524,12 @@ fn words(done: &LoginDone) -> String {
         (Some(who), None) => format!("Logged in as {who}."),
         (None, _) => "Logged in.".to_owned(),
     };
+    if !done.unrequested_scopes.is_empty() {
+        let more = done.unrequested_scopes.join(" ");
+        words += " The identity provider has granted more than was asked for: ";
+        words += &more;
+        words.push('.');
+    }
     if !done.refreshable {
         words.push_str(
             " The identity provider gave no refresh token: you will have to log in again when the access token expires.",
@@ -595,5 +651,19 @@ mod tests {
     fn a_path_is_no_registry_to_log_in_to() {
         let error = plan(&args(&["./servers.json"]), &config(api(), true)).unwrap_err();
         assert!(error.to_string().contains("--issuer"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_no_registrys_is_told_and_not_what_else_is_missing() {
+        for line in [
+            &["ftp://r.example/x"][..],
+            &["--registry", "ftp://r.example/x"],
+        ] {
+            let error = plan(&args(line), &config(api(), false)).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "`ftp://r.example/x` is no registry's URL: it is not an http or https URL"
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
+use thv_auth::login::DEFAULT_CALLBACK_PORT;
 use thv_auth::relaxation::Relaxations;
 use thv_auth::{ClientChoice, FoundLogin, LoginSearch, SearchError};
 use thv_config::world::World;
@@ -73,7 +74,11 @@ pub(super) async fn run(
         output,
         Box::pin(getting),
     )
-    .await?;
+    .await
+    .map_err(|client| CommandError::Client {
+        client,
+        port: choice.callback_port.unwrap_or(DEFAULT_CALLBACK_PORT),
+    })?;
     let scopes = if args.auth.scopes.is_empty() {
         found.scopes
     } else {

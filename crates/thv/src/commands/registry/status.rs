@@ -205,6 +205,13 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
             format!("{count} tokens of earlier logouts, as soon as the provider answers"),
         ));
     }
+    if !login.scopes.unrequested.is_empty() {
+        let more = login.scopes.unrequested.join(" ");
+        fields.push((
+            "Unasked",
+            format!("{more} (granted, and not asked for: more than the registry needs)"),
+        ));
+    }
     if !login.scopes.wanted.is_empty() {
         let wanted = login.scopes.wanted.join(" ");
         fields.push((

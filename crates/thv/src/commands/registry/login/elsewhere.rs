@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::time::Duration;
 
 use thv_auth::AuthFailure;
-use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod, Prompter};
+use thv_auth::login::{DeviceUse, LoginDone, LoginHow, LoginMethod, Prompter, is_elsewhere};
 use thv_config::world::World;
 use tokio::sync::mpsc;
 
@@ -23,6 +23,7 @@ const MAX_ADDRESS: u64 = 64 * 1024;
 pub(super) async fn log_in(
     args: &LoginArgs,
     how: LoginHow,
+    by: Prompter,
     shown: &Shown,
     catalogs: &Catalogs,
     world: &World,
@@ -37,7 +38,7 @@ pub(super) async fn log_in(
         },
         ..how
     };
-    let view = auth.start_login(how, Prompter::Person).await?.view;
+    let view = auth.start_login(how, by).await?.view;
     let id = view.id.as_str();
     let reads = !args.elsewhere.device && (args.elsewhere.paste || std::io::stdin().is_terminal());
     output.remark(&words(&view.methods, shown, reads));
@@ -73,8 +74,13 @@ pub(super) async fn log_in(
         }
     };
     let given_up = super::give_up(why, ended, auth, output).await;
-    if given_up.is_err() {
-        auth.withdraw_login(id).await;
+    match &given_up {
+        Ok(_) => {}
+        // Nobody came: it counts as a prompt that was not answered, and not as one that somebody took back.
+        Err(CommandError::LoginTimedOut { .. }) => auth.cancel_logins().await,
+        Err(_) => {
+            auth.withdraw_login(id).await;
+        }
     }
     given_up
 }
@@ -85,7 +91,7 @@ fn words(methods: &[LoginMethod], shown: &Shown, reads: bool) -> String {
     for method in methods {
         match method {
             LoginMethod::Browser { authorization_url } => {
-                let _ = write!(text, "Log in at:\n\n  {authorization_url}\n\n");
+                text.push_str(&shown.at(authorization_url.as_str()));
             }
             LoginMethod::Device {
                 verification_uri,
@@ -99,6 +105,14 @@ fn words(methods: &[LoginMethod], shown: &Shown, reads: bool) -> String {
                     shown.registry,
                     shown.issuer,
                 );
+                if is_elsewhere(verification_uri, &shown.issuer) {
+                    let _ = write!(
+                        text,
+                        "Mind that the page is at {}, and not at the issuer {}: go on if you know that it belongs to it.\n\n",
+                        verification_uri.host_str().unwrap_or_default(),
+                        shown.issuer,
+                    );
+                }
                 if let Some(complete) = verification_uri_complete {
                     let _ = write!(text, "Or open this address and compare the code:\n\n  {complete}\n\n");
                 }
@@ -106,7 +120,9 @@ fn words(methods: &[LoginMethod], shown: &Shown, reads: bool) -> String {
             LoginMethod::Paste if reads => text.push_str(
                 "If the browser is on another machine, it ends at an address there that cannot be opened: paste that here.\n\n",
             ),
-            LoginMethod::Paste => {}
+            LoginMethod::Paste => text.push_str(
+                "If the browser is on another machine, it ends at an address there that cannot be opened: `--paste` reads that from standard input.\n\n",
+            ),
         }
     }
     text.push_str("Waiting for the login (Ctrl-C gives up) …");
@@ -168,12 +184,44 @@ mod tests {
     }
 
     #[test]
-    fn pasting_is_offered_only_where_something_is_read() {
+    fn pasting_here_is_offered_only_where_something_is_read() {
         let browser = LoginMethod::Browser {
             authorization_url: url("https://id.example/authorize?state=x"),
         };
         let methods = [browser, LoginMethod::Paste];
         assert!(said(&methods, true).contains("paste that here"));
-        assert!(!said(&methods, false).contains("paste"));
+        let unread = said(&methods, false);
+        assert!(!unread.contains("paste that here"), "{unread}");
+        assert!(unread.contains("`--paste` reads that"), "{unread}");
+    }
+
+    #[test]
+    fn an_address_is_shown_with_the_registry_and_the_issuer_that_it_is_for() {
+        let browser = LoginMethod::Browser {
+            authorization_url: url("https://id.example/authorize?state=x"),
+        };
+        let text = said(&[browser], false);
+        assert!(
+            text.starts_with("Log in at:\n\n  https://id.example/authorize?state=x\n\nThis is for the registry https://r.example with the issuer https://id.example.\n\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_code_whose_page_is_elsewhere_comes_with_a_warning() {
+        let device = |page: &str| LoginMethod::Device {
+            verification_uri: url(page),
+            verification_uri_complete: None,
+            user_code: "AB-CD".to_owned(),
+            interval: Duration::from_secs(5),
+        };
+        let warned = said(&[device("https://evil.example/device")], false);
+        assert!(
+            warned
+                .contains("the page is at evil.example, and not at the issuer https://id.example"),
+            "{warned}"
+        );
+        let quiet = said(&[device("https://id.example/device")], false);
+        assert!(!quiet.contains("Mind"), "{quiet}");
     }
 }
