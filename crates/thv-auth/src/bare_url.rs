@@ -328,9 +328,9 @@ async fn provider(
     discover(http, issuer, policy).await.map_err(failed)
 }
 
-/// The challenge's scopes, else the metadata's, else none; and those of a login that the provider lists. An `OpenID` provider that
-/// lists its scopes is asked for `openid` at least, which every one of them knows (`OpenID` Connect Core 1.0 section 3.1.2.1); where
-/// it lists none, the scopes of a login are asked for.
+/// The challenge's scopes, else the metadata's, else none; and those of a login that the provider lists. Where that makes none, an
+/// `OpenID` provider that lists its scopes is asked for `openid`, which every one of them knows (`OpenID` Connect Core 1.0 section
+/// 3.1.2.1), and one that lists none for the scopes of a login.
 fn scopes(
     challenge: Option<Vec<String>>,
     metadata: Option<&ResourceMetadata>,

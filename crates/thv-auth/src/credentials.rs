@@ -43,7 +43,7 @@ pub enum LoginReason {
     AccountMismatch,
     /// The registry wants scopes that the login does not have.
     InsufficientScope,
-    /// The registry asks for scopes that the login has (403): another one would bring no more.
+    /// The registry refuses the scopes of the login (403), and another one would ask for no more.
     ScopeInVain,
     /// The registry names another issuer than at the login, or the issuer another host for tokens.
     IssuerChanged,
@@ -247,7 +247,7 @@ impl fmt::Display for LoginReason {
                 "it wants more scopes than the login has, and another login asks for them"
             }
             Self::ScopeInVain => {
-                "it refuses the account, although the login has every scope that it asks for; who runs the registry can tell which permission the account lacks"
+                "it refuses the account, and another login would ask for no other scopes; who runs the registry can tell which permission the account lacks"
             }
             Self::IssuerChanged => {
                 "its identity provider, or the host that tokens come from, is not the one of the login any more"

@@ -36,8 +36,8 @@ pub struct RulesChange {
 /// How the login of a registry came to be configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Configured {
-    /// It was found out from the registry's URL, under these relaxations.
-    Found(Relaxations),
+    /// It was found out from the registry's URL, or every rule is to hold; under these relaxations.
+    Strictly(Relaxations),
     /// Somebody named issuer and client.
     ByHand,
 }
@@ -96,7 +96,7 @@ impl Configured {
     /// Writes it into `settings`.
     pub fn apply(&self, settings: &mut RegistrySettings) {
         let (strict, relaxations) = match self {
-            Self::Found(relaxations) => (true, relaxations.clone()),
+            Self::Strictly(relaxations) => (true, relaxations.clone()),
             Self::ByHand => (false, Relaxations::new()),
         };
         settings.strict_login = strict;
@@ -112,7 +112,7 @@ mod tests {
     fn a_change_touches_what_it_names_and_reads_as_it_was_written() {
         let mut settings = RegistrySettings::for_url("https://r.example");
         assert_eq!(LoginRules::read(&settings), LoginRules::default());
-        Configured::Found([Relaxation::UnlistedIssuer].into()).apply(&mut settings);
+        Configured::Strictly([Relaxation::UnlistedIssuer].into()).apply(&mut settings);
         let required = RulesChange {
             relaxed: [Relaxation::ResourceParentPath].into(),
             dpop: Some(DpopUse::Required),

@@ -140,22 +140,25 @@ impl Credentials for GrantCredentials {
     fn lacks_scopes<'a>(&'a self, bearer: &'a Bearer, scopes: &'a [String]) -> BoxFuture<'a, ()> {
         async move {
             let lacking = TokenFingerprint::of(bearer.token());
-            self.lane.view.send_modify(|view| {
-                let current = view.grant().and_then(|grant| grant.access_fingerprint());
-                if current == Some(lacking) {
-                    view.is_scope_in_vain = view.grant().is_some_and(|grant| {
-                        scopes.iter().all(|scope| grant.scopes.contains(scope))
-                    });
-                    view.insufficient = current;
-                }
-            });
             let vault = self.engine.vault().clone();
             let binding = self.lane.binding.clone();
             let scopes = scopes.to_vec();
-            let noted = blocking(move || vault.want_scopes(&binding, &scopes)).await;
-            if let Err(error) = noted {
+            let wanted = blocking(move || {
+                vault.want_scopes(&binding, &scopes)?;
+                vault.wanted_scopes(&binding)
+            });
+            let wanted = wanted.await;
+            if let Err(error) = &wanted {
                 tracing::debug!(%error, "the scopes that a registry wants are not noted");
             }
+            self.lane.view.send_modify(|view| {
+                let current = view.grant().and_then(|grant| grant.access_fingerprint());
+                if current == Some(lacking) {
+                    // What a login asks for already is not wanted: the provider does not grant it, or the registry refuses it.
+                    view.is_scope_in_vain = wanted.is_ok_and(|wanted| wanted.is_empty());
+                    view.insufficient = current;
+                }
+            });
         }
         .boxed()
     }

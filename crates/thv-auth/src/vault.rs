@@ -3,6 +3,7 @@
 //! Everything here blocks and asks nobody but the store. A login that the Go program left is taken over on the way
 //! (`takeover`); when a grant is read or renewed is decided in [`crate::refresh`].
 
+mod account;
 mod clients;
 mod step_up;
 mod unrevoked;
@@ -17,7 +18,8 @@ use thv_config::disk::{Fingerprint, fingerprint};
 use thv_config::world::Clock;
 use thv_config::{ConfigStore, Paths};
 use thv_secrets::{
-    Patience, SecretMap, SecretName, SecretStore, Secrets, SecretsError, StoreKind, StoreReport,
+    Patience, Sealer, SecretMap, SecretName, SecretStore, Secrets, SecretsError, StoreKind,
+    StoreReport,
 };
 
 use crate::binding::Binding;
@@ -26,6 +28,7 @@ use crate::machine::secret::STORED_PREFIX;
 use crate::pin::Pin;
 use crate::takeover;
 
+pub(crate) use account::Arrival;
 pub use clients::KeptClients;
 pub use unrevoked::Unrevoked;
 
@@ -253,8 +256,13 @@ impl Vault {
     pub fn replace(&self, binding: &Binding, grant: &Grant) -> Result<Grant, VaultError> {
         let store = self.source.open(Patience::Login)?;
         let stored = write(store.as_ref(), binding, grant, true, |_| true);
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.touched();
         stored
+    }
+
+    /// Whoever keeps what the store held looks again.
+    fn touched(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Deletes the grant of `binding`, and nothing else.
@@ -304,7 +312,12 @@ impl Vault {
                 .names()
                 .filter(|name| is_grant(name) && *name != ours.as_str())
                 .count();
-            wiped.deleted = secrets.retain(|name| !is_registry_secret(name));
+            // A note of who it was is no secret of its own.
+            let notes = secrets
+                .names()
+                .filter(|name| account::is_note(name))
+                .count();
+            wiped.deleted = secrets.retain(|name| !is_registry_secret(name)) - notes;
             Ok(())
         })?;
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -357,29 +370,44 @@ fn write(
     admits: impl Fn(&Found) -> bool,
 ) -> Result<Grant, VaultError> {
     let key = store.sealer(SEAL_PURPOSE)?;
+    edit(store, |secrets| {
+        put(secrets, &key, binding, grant, is_new_login, admits)
+    })
+}
+
+/// Writes a grant, if `admits` says so of what is there.
+fn put(
+    secrets: &mut SecretMap,
+    key: &Sealer,
+    binding: &Binding,
+    grant: &Grant,
+    is_new_login: bool,
+    admits: impl Fn(&Found) -> bool,
+) -> Result<Grant, VaultError> {
     let name = record_name(binding);
     let associated = binding.associated_data();
-    edit(store, |secrets| {
-        let found = match secrets.get(&name) {
-            None => Found::Nothing,
-            Some(sealed) => Grant::open(sealed, &key, &associated)
-                .map_or(Found::Unreadable, |grant| Found::Grant(Box::new(grant))),
-        };
-        if !admits(&found) {
-            return Err(VaultError::Moved);
+    let found = match secrets.get(&name) {
+        None => Found::Nothing,
+        Some(sealed) => Grant::open(sealed, key, &associated)
+            .map_or(Found::Unreadable, |grant| Found::Grant(Box::new(grant))),
+    };
+    if !admits(&found) {
+        return Err(VaultError::Moved);
+    }
+    let before = match &found {
+        Found::Grant(found) => Some(found.generation),
+        Found::Nothing | Found::Unreadable => None,
+    };
+    let mut grant = grant.clone();
+    grant.generation = next_generation(before)?;
+    secrets.set(&name, grant.seal(key, &associated)?);
+    if is_new_login {
+        takeover::take(secrets, binding, None);
+        if let Some(account) = &grant.account {
+            account::note(secrets, binding, account);
         }
-        let before = match &found {
-            Found::Grant(found) => Some(found.generation),
-            Found::Nothing | Found::Unreadable => None,
-        };
-        let mut grant = grant.clone();
-        grant.generation = next_generation(before)?;
-        secrets.set(&name, grant.seal(&key, &associated)?);
-        if is_new_login {
-            takeover::take(secrets, binding, None);
-        }
-        Ok(grant)
-    })
+    }
+    Ok(grant)
 }
 
 /// [`SecretStore::update`] with an outcome and errors of our own.

@@ -480,6 +480,30 @@ async fn a_registry_that_refuses_the_scopes_that_it_asked_for_sends_nobody_to_an
         "{}",
         ran.stdout
     );
+    for words in ["Account:    alice@", "Scopes:     "] {
+        assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn scopes_that_the_provider_does_not_grant_are_asked_for_once() {
+    let stage = bare().await;
+    assert_eq!(log_in(&stage, &[]).await.code, 0);
+    let guard = Guard::of(&stage.provider, &stage.registry.url());
+    stage
+        .registry
+        .protect(guard.scope_in_vain("registry:admin"));
+    // The provider knows no such scope, and leaves it out of what it grants.
+    let next_step = async || {
+        let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        ran.stderr
+    };
+    let first = next_step().await;
+    assert!(first.contains("another login asks for them"), "{first}");
+    assert_eq!(stage.cli_login(&[]).await.code, 0);
+    let second = next_step().await;
+    assert!(second.contains("ask who runs the registry"), "{second}");
 }
 
 #[tokio::test]

@@ -124,24 +124,23 @@ pub(super) fn judge_server(issuer: &str, describe: &str, seen: &[Sighting]) -> V
     let found = seen
         .iter()
         .find_map(|sighting| Some((sighting, read(sighting).ok()?)));
-    let metadata = match &found {
-        Some((sighting, _)) => Check::ok(
+    let metadata = if let Some((sighting, _)) = &found {
+        Check::ok(
             METADATA,
             format!("{} metadata at {}", sighting.form(), sighting.url),
-        ),
-        None => {
-            let tried = DiscoveryError::NoDocument {
-                attempts: attempts.collect(),
-            };
-            let fix = if tried.is_transient() {
-                BACK_LATER.to_owned()
-            } else {
-                format!(
-                    "check the issuer's spelling, byte by byte, with its operator, then `{describe}`"
-                )
-            };
-            Check::failed(METADATA, tried.to_string(), fix)
-        }
+        )
+    } else {
+        let tried = DiscoveryError::NoDocument {
+            attempts: attempts.collect(),
+        };
+        let fix = if tried.is_transient() {
+            BACK_LATER.to_owned()
+        } else {
+            format!(
+                "check the issuer's spelling, byte by byte, with its operator, then `{describe}`"
+            )
+        };
+        Check::failed(METADATA, tried.to_string(), fix)
     };
     let document = found
         .as_ref()

@@ -138,7 +138,7 @@ impl TokenFix {
                 "`{LOG_IN}`; if it stays so, compare audience and issuer with the registry's operator"
             ),
             forbidden: format!(
-                "`{LOG_IN} --scopes SCOPES`, or ask the registry's operator for access"
+                "ask the registry's operator which permission the account lacks; if it is a scope that was not asked for: `{LOG_IN} --scopes SCOPES`"
             ),
         }
     }

@@ -128,7 +128,7 @@ pub enum LoginError {
         cause: String,
     },
     /// Somebody else has logged in than the last time, and nobody said that this is meant. What came was given back.
-    #[error("the login is of {now}, and so far {before} was logged in here; nothing was changed")]
+    #[error("the login is of {now}, and so far {before} was logged in here; it was not taken")]
     AccountMismatch {
         /// Who was logged in before, as people know it.
         before: String,

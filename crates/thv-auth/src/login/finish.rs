@@ -20,7 +20,7 @@ use crate::oauth::{
     unrequested_scopes,
 };
 use crate::skew::believed;
-use crate::vault::{Vault, new_login_id};
+use crate::vault::{Arrival, Unrevoked, Vault, new_login_id};
 
 /// What a person's answer came to.
 pub(super) enum Won {
@@ -38,7 +38,6 @@ impl Flow {
         provider: &Provider,
         won: Won,
         session: Option<&Session>,
-        previous: Option<Account>,
     ) -> Result<LoginDone, LoginError> {
         let attempt = session.map(Session::attempt);
         let (tokens, attempt) = match (won, attempt) {
@@ -58,19 +57,14 @@ impl Flow {
                 transient: false,
             });
         }
-        let kept = self.keep(provider, attempt, tokens.clone(), previous.as_ref());
-        let grant = match kept.await {
-            Ok(grant) => grant,
+        let (grant, replaced_account) = match self.keep(provider, attempt, tokens.clone()).await {
+            Ok(kept) => kept,
             Err(error) => {
                 if self.is_for_nobody(&error) {
                     self.give_back(provider, tokens);
                 }
                 return Err(error);
             }
-        };
-        let replaced_account = match (previous, &grant.account) {
-            (Some(previous), Some(account)) if !previous.is_same(account) => Some(previous),
-            _ => None,
         };
         Ok(LoginDone {
             replaced_account,
@@ -130,8 +124,7 @@ impl Flow {
         provider: &Provider,
         attempt: Option<&Attempt>,
         tokens: TokenSet,
-        previous: Option<&Account>,
-    ) -> Result<Grant, LoginError> {
+    ) -> Result<(Grant, Option<Account>), LoginError> {
         let account = match &tokens.id_token {
             None => None,
             Some(token) => {
@@ -154,15 +147,6 @@ impl Flow {
                 })?)
             }
         };
-        if let (Some(before), Some(now)) = (previous, &account)
-            && !before.is_same(now)
-            && !self.how.switch_account
-        {
-            return Err(LoginError::AccountMismatch {
-                before: before.shown().to_owned(),
-                now: now.shown().to_owned(),
-            });
-        }
         let asked = requested_scopes(provider, &self.binding.scopes);
         self.store(tokens, account, asked).await
     }
@@ -195,14 +179,15 @@ impl Flow {
             .unwrap_or(ours)
     }
 
-    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile. Where it is for something else than
+    /// Stores the grant, unless the login was superseded or its registry replaced meanwhile, or is of another account than the one
+    /// before and may not be; also returns whose place it took. Where it is for something else than
     /// what is configured, that is configured then: a configuration must not lead to a grant that is not there.
     async fn store(
         &self,
         tokens: TokenSet,
         account: Option<Account>,
         asked: Vec<String>,
-    ) -> Result<Grant, LoginError> {
+    ) -> Result<(Grant, Option<Account>), LoginError> {
         let vault = self.logins.vault.clone();
         let binding = self.binding.clone();
         let progress = Arc::clone(&self.progress);
@@ -225,23 +210,44 @@ impl Flow {
             if still_wanted.is_some_and(|wanted| !wanted()) {
                 return Err(LoginError::Cancelled);
             }
-            let stored = vault
-                .replace(&binding, &grant)
-                .map_err(|error| not_stored(&error))?;
+            let before = asked_for.as_ref().map_or(&binding, |asked| &asked.before);
+            let says_who = asked.iter().any(|scope| scope == "openid");
+            let admits = |who: &Account| match &grant.account {
+                _ if progress.switches_account() => true,
+                Some(account) => account.is_same(who),
+                None => !says_who,
+            };
+            let arrival = vault.arrive(before, &binding, &grant, admits);
+            let mut is_given_back = false;
+            let (stored, replaced) = match arrival.map_err(|error| not_stored(&error))? {
+                Arrival::Refused(who) => return Err(of_another(&who, grant.account.as_ref())),
+                Arrival::Stored {
+                    grant,
+                    other,
+                    replaced,
+                } => {
+                    if let Some(other) = other {
+                        give_back_later(&vault, &unrevoked(before, &other, now));
+                        is_given_back = true;
+                    }
+                    (*grant, replaced)
+                }
+            };
             let Some(Asked { before, adopt, .. }) = asked_for else {
                 settle(&vault, next_client.as_ref());
-                return Ok(stored);
+                return Ok((stored, replaced));
             };
             let adopted = adopt();
             // Nothing leads to a grant that is for something else than what is configured.
             if adopted == Ok(true) {
                 settle(&vault, next_client.as_ref());
-                leave(&vault, &before, before.client_id != binding.client_id, now);
+                let gives_back = before.client_id != binding.client_id && !is_given_back;
+                leave(&vault, &before, gives_back, now);
             } else {
                 leave(&vault, &binding, false, now);
             }
             match adopted {
-                Ok(true) => Ok(stored),
+                Ok(true) => Ok((stored, replaced)),
                 Ok(false) => Err(LoginError::Cancelled),
                 Err(cause) => Err(LoginError::NotConfigured { cause }),
             }
@@ -262,6 +268,33 @@ fn leave(vault: &Vault, binding: &Binding, gives_back: bool, now: Timestamp) {
     if let Err(error) = deleted {
         tracing::debug!(%error, "a grant that nobody can use stays in the store");
     }
+}
+
+/// Keeps tokens that nobody uses any more until there is time to give them back.
+fn give_back_later(vault: &Vault, left: &[Unrevoked]) {
+    if let Err(error) = vault.keep_unrevoked(left) {
+        tracing::debug!(%error, "tokens that nobody uses stay good at their provider");
+    }
+}
+
+/// A login that is not of the account that logged in before, or does not say whose it is.
+fn of_another(before: &Account, now: Option<&Account>) -> LoginError {
+    let Some(now) = now else {
+        return LoginError::IdToken {
+            cause: format!(
+                "it gave no ID token, which would tell whether this is still {}",
+                before.shown()
+            ),
+        };
+    };
+    let (was, is) = (before.shown(), now.shown());
+    let (before, now) = if was == is {
+        let with_sub = |account: &Account| format!("{} ({})", account.shown(), account.sub);
+        (with_sub(before), with_sub(now))
+    } else {
+        (was.to_owned(), is.to_owned())
+    };
+    LoginError::AccountMismatch { before, now }
 }
 
 /// Gives a client its place, in the moment in which its grant counts. Until that can be written it is found beside the one before.

@@ -30,8 +30,8 @@ use crate::oauth::issuer::shown_issuer;
 use crate::oauth::registration::token_host;
 use crate::oauth::resource::ResourceMetadata;
 use crate::oauth::{
-    self, Account, DeviceAuthorization, DiscoveryError, DpopUse, ProofKey, Prover, Provider,
-    RedirectUri, dpop,
+    self, DeviceAuthorization, DiscoveryError, DpopUse, ProofKey, Prover, Provider, RedirectUri,
+    dpop,
 };
 use crate::pin::{Pin, metadata_at_login};
 use crate::relaxation::Relaxation;
@@ -59,8 +59,6 @@ struct Opened {
     provider: Provider,
     browser: Option<InBrowser>,
     device: Option<DeviceAuthorization>,
-    /// Whoever was logged in before.
-    previous: Option<Account>,
 }
 
 /// The browser's way.
@@ -107,14 +105,13 @@ impl Flow {
             provider,
             browser,
             device,
-            previous,
         } = opened;
         self.offer(browser.as_ref(), device.as_ref());
         let Some(browser) = browser else {
             let won = self
                 .wait(&provider, None, device.as_ref(), deadline)
                 .await?;
-            return self.finish(&provider, won, None, previous).await;
+            return self.finish(&provider, won, None).await;
         };
         let InBrowser {
             loopback,
@@ -133,7 +130,7 @@ impl Flow {
             let in_browser = Some((&*session, answer));
             let won = self.wait(&provider, in_browser, device.as_ref(), deadline);
             let outcome = match won.await {
-                Ok(won) => self.attend(&provider, &session, won, previous).await,
+                Ok(won) => self.attend(&provider, &session, won).await,
                 Err(error) => Err(error),
             };
             closing.cancel();
@@ -209,7 +206,6 @@ impl Flow {
             provider,
             browser,
             device,
-            previous: previous.and_then(|grant| grant.account),
         })
     }
 
@@ -404,10 +400,9 @@ impl Flow {
         provider: &Provider,
         session: &Session,
         won: Won,
-        previous: Option<Account>,
     ) -> Result<LoginDone, LoginError> {
         let by_browser = matches!(won, Won::Code(_));
-        let outcome = self.finish(provider, won, Some(session), previous).await;
+        let outcome = self.finish(provider, won, Some(session)).await;
         session.finish(match &outcome {
             Ok(_) => Page::Stored,
             Err(LoginError::AccountMismatch { .. }) => Page::OtherAccount,

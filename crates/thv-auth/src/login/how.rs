@@ -91,7 +91,7 @@ pub struct LoginHow {
     /// What the person changes of them. It is settled when the login has succeeded.
     pub change: RulesChange,
     /// Whether it may be of another account than the login that is there. Without it such a login ends, and nothing is changed: a
-    /// browser logs in by itself as whoever it remembers.
+    /// browser logs in by itself as whoever it remembers. Who joins with it lets the login be so for all.
     pub switch_account: bool,
     /// Whether a code can be typed in on another device instead.
     pub device: DeviceUse,

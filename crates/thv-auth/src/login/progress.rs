@@ -32,6 +32,8 @@ pub(super) struct Progress {
     pub(super) superseded: CancellationToken,
     /// Whether that was somebody who asked for this login to end, and not a logout or another configuration.
     withdrawn: AtomicBool,
+    /// Whether it may be of another account than the one before: one of those who wait said so.
+    switches_account: AtomicBool,
     stage: watch::Sender<Stage>,
 }
 
@@ -80,6 +82,7 @@ impl Progress {
             abandoned: CancellationToken::new(),
             superseded: CancellationToken::new(),
             withdrawn: AtomicBool::new(false),
+            switches_account: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::default()),
         }
     }
@@ -106,6 +109,17 @@ impl Progress {
             self.withdrawn.store(true, Ordering::Relaxed);
         }
         self.superseded.cancel();
+    }
+
+    /// Lets it be of another account than the one before.
+    pub(super) fn switch_account(&self) {
+        if !self.switches_account.swap(true, Ordering::Relaxed) {
+            self.show(|_| {});
+        }
+    }
+
+    pub(super) fn switches_account(&self) -> bool {
+        self.switches_account.load(Ordering::Relaxed)
     }
 
     /// What those are told who wait for a login that was superseded.
@@ -239,6 +253,7 @@ impl Progress {
                 None => LoginState::Pending,
             },
             methods: stage.methods.clone(),
+            switch_account: self.switches_account(),
         }
     }
 

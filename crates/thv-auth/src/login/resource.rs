@@ -40,6 +40,8 @@ pub struct LoginView {
     pub state: LoginState,
     /// The ways in which it can be finished; none once it is not [`LoginState::Pending`].
     pub methods: Vec<LoginMethod>,
+    /// Whether it may be of another account than the login that is there: one of those who started or joined it said so.
+    pub switch_account: bool,
 }
 
 /// What a program that asks for a login calls itself: no more than [`Requester::MAX_CHARS`] characters, none of them a control character.

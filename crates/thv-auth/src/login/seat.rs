@@ -111,7 +111,12 @@ impl Logins {
             }
         };
         match directory.of_mut(key) {
-            Some(login) => Ok((login, joined)),
+            Some(login) => {
+                if how.switch_account {
+                    login.progress.switch_account();
+                }
+                Ok((login, joined))
+            }
             None => Err(Obstacle::Refused(lost())),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) struct View {
     pub(crate) refused: Option<TokenFingerprint>,
     /// The access token whose scopes do not suffice for the registry.
     pub(crate) insufficient: Option<TokenFingerprint>,
-    /// Whether it has all that the registry asks for, so that another login would bring no more.
+    /// Whether another login would ask for no more than that one did.
     pub(crate) is_scope_in_vain: bool,
     /// When a refusal of the registry last forced a renewal, on the monotonic clock.
     pub(crate) forced_at: Option<Duration>,

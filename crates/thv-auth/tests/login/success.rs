@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 use thv_auth::grant::Grant;
-use thv_auth::login::{LoginError, LoginHow, RedirectForm};
+use thv_auth::login::{LoginDone, LoginError, LoginHow, RedirectForm};
 use thv_auth::oauth::redirect_uri::LoopbackName;
 use thv_http::secrecy;
+use thv_testkit::browse::browse;
 use thv_testkit::provider::{CLIENT, Client, RefreshTokens, User, paths};
 
-use crate::support::{Machine, RecordingOpener, authorizations};
+use crate::support::{Machine, PASSWORD, RecordingOpener, authorizations, logins_of};
 
 #[tokio::test]
 async fn a_login_ends_with_a_stored_grant_and_a_clean_page() {
@@ -136,6 +137,93 @@ async fn a_login_as_somebody_else_counts_only_where_that_is_meant() {
         Some("bob")
     );
     assert_eq!(second.replaced_account, first.account);
+    // Hers are given back: nobody holds them any more.
+    let queued = machine.vault.unrevoked().expect("a store");
+    assert_eq!(queued.len(), 2);
+}
+
+/// A login as bob that is meant, or not.
+async fn as_bob(machine: &Machine, switch_account: bool) -> Result<LoginDone, LoginError> {
+    machine.provider.users([User::ApprovesAs("bob".to_owned())]);
+    let how = LoginHow {
+        callback_port: Some(0),
+        switch_account,
+        ..LoginHow::default()
+    };
+    let running = machine.start_as(how).await;
+    running.browse().await;
+    running.outcome().await
+}
+
+#[tokio::test]
+async fn a_login_with_other_settings_is_no_less_of_somebody() {
+    let mut machine = Machine::new().await;
+    machine.log_in().await;
+    machine.binding.scopes.push("email".to_owned());
+    let refused = as_bob(&machine, false).await;
+    assert!(
+        matches!(refused, Err(LoginError::AccountMismatch { .. })),
+        "{refused:?}"
+    );
+    let meant = as_bob(&machine, true).await.expect("a login");
+    assert!(meant.replaced_account.is_some());
+    assert_eq!(
+        as_bob(&machine, false)
+            .await
+            .expect("a login")
+            .replaced_account,
+        None
+    );
+}
+
+#[tokio::test]
+async fn what_counts_is_who_is_logged_in_when_the_answer_comes() {
+    let machine = Machine::new().await;
+    let waiting = machine.start().await;
+    // Somebody logs in meanwhile, in another process.
+    let (_, others) = logins_of(machine.home.path(), PASSWORD, machine.clock.clone());
+    let how = LoginHow {
+        callback_port: Some(0),
+        announce: Some(Arc::new(|url| {
+            let url = url.to_string();
+            tokio::spawn(async move { browse(&url).await });
+        })),
+        ..LoginHow::default()
+    };
+    let alice = others.login(&machine.binding, how).await.expect("a login");
+    machine.provider.users([User::ApprovesAs("bob".to_owned())]);
+    waiting.browse().await;
+    let refused = waiting.error().await;
+    assert!(
+        matches!(refused, LoginError::AccountMismatch { .. }),
+        "{refused:?}"
+    );
+    let stored = machine.stored().expect("a grant").account;
+    assert_eq!(stored, alice.account);
+
+    // And nobody is, after a logout.
+    let waiting = machine.start().await;
+    machine.vault.wipe(&machine.binding).expect("a store");
+    machine.provider.users([User::ApprovesAs("bob".to_owned())]);
+    waiting.browse().await;
+    assert_eq!(waiting.done().await.replaced_account, None);
+}
+
+#[tokio::test]
+async fn who_joins_a_login_can_let_it_be_of_another_account() {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    machine.provider.users([User::ApprovesAs("bob".to_owned())]);
+    let waiting = machine.start().await;
+    let how = LoginHow {
+        switch_account: true,
+        ..LoginHow::default()
+    };
+    let joined = machine.logins.start(&machine.binding, &how).await;
+    let joined = joined.expect("a login");
+    assert!(joined.joined && joined.view.switch_account);
+    waiting.browse().await;
+    assert!(waiting.done().await.replaced_account.is_some());
 }
 
 #[tokio::test]

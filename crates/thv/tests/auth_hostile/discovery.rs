@@ -197,7 +197,8 @@ async fn case_07_a_registry_that_names_another_issuer_gets_no_token() {
     assert_eq!(stage.home.config(), before);
     assert!(other.requests_for(paths::REGISTER).is_empty());
     // The word of the person who logs in again is what counts, and the old client stays where it belongs.
-    let running = stage.start_cli(&["registry", "login", "--no-browser", "--yes"]);
+    let issuer = other.issuer();
+    let running = stage.start_cli(&["registry", "login", "--no-browser", "--issuer", &issuer]);
     let url = running.word_on_stderr(&other.at(paths::AUTHORIZE)).await;
     let _ = browse(&url).await;
     let ran = running.ended().await;
@@ -209,6 +210,11 @@ async fn case_07_a_registry_that_names_another_issuer_gets_no_token() {
     })
     .await;
     assert_eq!(names(&server).await.len(), 6);
+    let config = stage.home.config();
+    assert!(
+        config.contains(&other.client_ids().pop().unwrap()),
+        "{config}"
+    );
 }
 
 #[tokio::test]

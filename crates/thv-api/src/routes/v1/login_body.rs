@@ -34,6 +34,9 @@ pub(crate) struct LoginBody<'a> {
     /// Whether the login was under way when it was asked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     joined: bool,
+    /// Whether it may be of another account than the login that is there: somebody who started or joined it said so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    switch_account: bool,
     /// Grows with every change.
     revision: u64,
     /// When it began.
@@ -167,6 +170,7 @@ impl<'a> LoginBody<'a> {
             requested_by: view.requester.as_ref().map(Requester::as_str),
             state,
             joined: false,
+            switch_account: view.switch_account,
             revision: view.revision,
             started_at: view.started_at,
             expires_at: view.expires_at,

@@ -65,12 +65,22 @@ pub(super) async fn run(
         switch_account: args.switch_account,
         ..LoginHow::default()
     };
-    let is_by_hand = args.auth.issuer.is_some() || args.auth.client_id.is_some();
-    let mut configured = is_by_hand.then_some(Configured::ByHand);
+    let relaxations = || args.relax.iter().copied().collect();
+    let mut configured = None;
     let is_found = matches!(plan, Plan::Search(_));
     let change = match plan {
         Plan::AsConfigured => None,
-        Plan::Set(request, login) => Some((request, login)),
+        Plan::Set(request, login) => {
+            // Who names what is configured already, or another port or scope, changes no rule.
+            if is_another_login(&request, &login, &config) {
+                configured = Some(if args.strict {
+                    Configured::Strictly(relaxations())
+                } else {
+                    Configured::ByHand
+                });
+            }
+            Some((request, login))
+        }
         Plan::Search(searched) => {
             let found = login_search::run(&searched, args, &catalogs, world, output).await;
             if found.is_err()
@@ -81,7 +91,7 @@ pub(super) async fn run(
             }
             let found = found?;
             how.metadata_url = found.1;
-            configured = Some(Configured::Found(args.relax.iter().copied().collect()));
+            configured = Some(Configured::Strictly(relaxations()));
             if is_only_client_new(&searched, &found.0, args, &config) {
                 // The client from before stays configured until somebody has logged in as the new one.
                 how.client_id = Some(found.0.client_id);
@@ -116,13 +126,26 @@ pub(super) async fn run(
     };
     catalogs.auth.finish().await;
     if done.is_err()
-        && let Some((request, _)) = &change
+        && let Some((request, login)) = &change
+        && is_another_login(request, login, &config)
     {
         remark_what_stays(request, &config, output);
     }
     let done = done?;
     output.remark(&words(&done));
     catalogs.auth.give_back_queued().await;
+    remark_what_counts(is_found, &catalogs, output).await;
+    if before.is_none() {
+        remark_new_key(&catalogs, output).await;
+    }
+    if change.is_some() {
+        output.remark("`thv registry list` shows what the registry offers.");
+    }
+    Ok(())
+}
+
+/// Says what a successful login does not: which rules were not applied, and whether it counts at all.
+async fn remark_what_counts(is_found: bool, catalogs: &Catalogs, output: &mut Output) {
     let report = catalogs.auth.report().await.ok();
     if let Some(report) = &report
         && !is_found
@@ -134,9 +157,11 @@ pub(super) async fn run(
         let note = format!("the registry is not read with this login: {}.", used.why);
         output.remark_styled(NOTICE, "Note", &note);
     }
-    if before.is_none()
-        && let Some(path) = key_file(&catalogs.secrets).await
-    {
+}
+
+/// Says where the key is that this login has set up.
+async fn remark_new_key(catalogs: &Catalogs, output: &mut Output) {
+    if let Some(path) = key_file(&catalogs.secrets).await {
         output.remark_styled(
             NOTICE,
             "Note",
@@ -146,10 +171,6 @@ pub(super) async fn run(
             ),
         );
     }
-    if change.is_some() {
-        output.remark("`thv registry list` shows what the registry offers.");
-    }
-    Ok(())
 }
 
 /// Who starts the login: a person where a terminal is, else a program that runs this command.
@@ -238,7 +259,10 @@ fn plan(args: &LoginArgs, config: &Config) -> Result<Plan, CommandError> {
         flag.clone().or_else(|| known.cloned())
     };
     let issuer = of(&args.auth.issuer, |oauth| &oauth.issuer);
-    let client_id = of(&args.auth.client_id, |oauth| &oauth.client_id);
+    // A client is known at its issuer alone.
+    let is_its_issuer = before.is_none_or(|oauth| issuer.as_ref() == Some(&oauth.issuer));
+    let client_id = of(&args.auth.client_id, |oauth| &oauth.client_id)
+        .filter(|_| is_its_issuer || args.auth.client_id.is_some());
     let request = request(args, config, is_another);
     let is_named = args.registry.is_some() || is_another;
     let lacks_registry = request.is_none();
@@ -342,12 +366,25 @@ fn remark_what_stays(request: &SourceRequest, before: &Config, output: &mut Outp
         return;
     };
     let replaced = configured_url(before).filter(|before| **before != url);
-    let replaced = replaced.map(|before| format!(", in place of {before}"));
+    let back = match replaced {
+        Some(before) => {
+            format!(", in place of {before}; `thv config set-registry {before}` goes back to that")
+        }
+        None => String::new(),
+    };
     let text = format!(
-        "{url} and its login are configured now{}; `thv registry login` tries the login again, `thv config unset-registry` takes the registry back.",
-        replaced.unwrap_or_default()
+        "{url} and its login are configured now{back}. `thv registry login` tries the login again."
     );
     output.remark_styled(NOTICE, "Note", &text);
+}
+
+/// Whether that is another registry, issuer or client than is configured.
+fn is_another_login(request: &SourceRequest, login: &LoginRequest, before: &Config) -> bool {
+    let url = address(request).map(|(url, _)| url);
+    let oauth = before.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let is_same = oauth
+        .is_some_and(|oauth| oauth.issuer == login.issuer && oauth.client_id == login.client_id);
+    !is_same || configured_url(before) != url.as_ref()
 }
 
 /// Whether the login ended because the registry or its issuer is not as it was: then the registry is asked anew where to log in.

@@ -79,8 +79,9 @@ fn words(receipt: &LogoutReceipt, waiting: usize) -> Vec<String> {
         .filter(|token| token.outcome == "queued");
     let earlier = waiting.saturating_sub(queued.count());
     if earlier > 0 {
+        let tokens = if earlier == 1 { "token" } else { "tokens" };
         lines.push(format!(
-            "{earlier} tokens of earlier logouts still wait for their identity provider."
+            "Still to be given back, as soon as the identity provider answers: {earlier} {tokens} of earlier logins."
         ));
     }
     if receipt.unopened > 0 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
+use thv_auth::LoginReason;
 use thv_auth::machine::{CredentialKind, Way};
 use thv_auth::oauth::DpopUse;
 use thv_auth::status::{
@@ -121,8 +122,8 @@ fn credential_line(credential: &ReportedCredential) -> String {
     line
 }
 
-/// What a person wants to know of the login.
-fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
+/// Whether somebody is logged in, and who.
+fn who_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
     let who = login.account.as_ref().map(|account| {
         let name = account.email.as_ref().or(account.name.as_ref());
         name.unwrap_or(&account.sub).clone()
@@ -132,12 +133,12 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         .as_ref()
         .is_some_and(|credential| matches!(credential.way, Way::Environment | Way::Configured));
     let state = match (login.state, &login.detail) {
-        (AuthState::Authenticated, _) if needs_no_person => match who {
+        (AuthState::Authenticated, _) if needs_no_person => match &who {
             Some(who) => format!("not needed, the credential is that of {who}"),
             None => "not needed".to_owned(),
         },
         (AuthState::Ready, _) => "not needed; no token was fetched yet".to_owned(),
-        (AuthState::Authenticated, _) => match who {
+        (AuthState::Authenticated, _) => match &who {
             Some(who) => format!("logged in as {who}"),
             None => "logged in".to_owned(),
         },
@@ -145,6 +146,16 @@ fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
         (_, None) => "not logged in".to_owned(),
     };
     let mut fields = vec![("Login", state)];
+    if login.reason == Some(LoginReason::InsufficientScope.as_str()) {
+        fields.extend(who.map(|who| ("Account", who)));
+        fields.push(("Scopes", login.scopes.granted.join(" ")));
+    }
+    fields
+}
+
+/// What a person wants to know of the login.
+fn login_fields(login: &AuthReport) -> Vec<(&'static str, String)> {
+    let mut fields = who_fields(login);
     if let Some(credential) = &login.credential {
         fields.push(("Credential", credential_line(credential)));
     }
