@@ -242,7 +242,10 @@ async fn a_login_as_somebody_else_is_taken_only_where_that_is_meant() {
 async fn answered(server: &Server, logins: &str, body: &Value) -> Value {
     let started = server.post(logins, body).await.json();
     let url = started["methods"][0]["authorization_url"].as_str();
-    let _ = browse(url.expect("a browser's way")).await;
+    let Some(url) = url else {
+        panic!("no browser's way: {started}")
+    };
+    let _ = browse(url).await;
     let login = started["url"].as_str().expect("a place");
     until("the login to end", PATIENCE, || async {
         let login = server.get(login).await.json();

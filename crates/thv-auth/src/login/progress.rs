@@ -113,9 +113,7 @@ impl Progress {
 
     /// Lets it be of another account than the one before.
     pub(super) fn switch_account(&self) {
-        if !self.switches_account.swap(true, Ordering::Relaxed) {
-            self.show(|_| {});
-        }
+        self.switches_account.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn switches_account(&self) -> bool {
