@@ -25,6 +25,7 @@ use thv_testkit::identity::IdentityProvider;
 use thv_testkit::nginx::Nginx;
 use thv_testkit::opener::Opener;
 use thv_testkit::registry::{FakeRegistry, Guard};
+use thv_testkit::wait::all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const LOGINS: &str = "/api/v1/registries/default/auth/logins";
@@ -112,6 +113,14 @@ async fn a_person_logs_in_through_a_proxy_that_takes_the_path_off_to_a_server_on
         ))
         .await;
     public.log_in(&server, &nginx).await;
+    // Not one connection of the proxy's user is lost while others end.
+    let proxy = Address::Tcp(format!("127.0.0.1:{}", public.port).parse().unwrap());
+    for _ in 0..10 {
+        let asked = (0..50).map(|_| Call::get("/thv/oauth/callback?state=x").to(&proxy));
+        for answer in all(asked).await {
+            assert_ne!(answer.status, 502, "{}", nginx.errors());
+        }
+    }
 }
 
 #[tokio::test]

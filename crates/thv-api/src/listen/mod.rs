@@ -143,16 +143,24 @@ pub async fn serve(
     grace: Duration,
 ) -> Drained {
     let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.acceptor.accept() => match accepted {
-                Ok(stream) => stream.serve(&mut connections, &api, &shutdown),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+    {
+        // One that was accepted and is not judged yet would be lost if the end of another one began the accepting anew.
+        let accepting = listener.acceptor.accept();
+        tokio::pin!(accepting);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                accepted = &mut accepting => {
+                    match accepted {
+                        Ok(stream) => stream.serve(&mut connections, &api, &shutdown),
+                        Err(error) => {
+                            tracing::warn!(%error, "a connection could not be accepted");
+                            tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                        }
+                    }
+                    accepting.set(listener.acceptor.accept());
                 }
             }
         }
