@@ -87,7 +87,8 @@ pub enum AuthFailure {
     Login(#[from] LoginError),
     /// Logins were started one after the other, and nobody has answered one.
     #[error(
-        "the last logins were answered by nobody; no program starts another one before a person logs in or refuses, or begins one with `thv registry login` in a terminal"
+        "the last logins were answered by nobody; no program starts another one before a person logs in or refuses, or begins one with `thv registry login` in a terminal, or {} have passed",
+        crate::login::in_words(*retry_after)
     )]
     Unanswered {
         /// When there may be one again, if no person acts before.

@@ -99,9 +99,9 @@ pub const DESKTOP_PROMPTS_UNANSWERED: usize = 10;
 /// How long a login that nobody has answered counts.
 pub const PROMPT_TIME: Duration = Duration::from_mins(10);
 
-/// How long programs start no more logins after the last of those, when no person acts: until then somebody who comes to the machine
-/// every day has been there, and one whose only client is neither a terminal nor the desktop client is not locked out for good.
-pub const SPENT_TIME: Duration = Duration::from_hours(12);
+/// How long programs start no more logins after the last of those, when no person acts: three prompts an hour disturb nobody much, and
+/// one whose only client is neither a terminal nor the desktop client is not locked out for long.
+pub const SPENT_TIME: Duration = Duration::from_hours(1);
 
 /// Longest secret value that is read from a file or kept: as the longest token that a provider may give, which servers hardly take.
 pub const SECRET_MAX_BYTES: u64 = 64 * 1024;

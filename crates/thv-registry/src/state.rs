@@ -133,7 +133,13 @@ impl State {
                 _ => self.known.clone(),
             },
             failure: Some(Failure {
-                since: before.map_or(moment.now, |failure| failure.since),
+                since: match before {
+                    // A login that is needed now is not needed since an outage began.
+                    Some(before) if needs_login(&before.fault) == needs_login(&fault) => {
+                        before.since
+                    }
+                    _ => moment.now,
+                },
                 count,
                 retry_at: moment.monotonic.saturating_add(wait),
                 fault,
@@ -168,6 +174,10 @@ pub(crate) fn is_fresh(known: &Known, now: Timestamp) -> bool {
 fn backoff(count: u32) -> Duration {
     let doublings = count.saturating_sub(1).min(16);
     (BACKOFF_FIRST * 2_u32.pow(doublings)).min(BACKOFF_LONGEST)
+}
+
+fn needs_login(fault: &Fault) -> bool {
+    matches!(fault, Fault::AuthRequired { .. })
 }
 
 #[cfg(test)]

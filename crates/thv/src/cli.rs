@@ -362,7 +362,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, conflicts_with = "client_id")]
     pub(crate) register: bool,
 
-    /// Port on this machine that the browser comes back to; 8666 unless configured
+    /// Port on this machine that the browser comes back to, kept for later logins; 8666 unless configured
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) callback_port: Option<u16>,
 

@@ -34,8 +34,11 @@ const MAX_ADDRESS: u64 = 64 * 1024;
 /// What a person's screen is known by: a display, or a program that stands in for it.
 const DISPLAYS: [&str; 3] = ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"];
 
-/// Says whether Linux on Windows may start programs of Windows, the browser among them.
-const WSL_INTEROP: &str = "/proc/sys/fs/binfmt_misc/WSLInterop";
+/// Say whether Linux on Windows may start programs of Windows, the browser among them; the second where systemd runs.
+const WSL_INTEROP: [&str; 2] = [
+    "/proc/sys/fs/binfmt_misc/WSLInterop",
+    "/proc/sys/fs/binfmt_misc/WSLInterop-late",
+];
 
 /// What is read of that file, in bytes; its first line says it.
 const WSL_INTEROP_MAX: u64 = 4096;
@@ -56,16 +59,17 @@ impl Browser {
 
     /// Whether somebody could see it. Systems other than Linux have no variable that would say.
     pub(crate) fn has_display(&self) -> bool {
-        !cfg!(target_os = "linux") || has_display(&*self.env, Path::new(WSL_INTEROP))
+        !cfg!(target_os = "linux") || has_display(&*self.env, &WSL_INTEROP.map(Path::new))
     }
 }
 
-/// Whether the environment names a display, or `wsl_interop` says that Windows has one.
-fn has_display(env: &dyn Env, wsl_interop: &Path) -> bool {
+/// Whether the environment names a display, or one of `wsl_interop` says that Windows has one.
+fn has_display(env: &dyn Env, wsl_interop: &[&Path]) -> bool {
     let is_set = |name: &str| env.var(name).is_some_and(|value| !value.is_empty());
     DISPLAYS.iter().any(|name| is_set(name))
-        || disk::read_bounded(wsl_interop, WSL_INTEROP_MAX)
-            .is_ok_and(|text| text.starts_with(b"enabled"))
+        || wsl_interop.iter().any(|path| {
+            disk::read_bounded(path, WSL_INTEROP_MAX).is_ok_and(|text| text.starts_with(b"enabled"))
+        })
 }
 
 impl Opener for Browser {
@@ -127,11 +131,11 @@ mod tests {
     fn a_display_is_a_variable_or_windows() {
         let folder = tempfile::tempdir().expect("a directory");
         let interop = folder.path().join("WSLInterop");
-        assert!(!has_display(&MapEnv::new(), &interop));
-        assert!(!has_display(&MapEnv::from([("DISPLAY", "")]), &interop));
+        assert!(!has_display(&MapEnv::new(), &[&interop]));
+        assert!(!has_display(&MapEnv::from([("DISPLAY", "")]), &[&interop]));
         for name in DISPLAYS {
             assert!(
-                has_display(&MapEnv::from([(name, "x")]), &interop),
+                has_display(&MapEnv::from([(name, "x")]), &[&interop]),
                 "{name}"
             );
         }
@@ -140,7 +144,7 @@ mod tests {
             ("enabled\ninterpreter /init\n", true),
         ] {
             disk::write_atomic(&interop, text.as_bytes()).expect("a file");
-            assert_eq!(has_display(&MapEnv::new(), &interop), has, "{text}");
+            assert_eq!(has_display(&MapEnv::new(), &[&interop]), has, "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -35,7 +36,7 @@ pub(crate) struct ErrorBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "default")]
     pub(crate) registry: Option<&'a str>,
-    /// Since when reads have met this.
+    /// Since when reads have met this, as far as this run of the server knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, format = DateTime, nullable = false)]
     pub(crate) since: Option<Timestamp>,
@@ -95,8 +96,7 @@ pub(crate) struct ProblemBody<'a> {
 impl Action {
     /// The request, for the registry of this name. The routes of logins that a client waits for know but one registry.
     pub(crate) fn for_registry(self, registry: &str) -> ActionBody {
-        let name = url::form_urlencoded::byte_serialize(registry.as_bytes());
-        let name: String = name.collect();
+        let name = utf8_percent_encode(registry, NON_ALPHANUMERIC);
         let (method, href) = match self {
             Self::LogIn => ("POST", "/api/v1beta/registry/auth/login".to_owned()),
             Self::StartLogin => ("POST", format!("/api/v1/registries/{name}/auth/logins")),

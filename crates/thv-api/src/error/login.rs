@@ -187,7 +187,7 @@ fn hint(error: &LoginError) -> Option<&'static str> {
             Some("Log in with a browser, on this machine or another one.")
         }
         LoginError::PortBusy { is_ours: true, .. } => Some(
-            "Finish or cancel that login, use another port with `thv registry login --callback-port`, or log in with `--device`, which needs none.",
+            "Finish or cancel that login, or end that program; or use another port with `thv registry login --callback-port`, or log in with `--device`, which needs none.",
         ),
         LoginError::PortBusy { is_ours: false, .. } => Some(
             "Finish or cancel that login, or end that program; or log in with `thv registry login --device`, which needs no port, where the identity provider has device codes.",

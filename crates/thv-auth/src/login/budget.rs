@@ -6,7 +6,7 @@
 //! line with a terminal; without a terminal the command line is a program like others. A machine on which nobody ever does either
 //! is asked again after [`SPENT_TIME`].
 //!
-//! What was answered is forgotten, and what its own client has withdrawn counts half: nobody is left
+//! What was answered is forgotten, and what its own client has withdrawn counts half, for [`PROMPT_TIME`] only: nobody is left
 //! with it, but one could be opened and withdrawn after the other. A prompt of the desktop client is a person's click, of which
 //! there may be more, and counts for nobody else; each is forgotten after [`PROMPT_TIME`], so that its user is never locked out for long. It is known by a header that any program of the user could send: this is a fence
 //! against carelessness, not against one who may call the API and wants to annoy. The rest is a small file that all processes of a user share. Losing
@@ -129,7 +129,10 @@ impl PromptBudget {
     /// A program has withdrawn its last prompt.
     pub(crate) fn withdrawn(&self, key: &str) {
         self.forgive(|ledger| {
-            if let Some(at) = ledger.pop(key) {
+            // What is spent stays so: it was left to nobody long enough.
+            if ledger.spent_since(key).is_none()
+                && let Some(at) = ledger.pop(key)
+            {
                 ledger.withdrawn.entry(key.to_owned()).or_default().push(at);
             }
         });
@@ -232,10 +235,9 @@ impl Ledger {
 
     /// When the last prompt of programs was, if there may be none after it before a person acts.
     fn spent_since(&self, key: &str) -> Option<Timestamp> {
-        let counted = self.counted(key);
-        let weight: usize = counted.iter().map(|(_, weight)| weight).sum();
-        let is_spent = !key.ends_with(DESKTOP) && weight + WEIGHT > PROMPTS_UNANSWERED * WEIGHT;
-        counted.last().map(|(at, _)| *at).filter(|_| is_spent)
+        let unanswered = self.unanswered.get(key)?;
+        let is_spent = !key.ends_with(DESKTOP) && unanswered.len() >= PROMPTS_UNANSWERED;
+        unanswered.iter().max().copied().filter(|_| is_spent)
     }
 
     fn take(&mut self, key: &str, most: usize, now: Timestamp) -> Result<(), Duration> {
@@ -345,7 +347,7 @@ mod tests {
             "another login is free"
         );
         // The prompts are long over, and nobody has acted.
-        house.clock.advance(Duration::from_hours(1));
+        house.clock.advance(Duration::from_mins(30));
         assert!(house.budget().take("a", PROGRAM).is_err());
         house.clock.advance(rest);
         assert_eq!(
@@ -414,8 +416,9 @@ mod tests {
             house.budget().withdrawn("a");
             house.clock.advance(Duration::from_secs(1));
         }
-        // There is room for half a prompt only.
-        let rest = SPENT_TIME.saturating_sub(Duration::from_secs(1));
+        // There is room for half a prompt only, until the first is over.
+        let passed = Duration::from_secs(2 * PROMPTS_UNANSWERED as u64 - 1);
+        let rest = PROMPT_TIME.saturating_sub(passed);
         assert_eq!(house.budget().take("a", PROGRAM), Err(rest));
         house.budget().answered("a");
         assert_eq!(house.budget().take("a", PROGRAM), Ok(()));

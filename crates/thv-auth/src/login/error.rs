@@ -173,17 +173,16 @@ impl LoginError {
         )
     }
 
-    /// Whether a person has answered, whatever became of it.
+    /// Whether a person has answered, whatever became of it. An identity provider refuses a request by itself, too, and a browser
+    /// that is logged in there brings a code without anybody.
     pub fn was_answered(&self) -> bool {
-        matches!(
-            self,
-            Self::Denied { .. }
-                | Self::Exchange { .. }
-                | Self::IdToken { .. }
-                | Self::AccountMismatch { .. }
-                | Self::NotStored { .. }
-                | Self::NotConfigured { .. }
-        )
+        match self {
+            Self::Denied { code, .. } => code == "access_denied",
+            Self::AccountMismatch { .. } | Self::NotStored { .. } | Self::NotConfigured { .. } => {
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -229,7 +228,7 @@ fn in_brackets(text: Option<&str>) -> String {
 }
 
 /// Whole minutes from two minutes on, seconds below.
-fn in_words(time: Duration) -> String {
+pub(crate) fn in_words(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} seconds"),
         seconds => format!("{} minutes", seconds / 60),
@@ -247,6 +246,24 @@ fn in_vain(turned_away: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_persons_word_is_an_answer() {
+        let denied = |code: &str| LoginError::Denied {
+            code: code.to_owned(),
+            description: None,
+        };
+        assert!(denied("access_denied").was_answered());
+        for code in ["invalid_scope", "temporarily_unavailable", "login_required"] {
+            assert!(!denied(code).was_answered(), "{code}");
+        }
+        let unusable = LoginError::Exchange {
+            cause: "no".to_owned(),
+            code: Some("invalid_client".to_owned()),
+            transient: false,
+        };
+        assert!(!unusable.was_answered());
+    }
 
     #[test]
     fn texts_say_what_happened_and_what_to_do() {

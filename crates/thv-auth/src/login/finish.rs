@@ -218,30 +218,28 @@ impl Flow {
                 None => !says_who,
             };
             let arrival = vault.arrive(before, &binding, &grant, admits);
-            let mut is_given_back = false;
-            let (stored, replaced) = match arrival.map_err(|error| not_stored(&error))? {
+            let (stored, replaced, left) = match arrival.map_err(|error| not_stored(&error))? {
                 Arrival::Refused(who) => return Err(of_another(&who, grant.account.as_ref())),
                 Arrival::Stored {
                     grant,
                     other,
                     replaced,
                 } => {
-                    if let Some(other) = other {
-                        give_back_later(&vault, &unrevoked(before, &other, now));
-                        is_given_back = true;
-                    }
-                    (*grant, replaced)
+                    let left = other.map(|other| unrevoked(before, &other, now));
+                    (*grant, replaced, left.unwrap_or_default())
                 }
             };
             let Some(Asked { before, adopt, .. }) = asked_for else {
                 settle(&vault, next_client.as_ref());
+                give_back_later(&vault, &left);
                 return Ok((stored, replaced));
             };
             let adopted = adopt();
             // Nothing leads to a grant that is for something else than what is configured.
             if adopted == Ok(true) {
                 settle(&vault, next_client.as_ref());
-                let gives_back = before.client_id != binding.client_id && !is_given_back;
+                give_back_later(&vault, &left);
+                let gives_back = before.client_id != binding.client_id && left.is_empty();
                 leave(&vault, &before, gives_back, now);
             } else {
                 leave(&vault, &binding, false, now);

@@ -37,7 +37,12 @@ pub(super) async fn holder_of(http: &Http, port: u16) -> Holder {
     let told = login.as_ref().and_then(pid_of);
     Holder {
         is_login: login.is_some(),
-        process: process.or_else(|| told.map(Process::of)),
+        // Anybody can say a number: what it leads to has to be a program like this one.
+        process: process.or_else(|| {
+            let told = told.map(Process::of);
+            let ours = Process::of(std::process::id());
+            told.filter(|told| told.name.is_some() && told.name == ours.name)
+        }),
     }
 }
 

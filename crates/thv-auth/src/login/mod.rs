@@ -37,6 +37,7 @@ use thv_http::Http;
 use tokio::task::JoinHandle;
 
 pub use budget::Prompter;
+pub(crate) use error::in_words;
 pub use error::{LoginError, PortHolder};
 pub use hosted::PublicUrl;
 pub use how::{

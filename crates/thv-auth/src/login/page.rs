@@ -180,7 +180,7 @@ fn with_headers(status: StatusCode, body: Full<Bytes>) -> Response<Full<Bytes>> 
 mod tests {
     use super::*;
 
-    const ALL: [Page; 11] = [
+    const ALL: [Page; 12] = [
         Page::Waiting,
         Page::NotFound,
         Page::MethodNotAllowed,
@@ -191,6 +191,7 @@ mod tests {
         Page::Refused,
         Page::Used,
         Page::Stored,
+        Page::OtherAccount,
         Page::Failed,
     ];
 

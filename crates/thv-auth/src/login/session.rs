@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::{HeaderValue, Method};
 use http_body_util::Full;
 use secrecy::SecretString;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::callback::{Refusal, Response, read};
-use super::page::{Page, see_other};
+use super::page::{PID_HEADER, Page, see_other};
 use super::resource::NotTaken;
 use crate::oauth::Attempt;
 
@@ -125,7 +126,16 @@ impl Session {
         if is_result {
             return self.result().await;
         }
-        Page::Waiting.response()
+        let mut response = Page::Waiting.response();
+        let host = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
+        // A name that leads here by a page's doing is to learn no more than that somebody waits.
+        if !host.is_some_and(is_this_machine) {
+            response.headers_mut().remove(PID_HEADER);
+        }
+        response
     }
 
     /// Takes a redirect that arrived elsewhere, e.g. in the browser of another machine. It counts like one that arrives here.
@@ -236,6 +246,15 @@ impl Session {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<oneshot::Sender<Answer>>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a `Host` names this machine, as a browser here was told.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 #[cfg(test)]

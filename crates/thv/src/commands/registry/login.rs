@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thv_auth::login::{LoginDone, LoginHow, Prompter};
+use thv_auth::login::{DEFAULT_CALLBACK_PORT, LoginDone, LoginHow, Prompter};
 use thv_auth::machine::Way;
 use thv_auth::machine::manage::kept_token;
 use thv_auth::oauth::Account;
@@ -127,9 +127,12 @@ pub(super) async fn run(
     catalogs.auth.finish().await;
     if done.is_err()
         && let Some((request, login)) = &change
-        && is_another_login(request, login, &config)
     {
-        remark_what_stays(request, &config, output);
+        if is_another_login(request, login, &config) {
+            remark_what_stays(request, &config, output);
+        } else if login.callback_port.is_some() {
+            remark_port(&config, output);
+        }
     }
     let done = done?;
     output.remark(&words(&done));
@@ -374,6 +377,17 @@ fn remark_what_stays(request: &SourceRequest, before: &Config, output: &mut Outp
     };
     let text = format!(
         "{url} and its login are configured now{back}. `thv registry login` tries the login again."
+    );
+    output.remark_styled(NOTICE, "Note", &text);
+}
+
+/// Says that a port which was tried stays configured: a client may be registered with the one from before only.
+fn remark_port(before: &Config, output: &mut Output) {
+    let oauth = before.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
+    let port = oauth.and_then(|oauth| oauth.callback_port);
+    let port = port.unwrap_or(DEFAULT_CALLBACK_PORT);
+    let text = format!(
+        "later logins use that port, too; `thv registry login --callback-port {port}` goes back to the one from before."
     );
     output.remark_styled(NOTICE, "Note", &text);
 }
