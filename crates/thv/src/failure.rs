@@ -325,6 +325,9 @@ fn describe_search(search: &SearchError) -> Failure {
         SearchError::BadUrl { .. } => {
             failure.hint("`thv registry login <url>`, with the https address of the registry")
         }
+        SearchError::Registry {
+            transient: true, ..
+        } => failure.hint("check the address, and whether the registry runs; then the same command"),
         SearchError::Registry { .. } => failure.hint(
             "check the address; for plain http or a host in a private network add `--allow-private-ip`",
         ),
