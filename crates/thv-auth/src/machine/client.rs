@@ -175,6 +175,10 @@ impl ClientFetch {
         self.add_client(&mut request, &server).await?;
         self.add_target(&mut request);
         let tokens = request.send(&self.http).await.map_err(judged)?;
+        // Before, a wrong word of the issuer would have been kept as well.
+        if self.server.token_endpoint.is_none() {
+            self.token_host.keep(&server.token_endpoint).await;
+        }
         if let Some(date) = tokens.server_date {
             self.memory.skew.observe(self.clock.now(), date);
         }

@@ -1,6 +1,6 @@
 //! Tokens that a client of our own fetches, by a secret or a private key, from the fake provider and from the npm one.
 
-use super::{SECRET, assert_catalog, done, grants, stage, use_client_secret};
+use super::{SECRET, assert_catalog, done, grants, registries_file, stage, use_client_secret};
 use crate::auth_kit::{
     DEFAULT, REFRESH, STANDARD, assert_needs_login, names, report, until_status,
 };
@@ -401,4 +401,28 @@ async fn case_12_a_client_asks_no_other_host_for_tokens_before_somebody_confirms
         asked() > 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn case_122_a_host_that_gave_no_token_is_not_kept() {
+    let stage = stage().await;
+    use_client_secret(&stage).await;
+    // It does not know the client.
+    let other = thv_testkit::provider::Provider::for_resources(&[&stage.registry.url()]).await;
+    stage.provider.behave(|behaviour| {
+        let endpoint = other.at(paths::TOKEN).into();
+        behaviour
+            .metadata
+            .insert("token_endpoint".to_owned(), endpoint);
+    });
+    let list = ["registry", "list", "--refresh"];
+    assert_eq!(stage.cli(&list).await.code, 3);
+    let kept = || registries_file(&stage)["registries"]["default"]["credential_token_host"].clone();
+    assert_eq!(kept(), json!(null));
+    stage
+        .provider
+        .behave(|behaviour| behaviour.metadata.clear());
+    let ran = stage.cli(&list).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(kept().is_string());
 }
