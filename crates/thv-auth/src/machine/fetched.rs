@@ -1,7 +1,7 @@
 //! Tokens that we fetch ourselves, kept fresh: one fetch at a time, however many requests want a token, before the old one expires.
 //!
 //! Tokens live in memory only: the next process fetches its own. A definite refusal is remembered until the settings or the files behind
-//! them change, a passing fault until its pause is over. How a token is fetched is a [`Fetch`]; nothing here knows a protocol.
+//! them change, a passing fault, and another host than at first, until a pause is over. How a token is fetched is a [`Fetch`]; nothing here knows a protocol.
 
 mod fault;
 mod flight;
@@ -225,10 +225,10 @@ impl FetchedCredentials {
             let mut state = self.inner.lock();
             let need = self.inner.need(&state);
             let token = state.live.as_ref().map(|live| live.token.clone());
-            if let Some(failure) = state.failure.as_ref().filter(|f| f.error.is_definite()) {
-                return Err(failure.error.clone().into_error());
-            }
             let must_wait = self.inner.must_wait(&state);
+            if let Some(error) = must_wait.as_ref().filter(|error| error.is_definite()) {
+                return Err(error.clone().into_error());
+            }
             match (need, must_wait) {
                 (Need::Nothing, _) | (Need::Now, Some(_)) => (None, token),
                 (Need::Soon, waits) => {

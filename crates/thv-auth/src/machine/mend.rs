@@ -128,7 +128,7 @@ fn mend_fetched(kind: CredentialKind, error: &AuthError) -> String {
         AuthError::LoginRequired {
             reason: LoginReason::CredentialMoved,
         } => format!(
-            "ask the issuer's operator whether tokens come from that host now; describing the credential again confirms it: `{describe}`"
+            "ask the issuer's operator whether tokens come from that host now; describing the credential again confirms it: `{describe}`; where registries.json cannot be written, starting this program again does"
         ),
         AuthError::LoginRequired { .. } => format!(
             "have the operator of the identity provider look at this client, or describe another: `{describe}`"
