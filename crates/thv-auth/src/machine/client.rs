@@ -363,8 +363,11 @@ fn by_basic(authentication: &ClientAuthentication, listed: Option<&[String]>) ->
 /// A verdict is about us. Whatever else came is no word of the server.
 fn judged(error: TokenError) -> FetchError {
     match error {
-        TokenError::Verdict { .. } => FetchError::Refused {
+        TokenError::Verdict {
+            error: ref code, ..
+        } => FetchError::Refused {
             cause: error.to_string(),
+            code: code.clone(),
         },
         TokenError::Transient {
             cause, retry_after, ..

@@ -108,7 +108,19 @@ pub(crate) struct Standing {
     pub(crate) trouble: Option<AuthError>,
     /// What exactly was answered or missing.
     pub(crate) detail: Option<String>,
+    /// The code by which we were refused.
+    pub(crate) code: Option<String>,
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// What the last fetch met, where it failed.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchTrouble {
+    pub(crate) error: AuthError,
+    /// The words for it.
+    pub(crate) said: String,
+    /// The code by which we were refused.
+    pub(crate) code: Option<String>,
 }
 
 // === impl FetchedCredentials ===
@@ -169,11 +181,15 @@ impl FetchedCredentials {
         }
     }
 
-    /// What the last fetch met, where it failed, and the words for it.
-    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
+    /// What the last fetch met, where it failed.
+    pub(crate) fn fetch_trouble(&self) -> Option<FetchTrouble> {
         let state = self.inner.lock();
         let error = &state.failure.as_ref()?.error;
-        Some((error.clone().into_error(), error.to_string()))
+        Some(FetchTrouble {
+            said: error.to_string(),
+            code: error.code().map(str::to_owned),
+            error: error.clone().into_error(),
+        })
     }
 
     /// The token that was fetched last, where it is good still, or why there is none.
@@ -212,6 +228,7 @@ impl FetchedCredentials {
             last: state.last,
             trouble: self.inner.trouble(&state),
             detail: failure.map(|failure| failure.error.to_string()),
+            code: failure.and_then(|failure| failure.error.code().map(str::to_owned)),
             retry_after: failure
                 .and_then(|failure| failure.retry_at?.checked_sub(now))
                 .filter(|left| !left.is_zero()),

@@ -127,6 +127,7 @@ fn down() -> FetchError {
 fn refused() -> FetchError {
     FetchError::Refused {
         cause: "invalid_client".to_owned(),
+        code: "invalid_client".to_owned(),
     }
 }
 
