@@ -357,3 +357,26 @@ async fn a_login_beside_a_credential_names_it_and_what_takes_it_away() {
         ran.transcript()
     );
 }
+
+#[tokio::test]
+async fn case_125_a_check_with_a_key_that_is_not_there_asks_the_issuer_nothing_and_writes_nothing()
+{
+    let stage = stage().await;
+    let absent = stage.home.join("run/key.pem").display().to_string();
+    let set = ["config", "set-registry-credential", "client-credentials"];
+    let issuer = stage.provider.issuer();
+    let client = ["--issuer", &issuer, "--client-id", "ci", "--private-key"];
+    done(&stage, &[&set[..], &client, &[&absent]].concat(), "").await;
+    let file = stage.home.config_file().with_file_name("registries.json");
+    let before = std::fs::read(&file).unwrap();
+    let check = ["registry", "status", "--check"];
+    for more in [&[][..], &["--format", "json"]] {
+        let ran = stage.cli(&[&check[..], more].concat()).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        assert!(ran.stdout.contains(&absent), "{}", ran.transcript());
+        assert!(ran.stdout.contains("not read"), "{}", ran.transcript());
+    }
+    assert!(stage.provider.requests().is_empty());
+    assert!(stage.registry.bearers().is_empty());
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
