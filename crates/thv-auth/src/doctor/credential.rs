@@ -336,9 +336,8 @@ fn file(id: &'static str, path: &Path, holds: &str) -> Check {
             format!("the file {shown}: {holds}; {}", remark.cause),
             remark.fix,
         ),
-        FileSight::Private | FileSight::Absent | FileSight::Refused(_) => Check::ok(
-            id,
-            format!("the file {shown}: {holds}; nobody else can change it"),
-        ),
+        FileSight::Private | FileSight::Absent | FileSight::Refused(_) => {
+            Check::ok(id, format!("the file {shown}: {holds}"))
+        }
     }
 }
