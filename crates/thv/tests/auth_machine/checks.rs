@@ -385,6 +385,31 @@ async fn case_125_a_check_with_a_key_that_is_not_there_asks_the_issuer_nothing_a
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
+#[tokio::test]
+async fn case_128_the_doctor_holds_a_token_endpoint_to_no_rule_of_issuers() {
+    let stage = stage().await;
+    stage
+        .provider
+        .register(thv_testkit::provider::Client::public("ci", &[]).basic(super::SECRET));
+    let set = ["config", "set-registry-credential", "client-credentials"];
+    let client = [
+        "--client-id",
+        "ci",
+        "--secret-stdin",
+        "--scopes",
+        "registry:read",
+    ];
+    let endpoint = format!(
+        "{}?p=b2c",
+        stage.provider.at(thv_testkit::provider::paths::TOKEN)
+    );
+    let named = ["--token-endpoint", &endpoint];
+    done(&stage, &[&set[..], &client, &named].concat(), super::SECRET).await;
+    let (code, diagnosis) = doctor(&stage, &[]).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    assert!(told(&diagnosis, "issuer.url").starts_with("skipped"));
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn case_127_a_file_that_this_program_may_not_read_is_no_fine_one() {
