@@ -15,7 +15,7 @@ use crate::credentials::{AuthError, LoginReason};
 use crate::machine::assertion::assertion;
 use crate::machine::fetched::FetchTrouble;
 use crate::machine::file::{FileSight, read_file};
-use crate::machine::mend::{described, mend, mend_client_secret, mend_file};
+use crate::machine::mend::{confirm_host, described, mend, mend_client_secret, mend_file};
 use crate::machine::program::may_run;
 use crate::machine::secret::{Alphabet, SecretFault, SecretReader, SecretSource, Slot, checked};
 use crate::machine::settings::{
@@ -320,7 +320,8 @@ pub(super) fn token_host(known: Option<&str>, endpoint: &Url, describe: &str) ->
                 TOKEN_HOST,
                 changed.to_string(),
                 format!(
-                    "ask the issuer's operator whether that is right; describing the credential again confirms it: `{describe}`"
+                    "ask the issuer's operator whether that is right; {}",
+                    confirm_host(describe)
                 ),
             ),
         },

@@ -140,6 +140,10 @@ impl Fetch for ClientFetch {
     fn auth_type(&self) -> &'static str {
         "oauth"
     }
+
+    fn token_host(&self) -> Option<&TokenHost> {
+        Some(&self.token_host)
+    }
 }
 
 impl Grant {

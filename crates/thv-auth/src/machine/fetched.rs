@@ -23,6 +23,7 @@ use url::Url;
 
 pub(crate) use self::fault::FetchError;
 use self::live::{Expiry, Live, Need};
+use super::token_host::TokenHost;
 use crate::binding::hex;
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::TokenFingerprint;
@@ -39,6 +40,11 @@ pub(crate) trait Fetch: Debug + Send + Sync + 'static {
 
     /// The word for it on routes that know `oauth` and `bearer`.
     fn auth_type(&self) -> &'static str;
+
+    /// What is known of the host that tokens come from, where that may not change unnoticed.
+    fn token_host(&self) -> Option<&TokenHost> {
+        None
+    }
 }
 
 /// A token, fresh.
@@ -190,6 +196,11 @@ impl FetchedCredentials {
             code: error.code().map(str::to_owned),
             error: error.clone().into_error(),
         })
+    }
+
+    /// What is known of the host that tokens come from, where that may not change unnoticed.
+    pub(crate) fn token_host(&self) -> Option<&TokenHost> {
+        self.inner.fetch.token_host()
     }
 
     /// The token that was fetched last, where it is good still, or why there is none.

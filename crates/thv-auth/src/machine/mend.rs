@@ -138,7 +138,8 @@ fn mend_fetched(kind: CredentialKind, error: &AuthError, refuses_resource: bool)
         AuthError::LoginRequired {
             reason: LoginReason::CredentialMoved,
         } => format!(
-            "ask the issuer's operator whether tokens come from that host now; describing the credential again confirms it: `{describe}`; where registries.json cannot be written, starting this program again does"
+            "ask the issuer's operator whether tokens come from that host now; {}",
+            confirm_host(&describe)
         ),
         AuthError::LoginRequired {
             reason: LoginReason::CredentialRefused,
@@ -150,6 +151,13 @@ fn mend_fetched(kind: CredentialKind, error: &AuthError, refuses_resource: bool)
         ),
         _ => "thv doctor".to_owned(),
     }
+}
+
+/// How a person confirms that tokens come from another host; `describe` is the command for this kind of credential.
+pub(crate) fn confirm_host(describe: &str) -> String {
+    format!(
+        "describing the credential again confirms it: `{describe}`; where registries.json cannot be written, start the program again instead"
+    )
 }
 
 #[cfg(test)]

@@ -296,6 +296,14 @@ impl Chosen {
         }
     }
 
+    /// Host and port that its tokens came from first, if any did and its issuer named them, as far as this process knows.
+    pub(crate) async fn first_host(&self) -> Option<String> {
+        match &self.credential {
+            Credential::Fetched(fetched) => fetched.token_host()?.known().await,
+            _ => None,
+        }
+    }
+
     /// The settings of a configured credential.
     pub(crate) fn settings(&self) -> Option<&CredentialSettings> {
         self.settings.as_ref()

@@ -94,7 +94,7 @@ impl TokenHost {
     }
 
     /// The host that the first token came from, as far as it is known.
-    async fn known(&self) -> Option<String> {
+    pub(crate) async fn known(&self) -> Option<String> {
         let (entry, file) = (self.entry.clone(), self.file());
         let (kept, mark) = blocking(move || (entry.kept(), fingerprint(&file))).await;
         if let Ok(Some(host)) = kept {
@@ -261,6 +261,8 @@ mod tests {
         host.keep(&endpoint("id.example")).await;
         assert!(host.check(&endpoint("id.other")).await.is_err());
         assert_eq!(host.check(&endpoint("id.example")).await, Ok(()));
+        let known = host.known().await;
+        assert_eq!(known.as_deref(), Some("id.example:443"), "for the doctor");
         std::fs::remove_dir(&lock).expect("a directory");
         let changed = store.update(NAME, URL, |settings| {
             settings.auth_helper = true;
