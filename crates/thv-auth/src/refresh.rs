@@ -372,6 +372,10 @@ impl Inner {
         }
         // The token is what another process has got for one that was refused before.
         let is_early = grant.was_just_forced(self.now());
+        if is_early && view.accepted == Some(refused) {
+            // It has worked here, so that the next one may: a refusal after the pause is worth a renewal, and no login.
+            return false;
+        }
         let flight = (!is_early).then(|| self.join_forced(lane, refused));
         if let Some(flight) = flight.flatten() {
             match flight.await {

@@ -321,7 +321,7 @@ impl AuthReport {
             audience: binding.audience.clone(),
             store,
             refreshing: lane.is_renewing(),
-            last_refresh: last_refresh(&view),
+            last_refresh: last_refresh(&view, engine.inner().now()),
             retry_after_s: retry_after(engine, &view),
             clock_skew_s: engine.skew().offset().map(seconds),
             relaxations: relaxations_of(
@@ -544,14 +544,23 @@ fn state(view: &View, error: Option<&AuthError>) -> AuthState {
     }
 }
 
-fn last_refresh(view: &View) -> Option<ReportedRefresh> {
+fn last_refresh(view: &View, now: Timestamp) -> Option<ReportedRefresh> {
     let ours = view
         .last_refresh
         .as_ref()
         .map(|last| (last.at, last.result));
     let stored = view.grant().and_then(|grant| grant.last_renewal());
-    let (at, result) = ours.into_iter().chain(stored).max_by_key(|(at, _)| *at)?;
-    Some(ReportedRefresh { at, result })
+    latest(ours, stored, now).map(|(at, result)| ReportedRefresh { at, result })
+}
+
+/// The later of the two. A stored time that is to come was written by a clock that was wrong, and would hide ours until then.
+fn latest<T>(
+    ours: Option<(Timestamp, T)>,
+    stored: Option<(Timestamp, T)>,
+    now: Timestamp,
+) -> Option<(Timestamp, T)> {
+    let stored = stored.filter(|(at, _)| *at <= now);
+    ours.into_iter().chain(stored).max_by_key(|(at, _)| *at)
 }
 
 fn retry_after(engine: &RefreshEngine, view: &View) -> Option<u64> {
@@ -607,6 +616,25 @@ pub(crate) async fn store_report(engine: &RefreshEngine) -> ReportedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn case_130_a_stored_renewal_that_is_to_come_hides_none_of_ours() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let one = |second, who| Some((at(second), who));
+        for (ours, stored, expected) in [
+            (one(10, "ours"), one(20, "stored"), one(20, "stored")),
+            (one(30, "ours"), one(20, "stored"), one(30, "ours")),
+            (one(10, "ours"), one(41, "stored"), one(10, "ours")),
+            (None, one(40, "stored"), one(40, "stored")),
+            (None, one(41, "stored"), None),
+        ] {
+            assert_eq!(
+                latest(ours, stored, at(40)),
+                expected,
+                "{ours:?} {stored:?}"
+            );
+        }
+    }
 
     #[test]
     fn an_answer_is_a_verdict_on_the_token_only_where_it_speaks_of_it() {

@@ -164,14 +164,16 @@ impl Credentials for GrantCredentials {
     }
 
     fn accepted(&self, bearer: &Bearer) {
+        let accepted = TokenFingerprint::of(bearer.token());
         {
             let view = self.lane.view.borrow();
-            if !view.is_refused() && view.insufficient.is_none() {
+            let is_known = view.accepted == Some(accepted);
+            if is_known && !view.is_refused() && view.insufficient.is_none() {
                 return;
             }
         }
-        let accepted = TokenFingerprint::of(bearer.token());
         self.lane.view.send_modify(|view| {
+            view.accepted = Some(accepted);
             if view.refused == Some(accepted) {
                 view.refused = None;
             }

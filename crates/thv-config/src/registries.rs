@@ -27,7 +27,7 @@ pub struct RegistrySettings {
     /// The way to a credential that needs no person, and its settings. Nothing in it is secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<Map<String, Value>>,
-    /// Host and port that tokens of this credential were asked of first, where its issuer's metadata named
+    /// Host and port that the first token of this credential came from, where its issuer's metadata named
     /// them: another one is not used before a person confirms it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_token_host: Option<String>,

@@ -75,6 +75,9 @@ pub(crate) enum CommandError {
     /// The registry was asked about the token of a login, and refuses it.
     #[error("the registry refuses the token of the login")]
     TokenRefused,
+    /// The configured credential gives no token as it is.
+    #[error("the configured credential cannot be used as it is")]
+    CredentialUnusable,
     /// A login that lacks something; the Go program's clients look for these words.
     #[error("registry login is not fully described: {}{missing} missing", match local_file { Some(path) => format!("OAuth login is not supported for local file registries (path: {path}); "), None => String::new() })]
     LoginIncomplete {
@@ -201,6 +204,8 @@ pub(crate) fn describe(error: &CommandError) -> Failure {
             .hint(&format!("if it belongs to this registry: the same command with `--issuer {issuer}`, or with `--yes` for whichever the registry names")),
         CommandError::TokenRefused => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry list` asks the identity provider for another one; if that is refused too, `thv registry login`"),
+        CommandError::CredentialUnusable => Failure::new(error.to_string(), Exit::AuthRequired)
+            .hint("do what stands behind `To do:` above (`next_step` in JSON)"),
         CommandError::LoginIncomplete { .. } => Failure::new(error.to_string(), Exit::AuthRequired)
             .hint("`thv registry login <url>`, with the address of the registry"),
         CommandError::LoginTimedOut { .. } => Failure::new(error.to_string(), Exit::AuthRequired)

@@ -59,17 +59,8 @@ impl Auth {
         // What this process has fetched already is with the credential that it uses.
         let used = self.used_in_place_of_login().await;
         let used = used.as_ref().unwrap_or(&chosen);
-        let (store, at) = (
-            self.machine.settings.clone(),
-            credentials.registry().clone(),
-        );
-        let found = blocking(move || store.load_for(&at.name, &at.configured_url)).await;
-        let token_host = found
-            .ok()
-            .flatten()
-            .and_then(|found| found.credential_token_host);
         Some(InPlaceOfLogin {
-            token_host,
+            token_host: used.first_host().await,
             words: format!("{kind}: {}", choice.why),
             fault: choice.fault,
             way: choice.way,

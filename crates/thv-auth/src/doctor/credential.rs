@@ -13,8 +13,9 @@ use url::Url;
 use super::check::Check;
 use crate::credentials::{AuthError, LoginReason};
 use crate::machine::assertion::assertion;
+use crate::machine::fetched::FetchTrouble;
 use crate::machine::file::{FileSight, read_file};
-use crate::machine::mend::{described, mend, mend_client_secret, mend_file};
+use crate::machine::mend::{confirm_host, described, mend, mend_client_secret, mend_file};
 use crate::machine::program::may_run;
 use crate::machine::secret::{Alphabet, SecretFault, SecretReader, SecretSource, Slot, checked};
 use crate::machine::settings::{
@@ -51,7 +52,7 @@ pub(crate) struct InPlaceOfLogin {
     /// Reads what it names.
     pub(crate) reader: SecretReader,
     /// What the last attempt of this process to fetch a token met, where it failed.
-    pub(crate) trouble: Option<(AuthError, String)>,
+    pub(crate) trouble: Option<FetchTrouble>,
     /// The token that can be shown without asking anybody for one, or why there is none.
     pub(crate) at_hand: Result<Bearer, String>,
 }
@@ -118,7 +119,8 @@ impl InPlaceOfLogin {
             }
             CredentialSettings::Command(command) => checks.push(self.command(&command.path)),
         }
-        checks.extend(self.trouble.as_ref().map(|(error, said)| {
+        checks.extend(self.trouble.as_ref().map(|trouble| {
+            let (error, said) = (&trouble.error, &trouble.said);
             let cause = format!("this process could not fetch a token the last time: {said}");
             let is_command = matches!(settings, CredentialSettings::Command(_));
             let fix = match error {
@@ -132,7 +134,7 @@ impl InPlaceOfLogin {
                 AuthError::Unusable { .. } if !is_command => {
                     "see what is said of the credential above".to_owned()
                 }
-                error => self.mend(error),
+                error => mend(self.way, Some(settings), error, trouble.code.as_deref()),
             };
             Check::failed(FETCH, cause, fix)
         }));
@@ -140,7 +142,7 @@ impl InPlaceOfLogin {
     }
 
     fn mend(&self, error: &AuthError) -> String {
-        mend(self.way, self.settings.as_ref(), error)
+        mend(self.way, self.settings.as_ref(), error, None)
     }
 
     fn injected(&self) -> Check {
@@ -318,7 +320,8 @@ pub(super) fn token_host(known: Option<&str>, endpoint: &Url, describe: &str) ->
                 TOKEN_HOST,
                 changed.to_string(),
                 format!(
-                    "ask the issuer's operator whether that is right; describing the credential again confirms it: `{describe}`"
+                    "ask the issuer's operator whether that is right; {}",
+                    confirm_host(describe)
                 ),
             ),
         },
@@ -334,9 +337,8 @@ fn file(id: &'static str, path: &Path, holds: &str) -> Check {
             format!("the file {shown}: {holds}; {}", remark.cause),
             remark.fix,
         ),
-        FileSight::Private | FileSight::Absent | FileSight::Refused(_) => Check::ok(
-            id,
-            format!("the file {shown}: {holds}; nobody else can change it"),
-        ),
+        FileSight::Private | FileSight::Absent | FileSight::Refused(_) => {
+            Check::ok(id, format!("the file {shown}: {holds}"))
+        }
     }
 }

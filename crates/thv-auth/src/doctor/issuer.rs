@@ -25,7 +25,7 @@ const END_SESSION: &str = "issuer.end_session";
 const DPOP: &str = "issuer.dpop";
 
 /// What a person types to name the issuer of a login.
-const BY_HAND: &str = "thv registry login --issuer URL --client-id ID";
+pub(super) const BY_HAND: &str = "thv registry login --issuer URL --client-id ID";
 
 /// What helps where the provider itself is in the way.
 const BACK_LATER: &str = "see issuer.reachable; `thv doctor` again when the identity provider is back, and tell its operator if it stays so";
@@ -53,11 +53,11 @@ pub(super) fn skipped(why: &str) -> Vec<Check> {
         .collect()
 }
 
-/// Whether the configured issuer can be one at all.
-pub(super) fn url(issuer: &str) -> Check {
+/// Whether the configured issuer can be one at all; `by_hand` names another.
+pub(super) fn url(issuer: &str, by_hand: &str) -> Check {
     match parse_issuer(issuer) {
         Ok(_) => Check::ok(URL, shown_issuer(issuer)),
-        Err(cause) => Check::failed(URL, format!("`{}`: {cause}", shown_issuer(issuer)), BY_HAND),
+        Err(cause) => Check::failed(URL, format!("`{}`: {cause}", shown_issuer(issuer)), by_hand),
     }
 }
 

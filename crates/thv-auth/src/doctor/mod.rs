@@ -304,7 +304,7 @@ impl Doctor {
             checks.extend(ISSUER.skipped(why));
             return checks;
         };
-        let mut checks = vec![issuer::url(&binding.issuer)];
+        let mut checks = vec![issuer::url(&binding.issuer, issuer::BY_HAND)];
         let Ok(url) = parse_issuer(&binding.issuer) else {
             let why = "the issuer is none";
             checks.extend(ISSUER.skipped(why));
@@ -333,7 +333,14 @@ impl Doctor {
     /// its host is asked for some to see that it answers.
     async fn server(&self, server: &ServerSettings, instead: &InPlaceOfLogin) -> Vec<Check> {
         let describe = &instead.described();
-        let mut checks = vec![issuer::url(server.name())];
+        let mut checks = match &server.issuer {
+            Some(issuer) => vec![issuer::url(issuer, describe)],
+            // The name is that of the endpoint, for which other rules hold.
+            None => issuer::skipped("only the token endpoint is named")
+                .into_iter()
+                .take(1)
+                .collect(),
+        };
         if let Ok(Some(endpoint)) = server.endpoint() {
             let mut asked = endpoint;
             asked.set_path("/.well-known/oauth-authorization-server");

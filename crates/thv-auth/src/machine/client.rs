@@ -140,6 +140,10 @@ impl Fetch for ClientFetch {
     fn auth_type(&self) -> &'static str {
         "oauth"
     }
+
+    fn token_host(&self) -> Option<&TokenHost> {
+        Some(&self.token_host)
+    }
 }
 
 impl Grant {
@@ -175,6 +179,10 @@ impl ClientFetch {
         self.add_client(&mut request, &server).await?;
         self.add_target(&mut request);
         let tokens = request.send(&self.http).await.map_err(judged)?;
+        // Before, a wrong word of the issuer would have been kept as well.
+        if self.server.token_endpoint.is_none() {
+            self.token_host.keep(&server.token_endpoint).await;
+        }
         if let Some(date) = tokens.server_date {
             self.memory.skew.observe(self.clock.now(), date);
         }
@@ -359,8 +367,11 @@ fn by_basic(authentication: &ClientAuthentication, listed: Option<&[String]>) ->
 /// A verdict is about us. Whatever else came is no word of the server.
 fn judged(error: TokenError) -> FetchError {
     match error {
-        TokenError::Verdict { .. } => FetchError::Refused {
+        TokenError::Verdict {
+            error: ref code, ..
+        } => FetchError::Refused {
             cause: error.to_string(),
+            code: code.clone(),
         },
         TokenError::Transient {
             cause, retry_after, ..

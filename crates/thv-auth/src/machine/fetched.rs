@@ -1,7 +1,7 @@
 //! Tokens that we fetch ourselves, kept fresh: one fetch at a time, however many requests want a token, before the old one expires.
 //!
 //! Tokens live in memory only: the next process fetches its own. A definite refusal is remembered until the settings or the files behind
-//! them change, a passing fault until its pause is over. How a token is fetched is a [`Fetch`]; nothing here knows a protocol.
+//! them change, a passing fault, and another host than at first, until a pause is over. How a token is fetched is a [`Fetch`]; nothing here knows a protocol.
 
 mod fault;
 mod flight;
@@ -23,6 +23,7 @@ use url::Url;
 
 pub(crate) use self::fault::FetchError;
 use self::live::{Expiry, Live, Need};
+use super::token_host::TokenHost;
 use crate::binding::hex;
 use crate::credentials::{AuthError, AuthStatus, Credentials, LoginReason};
 use crate::grant::TokenFingerprint;
@@ -39,6 +40,11 @@ pub(crate) trait Fetch: Debug + Send + Sync + 'static {
 
     /// The word for it on routes that know `oauth` and `bearer`.
     fn auth_type(&self) -> &'static str;
+
+    /// What is known of the host that tokens come from, where that may not change unnoticed.
+    fn token_host(&self) -> Option<&TokenHost> {
+        None
+    }
 }
 
 /// A token, fresh.
@@ -108,7 +114,19 @@ pub(crate) struct Standing {
     pub(crate) trouble: Option<AuthError>,
     /// What exactly was answered or missing.
     pub(crate) detail: Option<String>,
+    /// The code by which we were refused.
+    pub(crate) code: Option<String>,
     pub(crate) retry_after: Option<Duration>,
+}
+
+/// What the last fetch met, where it failed.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchTrouble {
+    pub(crate) error: AuthError,
+    /// The words for it.
+    pub(crate) said: String,
+    /// The code by which we were refused.
+    pub(crate) code: Option<String>,
 }
 
 // === impl FetchedCredentials ===
@@ -169,11 +187,20 @@ impl FetchedCredentials {
         }
     }
 
-    /// What the last fetch met, where it failed, and the words for it.
-    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
+    /// What the last fetch met, where it failed.
+    pub(crate) fn fetch_trouble(&self) -> Option<FetchTrouble> {
         let state = self.inner.lock();
         let error = &state.failure.as_ref()?.error;
-        Some((error.clone().into_error(), error.to_string()))
+        Some(FetchTrouble {
+            said: error.to_string(),
+            code: error.code().map(str::to_owned),
+            error: error.clone().into_error(),
+        })
+    }
+
+    /// What is known of the host that tokens come from, where that may not change unnoticed.
+    pub(crate) fn token_host(&self) -> Option<&TokenHost> {
+        self.inner.fetch.token_host()
     }
 
     /// The token that was fetched last, where it is good still, or why there is none.
@@ -212,6 +239,7 @@ impl FetchedCredentials {
             last: state.last,
             trouble: self.inner.trouble(&state),
             detail: failure.map(|failure| failure.error.to_string()),
+            code: failure.and_then(|failure| failure.error.code().map(str::to_owned)),
             retry_after: failure
                 .and_then(|failure| failure.retry_at?.checked_sub(now))
                 .filter(|left| !left.is_zero()),
@@ -225,10 +253,10 @@ impl FetchedCredentials {
             let mut state = self.inner.lock();
             let need = self.inner.need(&state);
             let token = state.live.as_ref().map(|live| live.token.clone());
-            if let Some(failure) = state.failure.as_ref().filter(|f| f.error.is_definite()) {
-                return Err(failure.error.clone().into_error());
-            }
             let must_wait = self.inner.must_wait(&state);
+            if let Some(error) = must_wait.as_ref().filter(|error| error.is_definite()) {
+                return Err(error.clone().into_error());
+            }
             match (need, must_wait) {
                 (Need::Nothing, _) | (Need::Now, Some(_)) => (None, token),
                 (Need::Soon, waits) => {

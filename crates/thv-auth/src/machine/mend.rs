@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::file::FileSight;
 use super::secret::SecretSource;
-use super::settings::{CredentialKind, CredentialSettings};
+use super::settings::{ClientSettings, CredentialKind, CredentialSettings, WorkloadSettings};
 use super::way::Way;
 use crate::credentials::{AuthError, LoginReason};
 
@@ -14,8 +14,13 @@ use crate::credentials::{AuthError, LoginReason};
 pub(crate) const GO_WITHOUT: &str = "thv config unset-registry-credential";
 
 /// What to do about `error` of a credential that came this `way` and is described by `settings`, where those are whole. Commands are
-/// between backticks where there are words beside them. Looks at the files of the credential, and blocks for as long as `stat` does.
-pub(crate) fn mend(way: Way, settings: Option<&CredentialSettings>, error: &AuthError) -> String {
+/// between backticks where there are words beside them. `code` is the one by which tokens were refused, if they were. Looks at the files of the credential, and blocks for as long as `stat` does.
+pub(crate) fn mend(
+    way: Way,
+    settings: Option<&CredentialSettings>,
+    error: &AuthError,
+    code: Option<&str>,
+) -> String {
     match error {
         AuthError::Store { .. } => return "thv secret status".to_owned(),
         AuthError::Unreachable { .. } => return "thv doctor".to_owned(),
@@ -40,9 +45,13 @@ pub(crate) fn mend(way: Way, settings: Option<&CredentialSettings>, error: &Auth
             command.path.display(),
             described(CredentialKind::Command)
         ),
-        CredentialSettings::ClientCredentials(_)
-        | CredentialSettings::TokenExchange(_)
-        | CredentialSettings::JwtBearer(_) => mend_fetched(settings.kind(), error),
+        CredentialSettings::ClientCredentials(ClientSettings { target, .. })
+        | CredentialSettings::TokenExchange(WorkloadSettings { target, .. })
+        | CredentialSettings::JwtBearer(WorkloadSettings { target, .. }) => {
+            let refuses_resource =
+                !target.no_resource && matches!(code, Some("invalid_target" | "invalid_request"));
+            mend_fetched(settings.kind(), error, refuses_resource)
+        }
     }
 }
 
@@ -112,7 +121,8 @@ pub(crate) fn mend_client_secret(source: &SecretSource, kind: CredentialKind) ->
     }
 }
 
-fn mend_fetched(kind: CredentialKind, error: &AuthError) -> String {
+/// `refuses_resource`: whether the answer may be about the `resource` that was sent.
+fn mend_fetched(kind: CredentialKind, error: &AuthError, refuses_resource: bool) -> String {
     let describe = described(kind);
     match error {
         AuthError::LoginRequired {
@@ -128,13 +138,26 @@ fn mend_fetched(kind: CredentialKind, error: &AuthError) -> String {
         AuthError::LoginRequired {
             reason: LoginReason::CredentialMoved,
         } => format!(
-            "ask the issuer's operator whether tokens come from that host now; describing the credential again confirms it: `{describe}`"
+            "ask the issuer's operator whether tokens come from that host now; {}",
+            confirm_host(&describe)
+        ),
+        AuthError::LoginRequired {
+            reason: LoginReason::CredentialRefused,
+        } if refuses_resource => format!(
+            "if the identity provider refuses `resource`, describe the credential again with `--no-resource`, or with the one that it knows (`--resource URI`): `{describe}`"
         ),
         AuthError::LoginRequired { .. } => format!(
             "have the operator of the identity provider look at this client, or describe another: `{describe}`"
         ),
         _ => "thv doctor".to_owned(),
     }
+}
+
+/// How a person confirms that tokens come from another host; `describe` is the command for this kind of credential.
+pub(crate) fn confirm_host(describe: &str) -> String {
+    format!(
+        "describing the credential again confirms it: `{describe}`; where registries.json cannot be written, start the program again instead"
+    )
 }
 
 #[cfg(test)]
@@ -221,13 +244,16 @@ mod tests {
                 "operator of the identity provider",
             ),
         ] {
-            let told = mend(way, settings.as_ref(), error);
+            let told = mend(way, settings.as_ref(), error, None);
             assert!(told.contains(expected), "{told}");
         }
         let store = AuthError::Store {
             cause: String::new(),
             locked: true,
         };
-        assert_eq!(mend(Way::Configured, None, &store), "thv secret status");
+        assert_eq!(
+            mend(Way::Configured, None, &store, None),
+            "thv secret status"
+        );
     }
 }

@@ -21,7 +21,7 @@ use url::{Origin, Url};
 
 use self::make::{Configured, make};
 use super::environment::Injected;
-use super::fetched::FetchedCredentials;
+use super::fetched::{FetchTrouble, FetchedCredentials};
 use super::given::GivenCredentials;
 use super::secret::SecretReader;
 use super::settings::CredentialSettings;
@@ -288,10 +288,18 @@ impl Chosen {
         }
     }
 
-    /// What the last attempt to fetch a token met, where it failed, and the words for it.
-    pub(crate) fn fetch_trouble(&self) -> Option<(AuthError, String)> {
+    /// What the last attempt to fetch a token met, where it failed.
+    pub(crate) fn fetch_trouble(&self) -> Option<FetchTrouble> {
         match &self.credential {
             Credential::Fetched(fetched) => fetched.fetch_trouble(),
+            _ => None,
+        }
+    }
+
+    /// Host and port that its tokens came from first, if any did and its issuer named them, as far as this process knows.
+    pub(crate) async fn first_host(&self) -> Option<String> {
+        match &self.credential {
+            Credential::Fetched(fetched) => fetched.token_host()?.known().await,
             _ => None,
         }
     }

@@ -39,6 +39,7 @@ pub(crate) async fn report(
         ..AuthReport::anonymous()
     };
     report.scopes.requested = facts.scopes;
+    let mut code = None;
     let trouble = match &chosen.credential {
         Credential::Given(given) => {
             report.state = AuthState::Authenticated;
@@ -66,6 +67,7 @@ pub(crate) async fn report(
                 .map(|(at, result)| ReportedRefresh { at, result });
             report.retry_after_s = standing.retry_after.map(|left| left.as_secs().max(1));
             report.detail = standing.detail;
+            code = standing.code;
             standing.trouble
         }
         Credential::Broken(broken) => Some(broken.error()),
@@ -79,7 +81,7 @@ pub(crate) async fn report(
         // What a fetch has not met yet, it will.
         let absent = || sights.iter().find_map(|(path, sight)| missing(path, sight));
         let trouble = trouble.or_else(|| absent().filter(|_| is_ready));
-        let step = |error: &AuthError| mend(way, settings.as_ref(), error);
+        let step = |error: &AuthError| mend(way, settings.as_ref(), error, code.as_deref());
         let next_step = trouble.as_ref().map(step);
         let reason = if way == Way::Environment {
             LoginReason::InjectedRejected

@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) failure: Option<Failure>,
     /// The access token that the registry refuses, when a renewal does not help.
     pub(crate) refused: Option<TokenFingerprint>,
+    /// The access token that the registry has taken in this process.
+    pub(crate) accepted: Option<TokenFingerprint>,
     /// The access token whose scopes do not suffice for the registry.
     pub(crate) insufficient: Option<TokenFingerprint>,
     /// Whether another login would ask for no more than that one did.
@@ -125,6 +127,7 @@ impl View {
         if !same_token {
             self.failure = None;
             self.refused = None;
+            self.accepted = None;
             self.insufficient = None;
         }
         self.known = Known::Held(grant);

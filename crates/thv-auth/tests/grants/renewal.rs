@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use thv_auth::credentials::{AuthError, AuthStatus, Credentials as _, LoginReason};
-use thv_auth::limits::{FORCED_FLOOR, LOOK_INTERVAL};
+use thv_auth::limits::{FORCED_FLOOR, FORCED_FLOOR_ACROSS, LOOK_INTERVAL};
 use thv_auth::refresh::Step;
 use thv_auth::status::{AuthReport, AuthState};
 use thv_testkit::provider::{Fault, Gate, Rule, paths};
@@ -150,6 +150,27 @@ async fn h44_a_registry_that_refuses_for_ever_costs_one_renewal_and_then_needs_a
     assert_eq!(credentials.login_needed(), None);
     // Much later a refusal is worth a renewal again.
     machine.clock.advance(FORCED_FLOOR);
+    assert!(credentials.rejected(&second).await);
+    assert_eq!(machine.refreshes(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_131_a_token_that_another_process_forced_and_that_worked_here_is_renewed_after_the_pause()
+ {
+    let machine = Machine::new().await;
+    machine.log_in().await;
+    let command = machine.process();
+    let first = command.credentials.bearer().await.unwrap().unwrap();
+    assert!(command.credentials.rejected(&first).await);
+    let server = machine.process();
+    let credentials = &server.credentials;
+    let second = credentials.bearer().await.unwrap().unwrap();
+    credentials.accepted(&second);
+    machine.clock.advance(FORCED_FLOOR_ACROSS / 2);
+    assert!(!credentials.rejected(&second).await);
+    assert_eq!(credentials.login_needed(), None);
+    assert_eq!(machine.refreshes(), 1);
+    machine.clock.advance(FORCED_FLOOR_ACROSS);
     assert!(credentials.rejected(&second).await);
     assert_eq!(machine.refreshes(), 2);
 }

@@ -43,14 +43,11 @@ pub fn read_bounded_if(
     max_bytes: u64,
     judge: impl FnOnce(&Metadata) -> io::Result<()>,
 ) -> Result<Vec<u8>, ReadError> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(ReadError::Io(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file",
-        )));
-    }
-    let file = File::open(path)?;
+    // Opening some devices does something, so that nothing but a file is opened as far as the path tells.
+    regular(&std::fs::metadata(path)?)?;
+    let file = open(path)?;
     let metadata = file.metadata()?;
+    regular(&metadata)?;
     judge(&metadata)?;
     let expected = metadata.len();
     if expected > max_bytes {
@@ -63,6 +60,29 @@ pub fn read_bounded_if(
         return Err(ReadError::TooLarge { limit: max_bytes });
     }
     Ok(bytes)
+}
+
+fn regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a regular file",
+    ))
+}
+
+/// Opens without waiting: a pipe that was put there after the first look would keep us until somebody writes to it.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 #[cfg(test)]
@@ -93,6 +113,17 @@ mod tests {
             read_bounded(directory.path(), 1),
             Err(ReadError::Io(_))
         ));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn case_129_a_pipe_that_takes_the_place_of_a_file_keeps_nobody_waiting() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let opened = open(&pipe).unwrap();
+        assert!(regular(&opened.metadata().unwrap()).is_err());
     }
 
     #[cfg(unix)]

@@ -196,6 +196,8 @@ pub struct Behaviour {
     pub resource_must_repeat: bool,
     /// Whether the parameter `audience` names the resource too, as some providers want it.
     pub understands_audience: bool,
+    /// Whether a request of a client or a workload with a `resource` is refused as malformed, as some providers do (it is not).
+    pub refuses_resource: bool,
     /// The audience of tokens for which no resource was asked; `None` at first: they are opaque and for nobody.
     pub default_audience: Option<String>,
     /// Whose workloads may exchange their tokens, or use them as grants; nobody's at first.
@@ -240,6 +242,7 @@ impl Default for Behaviour {
             omits_id_token: false,
             resource_must_repeat: true,
             understands_audience: false,
+            refuses_resource: false,
             default_audience: None,
             workloads: Vec::new(),
             offers_device: false,

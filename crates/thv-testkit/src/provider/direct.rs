@@ -123,6 +123,9 @@ fn issue(
     {
         return Err(bad("invalid_scope"));
     }
+    if behaviour.refuses_resource && form.get("resource").is_some() {
+        return Err(bad("invalid_request"));
+    }
     let asked = form.get("resource").or_else(|| {
         form.get("audience")
             .filter(|_| behaviour.understands_audience)

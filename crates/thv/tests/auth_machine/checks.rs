@@ -66,7 +66,7 @@ async fn a_token_that_the_registry_takes_is_accepted_wherever_one_asks() {
     let secret = told(&diagnosis, "credential.secret");
     assert!(secret.starts_with("ok | the file "), "{secret}");
     assert!(
-        secret.contains("34 bytes") && secret.contains("nobody else"),
+        secret.contains("34 bytes") && !secret.contains("nobody else"),
         "{secret}"
     );
     let (login, text) = status(&stage, &[]).await;
@@ -183,10 +183,10 @@ async fn a_file_that_is_not_there_is_told_when_it_is_named_and_when_one_looks() 
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_others_can_change_is_not_used_and_one_that_they_can_read_is_told() {
+async fn a_file_that_everybody_can_change_is_not_used_and_one_that_others_reach_is_told() {
     let stage = static_stage(None).await;
     let file = with_file(&stage, TOKEN).await;
-    for mode in [0o666, 0o620, 0o602] {
+    for mode in [0o666, 0o602] {
         set_mode(&file, mode);
         let ran = stage.cli(&["registry", "list", "--refresh"]).await;
         assert_eq!(ran.code, 3, "{mode:o}: {}", ran.transcript());
@@ -214,17 +214,21 @@ async fn a_file_that_others_can_change_is_not_used_and_one_that_they_can_read_is
         "--file",
         &link,
     ];
-    for mode in [0o644, 0o640] {
+    for (mode, said) in [
+        (0o644, "can read it"),
+        (0o640, "can read it"),
+        (0o664, "can change it"),
+    ] {
         set_mode(&data, mode);
         let ran = piped(&stage, &set, "").await;
-        assert!(ran.stderr.contains("can read it"), "{}", ran.transcript());
+        assert!(ran.stderr.contains(said), "{}", ran.transcript());
         let ran = stage.cli(&["registry", "list", "--refresh"]).await;
         assert_eq!(ran.code, 0, "{mode:o}: {}", ran.transcript());
         let (code, diagnosis) = doctor(&stage, &[]).await;
         assert_eq!(code, 0, "{diagnosis:#}");
         let secret = told(&diagnosis, "credential.secret");
         assert!(
-            secret.starts_with("warning") && secret.contains("can read it"),
+            secret.starts_with("warning") && secret.contains(said),
             "{secret}"
         );
         let (login, text) = status(&stage, &[]).await;
@@ -232,7 +236,7 @@ async fn a_file_that_others_can_change_is_not_used_and_one_that_they_can_read_is
         assert!(
             login["warnings"][0]
                 .as_str()
-                .is_some_and(|text| text.contains("can read it"))
+                .is_some_and(|text| text.contains(said))
         );
         assert!(text.contains("Warning:"), "{text}");
     }
@@ -356,4 +360,74 @@ async fn a_login_beside_a_credential_names_it_and_what_takes_it_away() {
         "{}",
         ran.transcript()
     );
+}
+
+#[tokio::test]
+async fn case_125_a_check_with_a_key_that_is_not_there_asks_the_issuer_nothing_and_writes_nothing()
+{
+    let stage = stage().await;
+    let absent = stage.home.join("run/key.pem").display().to_string();
+    let set = ["config", "set-registry-credential", "client-credentials"];
+    let issuer = stage.provider.issuer();
+    let client = ["--issuer", &issuer, "--client-id", "ci", "--private-key"];
+    done(&stage, &[&set[..], &client, &[&absent]].concat(), "").await;
+    let file = stage.home.config_file().with_file_name("registries.json");
+    let before = std::fs::read(&file).unwrap();
+    let check = ["registry", "status", "--check"];
+    for more in [&[][..], &["--format", "json"]] {
+        let ran = stage.cli(&[&check[..], more].concat()).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        assert!(ran.stdout.contains(&absent), "{}", ran.transcript());
+        assert!(ran.stdout.contains("not read"), "{}", ran.transcript());
+    }
+    assert!(stage.provider.requests().is_empty());
+    assert!(stage.registry.bearers().is_empty());
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test]
+async fn case_128_the_doctor_holds_a_token_endpoint_to_no_rule_of_issuers() {
+    let stage = stage().await;
+    stage
+        .provider
+        .register(thv_testkit::provider::Client::public("ci", &[]).basic(super::SECRET));
+    let set = ["config", "set-registry-credential", "client-credentials"];
+    let client = [
+        "--client-id",
+        "ci",
+        "--secret-stdin",
+        "--scopes",
+        "registry:read",
+    ];
+    let endpoint = format!(
+        "{}?p=b2c",
+        stage.provider.at(thv_testkit::provider::paths::TOKEN)
+    );
+    let named = ["--token-endpoint", &endpoint];
+    done(&stage, &[&set[..], &client, &named].concat(), super::SECRET).await;
+    let (code, diagnosis) = doctor(&stage, &[]).await;
+    assert_eq!(code, 0, "{diagnosis:#}");
+    assert!(told(&diagnosis, "issuer.url").starts_with("skipped"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn case_127_a_file_that_this_program_may_not_read_is_no_fine_one() {
+    use thv_testkit::{binary::cli_with, unprivileged};
+    let stage = static_stage(None).await;
+    let token = with_file(&stage, TOKEN).await;
+    set_mode(&token, 0o200);
+    let config = stage.home.config_file();
+    set_mode(&config.with_file_name("registries.json"), 0o644);
+    set_mode(&config, 0o644);
+    let thv = unprivileged::install(super::THV, stage.home.path());
+    unprivileged::close_to_writers(stage.home.path());
+    let status = ["registry", "status", "--check", "--format", "json"];
+    let ran = cli_with(&thv, &stage.home, &status, &[], b"").await;
+    unprivileged::open_to_all(stage.home.path());
+    let login = ran.json()["login"].clone();
+    assert_eq!(login["state"], "credential_unusable", "{login}");
+    let step = login["next_step"].as_str().unwrap_or_default();
+    let is_said = step.contains("let the user") && step.contains("run/token");
+    assert!(is_said, "{login}");
 }

@@ -1,6 +1,6 @@
 //! Tokens that a client of our own fetches, by a secret or a private key, from the fake provider and from the npm one.
 
-use super::{SECRET, assert_catalog, done, grants, stage, use_client_secret};
+use super::{SECRET, assert_catalog, done, grants, registries_file, stage, use_client_secret};
 use crate::auth_kit::{
     DEFAULT, REFRESH, STANDARD, assert_needs_login, names, report, until_status,
 };
@@ -401,4 +401,63 @@ async fn case_12_a_client_asks_no_other_host_for_tokens_before_somebody_confirms
         asked() > 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn case_122_a_host_that_gave_no_token_is_not_kept() {
+    let stage = stage().await;
+    use_client_secret(&stage).await;
+    // It does not know the client.
+    let other = thv_testkit::provider::Provider::for_resources(&[&stage.registry.url()]).await;
+    stage.provider.behave(|behaviour| {
+        let endpoint = other.at(paths::TOKEN).into();
+        behaviour
+            .metadata
+            .insert("token_endpoint".to_owned(), endpoint);
+    });
+    let list = ["registry", "list", "--refresh"];
+    assert_eq!(stage.cli(&list).await.code, 3);
+    let kept = || registries_file(&stage)["registries"]["default"]["credential_token_host"].clone();
+    assert_eq!(kept(), json!(null));
+    stage
+        .provider
+        .behave(|behaviour| behaviour.metadata.clear());
+    let ran = stage.cli(&list).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    assert!(kept().is_string());
+}
+
+#[tokio::test]
+async fn case_124_a_provider_that_refuses_a_resource_is_told_apart_and_what_to_type_works() {
+    let stage = stage().await;
+    use_client_secret(&stage).await;
+    let url = stage.registry.url();
+    let next_step = || async {
+        let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+        assert_eq!(ran.code, 3, "{}", ran.transcript());
+        let ran = stage.cli(&["registry", "status", "--format", "json"]).await;
+        let step = &ran.json()["login"]["next_step"];
+        step.as_str().unwrap_or_default().to_owned()
+    };
+    let base = ["config", "set-registry-credential", "client-credentials"];
+    let issuer = stage.provider.issuer();
+    let client = ["--issuer", &issuer, "--client-id", "ci", "--secret-stdin"];
+    let describe = async |more: &[&str]| {
+        done(&stage, &[&base[..], &client, more].concat(), SECRET).await;
+    };
+    describe(&["--resource", "https://other.example"]).await;
+    let unknown = next_step().await;
+    stage.provider.behave(|behaviour| {
+        behaviour.refuses_resource = true;
+        behaviour.default_audience = Some(url.clone());
+    });
+    describe(&[]).await;
+    let malformed = next_step().await;
+    for step in [unknown, malformed] {
+        assert!(step.contains("`--no-resource`"), "{step}");
+        assert!(step.contains("`--resource URI`"), "{step}");
+    }
+    describe(&["--no-resource", "--scopes", "registry:read"]).await;
+    let ran = stage.cli(&["registry", "list", "--refresh"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.transcript());
 }

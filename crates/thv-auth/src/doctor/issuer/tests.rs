@@ -267,8 +267,8 @@ fn without_a_document_every_place_is_named_and_nothing_else_is_judged() {
 
 #[test]
 fn an_issuer_that_is_none_is_said_so_without_its_password() {
-    assert_eq!(url(ISSUER).outcome, Outcome::Ok);
-    let check = url("https://me:hunter2@id.example");
+    assert_eq!(url(ISSUER, BY_HAND).outcome, Outcome::Ok);
+    let check = url("https://me:hunter2@id.example", BY_HAND);
     assert_eq!(check.outcome, Outcome::Failed);
     assert!(!check.evidence.contains("hunter2"), "{check:?}");
 }

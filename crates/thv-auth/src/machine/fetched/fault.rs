@@ -12,6 +12,8 @@ pub(crate) enum FetchError {
     Refused {
         /// What was answered.
         cause: String,
+        /// The code of the answer (RFC 6749 section 5.2).
+        code: String,
     },
     /// The same from a source with which a person may deal meanwhile, without a trace on this machine: worth asking again later.
     #[error("{cause}")]
@@ -66,6 +68,14 @@ impl FetchError {
     /// Whether a change on this machine may mend it.
     pub(super) fn is_of_this_machine(&self) -> bool {
         !matches!(self, Self::Transient { .. } | Self::Store { .. })
+    }
+
+    /// The code by which we were refused.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
     }
 
     /// The word for it in a report.

@@ -65,17 +65,20 @@ impl Inner {
                 state.last = Some((self.clock.now(), error.word()));
                 state.failures = state.failures.saturating_add(1);
                 let wait = match &error {
-                    FetchError::Refused { .. }
-                    | FetchError::OtherAccount { .. }
-                    | FetchError::OtherHost { .. } => None,
+                    FetchError::Refused { .. } | FetchError::OtherAccount { .. } => None,
                     FetchError::Store { .. } => Some(RETRY_STORE),
                     FetchError::Transient { retry_after, .. } => {
                         Some(pause(state.failures, *retry_after, self.jitter))
                     }
-                    FetchError::RefusedForNow { .. } | FetchError::Unusable { .. } => {
-                        Some(pause(state.failures, None, self.jitter))
-                    }
+                    // Whether the issuer names the right host again is found out without showing anybody a secret.
+                    FetchError::RefusedForNow { .. }
+                    | FetchError::OtherHost { .. }
+                    | FetchError::Unusable { .. } => Some(pause(state.failures, None, self.jitter)),
                 };
+                if let FetchError::OtherHost { .. } = error {
+                    // It stays unused after the pause, too.
+                    state.live = None;
+                }
                 state.failure = Some(Failure {
                     error: error.clone(),
                     retry_at: wait.map(|wait| self.clock.monotonic().saturating_add(wait)),

@@ -127,6 +127,7 @@ fn down() -> FetchError {
 fn refused() -> FetchError {
     FetchError::Refused {
         cause: "invalid_client".to_owned(),
+        code: "invalid_client".to_owned(),
     }
 }
 
@@ -235,6 +236,34 @@ async fn a_refusal_ends_the_use_of_a_token_that_is_good_still() {
     assert!(scene.bearer().await.is_ok());
     scene.clock.advance(SECOND * 3500);
     assert_eq!(scene.bearer().await, Err("credential_refused"));
+}
+
+#[tokio::test]
+async fn case_123_another_host_ends_the_use_of_a_token_until_the_issuer_names_the_first_one_again()
+{
+    let moved = || {
+        Err(FetchError::OtherHost {
+            cause: "tokens came from `a` until now, and its issuer names `b`".to_owned(),
+        })
+    };
+    let good = Ok(token("good", Some(HOUR)));
+    let scene = Scene::new([good, moved(), Err(down()), moved()]);
+    assert!(scene.bearer().await.is_ok());
+    scene.clock.advance(SECOND * 3500);
+    for _ in 0..2 {
+        assert_eq!(scene.bearer().await, Err("issuer_changed"));
+    }
+    assert_eq!(scene.fetches(), 2, "no pause");
+    let moved = Some(LoginReason::CredentialMoved);
+    assert_eq!(scene.credentials.login_needed(), moved);
+    // The old token has a few seconds left.
+    scene.clock.advance(SECOND * 95);
+    assert_eq!(scene.bearer().await, Err("identity_provider_unavailable"));
+    scene.clock.advance(HOUR);
+    assert_eq!(scene.bearer().await, Err("issuer_changed"));
+    scene.clock.advance(HOUR);
+    assert_eq!(scene.bearer().await, Ok("token-4".to_owned()));
+    assert_eq!(scene.credentials.login_needed(), None);
 }
 
 #[tokio::test]

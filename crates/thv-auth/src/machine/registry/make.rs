@@ -160,7 +160,12 @@ fn configured_credential(
             grant,
             allow_private_ip: at.allow_private_ip,
             memory: Memory::default(),
-            token_host: TokenHost::new(parts.settings.clone(), &at.name, &at.configured_url),
+            token_host: TokenHost::new(
+                parts.settings.clone(),
+                &at.name,
+                &at.configured_url,
+                settings.digest(),
+            ),
         }))
     };
     match settings.clone() {

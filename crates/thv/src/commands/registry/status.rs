@@ -72,6 +72,7 @@ pub(super) async fn run(
     match (outcome, unread) {
         (Some(outcome), _) => outcome.map(|_| ()),
         (None, Some(Unread::Refused)) => Err(CommandError::TokenRefused),
+        (None, Some(Unread::Unusable)) => Err(CommandError::CredentialUnusable),
         (None, _) => Ok(()),
     }
 }
@@ -81,6 +82,8 @@ pub(super) async fn run(
 enum Unread {
     /// There is none that is good now, and no person is needed for one.
     NoToken,
+    /// The configured credential gives none as it is.
+    Unusable,
     /// The registry refuses the one of the login.
     Refused,
 }
@@ -91,6 +94,12 @@ fn why_unread(login: &AuthReport) -> Option<Unread> {
     match (login.live.as_ref()?.result, login.state) {
         (LiveResult::NoToken, AuthState::Ready) => Some(Unread::NoToken),
         (LiveResult::NoToken, AuthState::Authenticated) if is_login => Some(Unread::NoToken),
+        // With a store that does not open, a read asks nobody either and says what is wrong with it.
+        (LiveResult::NoToken, state)
+            if way == Some(Way::Configured) && state != AuthState::StoreUnavailable =>
+        {
+            Some(Unread::Unusable)
+        }
         (LiveResult::Refused, _) if is_login => Some(Unread::Refused),
         _ => None,
     }
@@ -379,6 +388,7 @@ impl Report {
             Some(Unread::NoToken) => {
                 "no token is good now, and --check asks for none; `thv registry list` does"
             }
+            Some(Unread::Unusable) => "the configured credential cannot be used as it is",
             Some(Unread::Refused) => {
                 "the registry refuses the token, and --check asks for no other; `thv registry list` does"
             }
