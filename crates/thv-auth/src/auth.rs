@@ -250,6 +250,9 @@ impl Auth {
                 self.count(&binding, PromptBudget::answered).await;
             }
             Err(error) if is_new && error.asked_nobody() => self.give_back(&binding, by).await,
+            Err(error) if is_new && error.may_be_answered() && by == Prompter::Program => {
+                self.count(&binding, PromptBudget::withdrawn).await;
+            }
             _ => {}
         }
         Ok(outcome?)
@@ -272,7 +275,7 @@ impl Auth {
             }
         };
         match &started {
-            Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view),
+            Ok(started) if !started.joined => self.watch_for_answer(&binding, &started.view, by),
             _ if is_new => self.give_back(&binding, by).await,
             _ => {}
         }
@@ -309,19 +312,23 @@ impl Auth {
 
     /// A refusal, too, shows that somebody is there. That a login has succeeded is noted when it
     /// is settled.
-    fn watch_for_answer(&self, binding: &Binding, login: &LoginView) {
+    fn watch_for_answer(&self, binding: &Binding, login: &LoginView, by: Prompter) {
         let Some(watch) = self.logins.watch(login.id.as_str()) else {
             return;
         };
         let (budget, key) = (self.budget.clone(), prompt_key(binding));
         tokio::spawn(async move {
-            if watch
-                .outcome()
-                .await
-                .is_err_and(|error| error.was_answered())
-            {
-                let _ = tokio::task::spawn_blocking(move || budget.answered(&key)).await;
-            }
+            let Err(error) = watch.outcome().await else {
+                return;
+            };
+            let _ = tokio::task::spawn_blocking(move || {
+                if error.was_answered() {
+                    budget.answered(&key);
+                } else if error.may_be_answered() && by == Prompter::Program {
+                    budget.withdrawn(&key);
+                }
+            })
+            .await;
         });
     }
 

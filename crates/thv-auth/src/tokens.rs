@@ -167,8 +167,12 @@ impl Credentials for GrantCredentials {
         let accepted = TokenFingerprint::of(bearer.token());
         {
             let view = self.lane.view.borrow();
+            let current = view.grant().and_then(|grant| grant.access_fingerprint());
             let is_known = view.accepted == Some(accepted);
-            if is_known && !view.is_refused() && view.insufficient.is_none() {
+            // A late answer to a token of before says nothing of this one.
+            if current != Some(accepted)
+                || is_known && !view.is_refused() && view.insufficient.is_none()
+            {
                 return;
             }
         }

@@ -37,6 +37,9 @@ const VERSION: u32 = 1;
 const WEIGHT: usize = 2;
 const WITHDRAWN_WEIGHT: usize = 1;
 
+/// How soon after the last prompt its withdrawal still counts where that prompt was the last of all.
+const WITHDRAWAL_TIME: Duration = Duration::from_mins(1);
+
 /// What the key of the desktop client's prompts ends in.
 const DESKTOP: &str = "-desktop";
 
@@ -126,11 +129,12 @@ impl PromptBudget {
         }
     }
 
-    /// A program has withdrawn its last prompt.
+    /// A program has withdrawn its last prompt, or it came to nothing for which no person need have been there.
     pub(crate) fn withdrawn(&self, key: &str) {
-        self.forgive(|ledger| {
-            // What is spent stays so: it was left to nobody long enough.
-            if ledger.spent_since(key).is_none()
+        self.forgive_at(|ledger, now| {
+            // What is spent stays so, once it was left to nobody for a while.
+            let was_left = |at: Timestamp| now.duration_since(at).unsigned_abs() > WITHDRAWAL_TIME;
+            if !ledger.spent_since(key).is_some_and(was_left)
                 && let Some(at) = ledger.pop(key)
             {
                 ledger.withdrawn.entry(key.to_owned()).or_default().push(at);
@@ -150,8 +154,12 @@ impl PromptBudget {
 
     /// Makes room. Where nothing is counted there is nothing to do, and no file is touched for that.
     fn forgive(&self, work: impl FnOnce(&mut Ledger)) {
+        self.forgive_at(|ledger, _| work(ledger));
+    }
+
+    fn forgive_at(&self, work: impl FnOnce(&mut Ledger, Timestamp)) {
         if self.inner.path.exists() || self.inner.lock().is_some() {
-            self.change(|ledger, _| work(ledger));
+            self.change(work);
         }
     }
 
@@ -377,6 +385,16 @@ mod tests {
         assert!(house.budget().take("a", PROGRAM).is_err());
         house.budget().answered("a");
         assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+    }
+
+    #[test]
+    fn the_last_prompt_of_all_that_is_withdrawn_at_once_counts_half_too() {
+        let house = House::new();
+        for _ in 0..PROMPTS_UNANSWERED {
+            assert_eq!(house.budget().take("a", PROGRAM), Ok(()));
+        }
+        house.budget().withdrawn("a");
+        assert_eq!(house.budget().take("a", PROGRAM), Err(PROMPT_TIME));
     }
 
     #[test]

@@ -173,6 +173,11 @@ impl LoginError {
         )
     }
 
+    /// Whether it ended after a person may have answered, or may not: a browser that is logged in brings a code without anybody.
+    pub fn may_be_answered(&self) -> bool {
+        matches!(self, Self::Exchange { .. } | Self::IdToken { .. })
+    }
+
     /// Whether a person has answered, whatever became of it. An identity provider refuses a request by itself, too, and a browser
     /// that is logged in there brings a code without anybody.
     pub fn was_answered(&self) -> bool {

@@ -81,15 +81,16 @@ impl TokenHost {
     /// Keeps the host of `endpoint`, from which a token came, where it is the first one.
     pub(crate) async fn keep(&self, endpoint: &Url) {
         let host = host_of(endpoint);
-        let (entry, first) = (self.entry.clone(), host.clone());
-        match blocking(move || entry.keep(first)).await {
-            Ok(()) | Err(NotKept::OfAnother) => *self.lock() = None,
-            Err(NotKept::Config(error)) => {
-                tracing::debug!(%error, "the host of tokens is known to this process alone");
-                let file = self.file();
-                let mark = blocking(move || fingerprint(&file)).await;
-                *self.lock() = Some((host, mark));
-            }
+        let (entry, first, file) = (self.entry.clone(), host.clone(), self.file());
+        let (kept, mark) = blocking(move || (entry.keep(first), fingerprint(&file))).await;
+        if let Err(NotKept::Config(error)) = &kept {
+            tracing::debug!(%error, "the host of tokens is known to this process alone");
+        }
+        let mut seen = self.lock();
+        match kept {
+            Err(NotKept::OfAnother) => *seen = None,
+            Err(NotKept::Config(_)) => *seen = Some((host, mark)),
+            Ok(()) => drop(seen.get_or_insert((host, mark))),
         }
     }
 
@@ -97,13 +98,13 @@ impl TokenHost {
     pub(crate) async fn known(&self) -> Option<String> {
         let (entry, file) = (self.entry.clone(), self.file());
         let (kept, mark) = blocking(move || (entry.kept(), fingerprint(&file))).await;
-        if let Ok(Some(host)) = kept {
-            return Some(host);
-        }
-        // Whoever changed the file since may have confirmed another host.
         let mut seen = self.lock();
-        if seen.as_ref().is_some_and(|(_, before)| *before != mark) {
-            *seen = None;
+        match kept {
+            Ok(Some(host)) => *seen = Some((host, mark)),
+            // Whoever changed the file since may have confirmed another host.
+            Ok(None) if seen.as_ref().is_some_and(|(_, before)| *before != mark) => *seen = None,
+            // A file that cannot be read now confirms nothing.
+            Ok(None) | Err(_) => {}
         }
         seen.as_ref().map(|(host, _)| host.clone())
     }
@@ -224,6 +225,12 @@ mod tests {
             assert!(found.is_err(), "another port is another host");
             assert_eq!(known.check(&endpoint("id.example")).await, Ok(()));
         }
+        // A file that cannot be read confirms nothing.
+        let before = std::fs::read(store.path()).expect("a file");
+        thv_config::disk::write_atomic(store.path(), b"{").expect("a file");
+        let found = first.check(&endpoint("id.other")).await;
+        assert_eq!(found, Err(moved));
+        thv_config::disk::write_atomic(store.path(), &before).expect("a file");
         describe(&store, URL, &ours);
         assert_eq!(first.check(&endpoint("id.other")).await, Ok(()));
     }

@@ -130,8 +130,8 @@ pub(super) async fn run(
     {
         if is_another_login(request, login, &config) {
             remark_what_stays(request, &config, output);
-        } else if login.callback_port.is_some() {
-            remark_port(&config, output);
+        } else if let Some(port) = login.callback_port {
+            remark_port(port, &config, output);
         }
     }
     let done = done?;
@@ -382,12 +382,15 @@ fn remark_what_stays(request: &SourceRequest, before: &Config, output: &mut Outp
 }
 
 /// Says that a port which was tried stays configured: a client may be registered with the one from before only.
-fn remark_port(before: &Config, output: &mut Output) {
+fn remark_port(tried: u16, before: &Config, output: &mut Output) {
     let oauth = before.auth.as_ref().and_then(|auth| auth.oauth.as_ref());
     let port = oauth.and_then(|oauth| oauth.callback_port);
     let port = port.unwrap_or(DEFAULT_CALLBACK_PORT);
+    if tried == port {
+        return;
+    }
     let text = format!(
-        "later logins use that port, too; `thv registry login --callback-port {port}` goes back to the one from before."
+        "later logins use port {tried}, too; `thv registry login --callback-port {port}` goes back to the one from before."
     );
     output.remark_styled(NOTICE, "Note", &text);
 }
