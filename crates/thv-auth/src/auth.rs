@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::Response;
 use http_body_util::Full;
-use sha2::{Digest as _, Sha256};
 use thv_config::world::{Clock, World};
 use thv_config::{Config, ConfigError, ConfigStore, Paths, RegistriesStore, RegistrySettings};
 use thv_http::Http;
@@ -24,7 +23,7 @@ use crate::bare_url::{
     ClientChoice, ClientError, FoundLogin, LoginSearch, SearchError, WantedClient, client_for,
     find_login, living_client,
 };
-use crate::binding::{Binding, NoBinding, hex};
+use crate::binding::{Binding, NoBinding};
 use crate::credentials::{AuthError, CredentialSource, Credentials};
 use crate::doctor::{Diagnosis, Doctor, WhereToAsk};
 use crate::limits::{GIVE_BACK_INTERVAL, LOOK_INTERVAL, PREPARE_TIME};
@@ -246,12 +245,11 @@ impl Auth {
             }
         };
         match &outcome {
-            Err(error) if error.was_answered() => {
-                self.count(&binding, PromptBudget::answered).await;
-            }
             Err(error) if is_new && error.asked_nobody() => self.give_back(&binding, by).await,
-            Err(error) if is_new && error.may_be_answered() && by == Prompter::Program => {
-                self.count(&binding, PromptBudget::withdrawn).await;
+            Err(error) if is_new || error.was_answered() => {
+                let error = error.clone();
+                self.count(&binding, move |budget, key| budget.ended(key, by, &error))
+                    .await;
             }
             _ => {}
         }
@@ -321,14 +319,7 @@ impl Auth {
             let Err(error) = watch.outcome().await else {
                 return;
             };
-            let _ = tokio::task::spawn_blocking(move || {
-                if error.was_answered() {
-                    budget.answered(&key);
-                } else if error.may_be_answered() && by == Prompter::Program {
-                    budget.withdrawn(&key);
-                }
-            })
-            .await;
+            let _ = tokio::task::spawn_blocking(move || budget.ended(&key, by, &error)).await;
         });
     }
 
@@ -815,12 +806,7 @@ fn settle(
 
 /// Under which name the prompts of a login are counted: whatever client and scopes it comes to have.
 fn prompt_key(binding: &Binding) -> String {
-    let digest = Sha256::new()
-        .chain_update(binding.registry_url.as_str())
-        .chain_update([0])
-        .chain_update(&binding.issuer)
-        .finalize();
-    hex(&digest)
+    binding.place()
 }
 
 /// What the configuration may say while a login goes on: what it said when the login began, and what that asks for.

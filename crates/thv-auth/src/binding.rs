@@ -129,6 +129,16 @@ impl Binding {
         named(GRANT_PREFIX, &Sha256::digest(self.associated_data()))
     }
 
+    /// The registry and its issuer, whatever client and scopes: 64 hex digits of SHA-256 over both.
+    pub(crate) fn place(&self) -> String {
+        let digest = Sha256::new()
+            .chain_update(self.registry_url.as_str())
+            .chain_update([0])
+            .chain_update(&self.issuer)
+            .finalize();
+        hex(&digest)
+    }
+
     /// The name under which the Go program keeps the refresh token of this registry; see [`Binding::go_key`].
     pub fn go_name(&self) -> String {
         Self::go_key(&self.configured_url, &self.issuer)

@@ -75,6 +75,22 @@ impl Real {
         login.await.unwrap()
     }
 
+    /// `thv registry login` with the registry's URL, and a person who logs in.
+    async fn log_in_by_url(&self, more: &[&str]) {
+        let (url, port) = (self.registry.url(), free_port().to_string());
+        let mut env = self.opener.env();
+        let password = auth_kit::PASSWORD.to_owned();
+        env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
+        let arguments = ["registry", "login", &url, "-p", "--no-browser"];
+        let arguments = [&arguments[..], &["--callback-port", &port], more].concat();
+        let running = Running::start(THV, &self.home, &arguments, env);
+        let authorize = format!("{}/auth", self.provider.issuer);
+        let page = browse(&running.word_on_stderr(&authorize).await).await;
+        assert_eq!(page.answer.status, 200, "{page:?}");
+        let ran = running.ended().await;
+        assert_eq!(ran.code, 0, "{}", ran.transcript());
+    }
+
     async fn logged_in_server(&self) -> Server {
         let server = self.server().await;
         let answer = self.log_in(&server).await;
@@ -128,19 +144,8 @@ async fn the_certified_provider_reads_our_client_document_and_registers_nobody()
     });
     let real = Real::new(&[("CLIENT_DOCUMENT", &client.to_string())]).await;
     std::fs::remove_file(real.home.config_file()).unwrap();
-    let (url, port) = (real.registry.url(), free_port().to_string());
-    let mut env = real.opener.env();
-    let password = auth_kit::PASSWORD.to_owned();
-    env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
-    let arguments = ["registry", "login", &url, "-p", "--yes", "--no-browser"];
-    let more = ["--callback-port", &port, "--client-metadata", document];
-    let arguments = [&arguments[..], &more].concat();
-    let running = Running::start(THV, &real.home, &arguments, env);
-    let authorize = format!("{}/auth", real.provider.issuer);
-    let page = browse(&running.word_on_stderr(&authorize).await).await;
-    assert_eq!(page.answer.status, 200, "{page:?}");
-    let ran = running.ended().await;
-    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    real.log_in_by_url(&["--yes", "--client-metadata", document])
+        .await;
     let events = real.provider.events();
     let did = |event: &str, member: &str, value: &str| {
         let fits = |told: &&Value| told["event"] == event && told[member] == value;
@@ -157,18 +162,7 @@ async fn the_certified_provider_reads_our_client_document_and_registers_nobody()
 async fn the_certified_provider_registers_us_and_a_url_leads_to_the_catalog() {
     let real = Real::new(&[("ACCESS_TTL", "3")]).await;
     std::fs::remove_file(real.home.config_file()).unwrap();
-    let (url, port) = (real.registry.url(), free_port().to_string());
-    let mut env = real.opener.env();
-    let password = auth_kit::PASSWORD.to_owned();
-    env.push(("TOOLHIVE_SECRETS_PASSWORD".to_owned(), password));
-    let arguments = ["registry", "login", &url, "-p", "--no-browser"];
-    let arguments = [&arguments[..], &["--callback-port", &port]].concat();
-    let running = Running::start(THV, &real.home, &arguments, env);
-    let authorize = format!("{}/auth", real.provider.issuer);
-    let page = browse(&running.word_on_stderr(&authorize).await).await;
-    assert_eq!(page.answer.status, 200, "{page:?}");
-    let ran = running.ended().await;
-    assert_eq!(ran.code, 0, "{}", ran.transcript());
+    real.log_in_by_url(&[]).await;
     let config = real.home.config();
     assert!(!config.contains("client_id: thv-cli"), "{config}");
     let server = real.server().await;

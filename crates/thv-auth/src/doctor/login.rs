@@ -36,10 +36,7 @@ pub(super) fn grant(stored: &Result<Option<Grant>, VaultError>, now: Timestamp) 
     }
     let who = grant.account.as_ref().map_or_else(
         || "somebody is logged in".to_owned(),
-        |account| {
-            let name = account.email.as_ref().or(account.name.as_ref());
-            format!("{} is logged in", name.unwrap_or(&account.sub))
-        },
+        |account| format!("{} is logged in", account.shown()),
     );
     let until = match grant.expires_at {
         Some(expiry) => {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use thv_config::disk;
 use thv_config::world::Clock;
 
+use super::error::LoginError;
 use crate::limits::{DESKTOP_PROMPTS_UNANSWERED, PROMPT_TIME, PROMPTS_UNANSWERED, SPENT_TIME};
 
 /// Most bytes that the file may have; with the most prompts for a handful of registries it has some hundred.
@@ -140,6 +141,15 @@ impl PromptBudget {
                 ledger.withdrawn.entry(key.to_owned()).or_default().push(at);
             }
         });
+    }
+
+    /// A prompt of `by` ended so, after somebody may have answered it.
+    pub(crate) fn ended(&self, key: &str, by: Prompter, error: &LoginError) {
+        if error.was_answered() {
+            self.answered(key);
+        } else if error.may_be_answered() && by == Prompter::Program {
+            self.withdrawn(key);
+        }
     }
 
     /// Somebody is there.
@@ -289,7 +299,7 @@ impl Ledger {
             let passed = now.duration_since(*at);
             !passed.is_negative() && passed.unsigned_abs() < time
         };
-        let keys = self.unanswered.keys().chain(self.withdrawn.keys());
+        let keys = self.unanswered.keys();
         let spent: Vec<String> = keys
             .filter(|key| {
                 let since = self.spent_since(key);

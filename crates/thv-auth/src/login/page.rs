@@ -149,11 +149,6 @@ impl Page {
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET"));
         }
-        if self == Self::Waiting {
-            response
-                .headers_mut()
-                .insert(PID_HEADER, HeaderValue::from(std::process::id()));
-        }
         response
     }
 }

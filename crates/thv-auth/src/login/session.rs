@@ -132,8 +132,9 @@ impl Session {
             .get(HOST)
             .and_then(|host| host.to_str().ok());
         // A name that leads here by a page's doing is to learn no more than that somebody waits.
-        if !host.is_some_and(is_this_machine) {
-            response.headers_mut().remove(PID_HEADER);
+        if host.is_some_and(is_this_machine) {
+            let pid = HeaderValue::from(std::process::id());
+            response.headers_mut().insert(PID_HEADER, pid);
         }
         response
     }

@@ -2,12 +2,11 @@
 //! own, and is no less a login of somebody. Written with the grant of a login, and deleted with everything else at a logout.
 
 use secrecy::ExposeSecret as _;
-use sha2::{Digest as _, Sha256};
 use thv_http::secrecy;
-use thv_secrets::{Patience, SecretMap, SecretName, SecretsError};
+use thv_secrets::{Patience, SecretMap, SecretName};
 
 use super::{SEAL_PURPOSE, Vault, VaultError, edit, put, record_name};
-use crate::binding::{Binding, hex};
+use crate::binding::Binding;
 use crate::grant::Grant;
 use crate::oauth::Account;
 
@@ -67,20 +66,6 @@ impl Vault {
         self.touched();
         arrival
     }
-
-    /// Who logged in last to the registry of `binding` at its issuer, with whatever settings.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn last_account(&self, binding: &Binding) -> Result<Option<Account>, VaultError> {
-        let store = match self.source.open(Patience::Request) {
-            Ok(store) => store,
-            Err(SecretsError::NotSetUp { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let note = store.get(&name_of(binding))?;
-        Ok(note.and_then(|note| read(note.expose_secret())))
-    }
 }
 
 /// Notes who has logged in.
@@ -106,10 +91,5 @@ pub(super) fn is_note(name: &str) -> bool {
 }
 
 fn name_of(binding: &Binding) -> SecretName {
-    let digest = Sha256::new()
-        .chain_update(binding.registry_url.as_str())
-        .chain_update([0])
-        .chain_update(&binding.issuer)
-        .finalize();
-    SecretName::registry(&format!("{PREFIX}{}", hex(&digest)))
+    SecretName::registry(&format!("{PREFIX}{}", binding.place()))
 }
